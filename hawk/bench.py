@@ -1,0 +1,145 @@
+"""Bench: what drafting is worth on this machine, one image at a time.
+
+Each image is made by every contender in turn, so that a drift of the machine's speed falls on all
+of them; a speed-up is the median over images of the ratio of two neighbouring times. Tokens per
+forward says what a drafter saves, seconds say what is left of it after its own cost.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from hawk.pipeline import Pipeline
+from hawk.request import Request
+from hawk.targets.janus import Janus
+
+PROMPTS = (
+    "a red apple, 3d style",
+    "a cat with tears of joy, noto style",
+    "the flag of Norway, twemoji style",
+    "a green dragon, flat style",
+    "a slice of pizza, blob style",
+    "a rocket, 3d style",
+    "a blue heart, twemoji style",
+    "a snowman, flat style",
+)
+
+
+def load(model: str, drafters: Sequence[str], *, device: str, dtype: str) -> dict[str, Pipeline]:
+    """One pipeline a drafter around one target, one slot each."""
+    first = Pipeline.from_pretrained(
+        model, drafter=drafters[0], slots=1, device=device, dtype=dtype
+    )
+    others = [Pipeline(first.target, drafter=d, rule="coupled", slots=1) for d in drafters[1:]]
+    return {pipeline.drafter: pipeline for pipeline in (first, *others)}
+
+
+def plan(pipeline: Pipeline, images: int, *, seed: int, guidance: float | None) -> list[Request]:
+    """The images to make: the prompts in turn, a new seed for each round."""
+    if images < 1:
+        raise ValueError(f"images must be 1 or more, got {images}")
+    rounds = -(-images // len(PROMPTS))
+    made = pipeline.requests(PROMPTS, seed=seed, n=rounds, guidance=guidance, sampler=None)
+    return sorted(made, key=lambda request: request.seed)[:images]
+
+
+def run(
+    pipelines: Mapping[str, Pipeline], requests: Iterable[Request], *, hf: bool
+) -> dict[str, Any]:
+    """Time every contender on every request; the first pipeline is the one they are held against.
+
+    Returns:
+        one entry a contender with seconds, tokens per forward, and speed-up over plain, and how
+        many images came out token for token as by plain decoding.
+    """
+    target = next(iter(pipelines.values())).target
+    contenders: dict[str, Callable[[Request], Any]] = {
+        name: lambda request, pipeline=pipeline: pipeline.run([request])
+        for name, pipeline in pipelines.items()
+    }
+    if hf:
+        if not isinstance(target, Janus):
+            raise ValueError(f"transformers has no image generation for {target.name}: use --no-hf")
+        contenders["transformers"] = lambda request: transformers_generate(target, request)
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    results: dict[str, list[Any]] = {name: [] for name in contenders}
+    warm = False
+    for request in requests:
+        if not warm:
+            for make in contenders.values():
+                make(request)
+            warm = True
+        for name, make in contenders.items():
+            started = time.perf_counter()
+            results[name].append(make(request))
+            seconds[name].append(time.perf_counter() - started)
+    return {
+        "model": target.name,
+        "device": str(target.device),
+        "threads": torch.get_num_threads(),
+        "images": len(seconds["plain"]),
+        "contenders": {name: _entry(name, seconds, results) for name in contenders},
+    }
+
+
+def transformers_generate(target: Janus, request: Request) -> torch.Tensor:
+    """The same prompt by `JanusForConditionalGeneration.generate`, with its own noise."""
+    ids = torch.tensor([target.encode(request.prompt)], device=target.device)
+    sampler = request.sampler
+    return target.model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        generation_mode="image",
+        do_sample=True,
+        guidance_scale=request.guidance,
+        temperature=sampler.temperature,
+        top_k=sampler.top_k or target.vocabulary,
+        top_p=sampler.top_p,
+    )
+
+
+def _entry(
+    name: str, seconds: Mapping[str, list[float]], results: Mapping[str, list[Any]]
+) -> dict[str, Any]:
+    ratios = [plain / own for plain, own in zip(seconds["plain"], seconds[name], strict=True)]
+    entry: dict[str, Any] = {
+        "seconds_per_image": round(statistics.median(seconds[name]), 4),
+        "speed_up_over_plain": round(statistics.median(ratios), 3),
+    }
+    if name == "transformers":
+        return entry
+    stats = [result.stats for result in results[name]]
+    same = sum(
+        own.pictures[0].tokens == plain.pictures[0].tokens
+        for own, plain in zip(results[name], results["plain"], strict=True)
+    )
+    return entry | {
+        "tokens_per_forward": round(
+            sum(s.tokens for s in stats) / sum(s.forwards for s in stats), 3
+        ),
+        "identical_to_plain": same,
+        "draft_share": round(sum(s.draft_s for s in stats) / sum(seconds[name]), 3),
+        "forward_share": round(sum(s.forward_s for s in stats) / sum(seconds[name]), 3),
+        "verify_share": round(sum(s.verify_s for s in stats) / sum(seconds[name]), 3),
+    }
+
+
+def table(report: Mapping[str, Any]) -> Table:
+    """The report for people."""
+    title = "{model} on {device} ({threads} threads), {images} images one at a time".format(
+        **report
+    )
+    shown = Table("", "s / image", "speed-up", "tokens / forward", "identical", title=title)
+    for name, entry in report["contenders"].items():
+        shown.add_row(
+            name,
+            f"{entry['seconds_per_image']:.3f}",
+            f"{entry['speed_up_over_plain']:.2f}x",
+            f"{entry['tokens_per_forward']:.2f}" if "tokens_per_forward" in entry else "1.00",
+            f"{entry['identical_to_plain']}" if "identical_to_plain" in entry else "other noise",
+        )
+    return shown

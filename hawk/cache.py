@@ -1,0 +1,146 @@
+"""Cache: keys and values of every image in flight, in static memory, one length per row.
+
+An image owns a slot, and a slot owns one row, or two where guidance runs a second branch. Active
+slots are packed at the front, so a pass works on views and copies nothing but its new entries.
+A pass writes its whole tree behind each row's length; `keep` then moves the accepted path together
+and forgets the rest.
+
+Transformers' own static cache keeps one length for all rows, so this class takes its place behind
+the interface that the attention modules call (`update`).
+
+Letters: L layers, S slots, R rows, H heads, C capacity, E head size, N nodes, D levels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hawk.tree import Tree
+
+VISIBLE_STEP = 32  # the visible length grows in steps, so that few attention shapes occur
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What a decoder stores for one token: `layers` x 2 x `heads` x `head_size` of `dtype`."""
+
+    layers: int
+    heads: int
+    head_size: int
+    dtype: torch.dtype
+    device: torch.device
+
+
+class Cache:
+    """Static key/value memory.
+
+    Args:
+        layout: of the decoder.
+        slots: images in flight at most.
+        branches: rows a slot, 2 with guidance.
+        capacity: longest prompt plus image plus the largest tree.
+    """
+
+    def __init__(self, layout: Layout, *, slots: int, branches: int, capacity: int) -> None:
+        self.slots, self.branches, self.capacity = slots, branches, capacity
+        size = (layout.layers, 2, slots * branches, layout.heads, capacity, layout.head_size)
+        device = layout.device
+        self._memory = torch.zeros(size, dtype=layout.dtype, device=device)
+        self.lengths_SG = torch.zeros(slots, branches, dtype=torch.int64, device=device)
+        self._longest = [0] * slots  # host copy of the longest row of each slot
+        self._positions_C = torch.arange(capacity, device=device)
+        self._rows: slice | Tensor = slice(0, 0)
+        self._index: Tensor | None = None
+        self._visible = 0
+
+    @property
+    def device(self) -> torch.device:
+        return self._memory.device
+
+    def pretend(self, length: int) -> None:
+        """Make every row as long as if it held `length` entries; for timing passes."""
+        self.lengths_SG.fill_(length)
+        self._longest = [length] * self.slots
+
+    def begin_prompts(self, slots: Sequence[int], lengths_RN: Tensor) -> None:
+        """The next forward writes whole prompts, padded on the right, into fresh slots."""
+        first = torch.tensor(slots, device=self.device)[:, None] * self.branches
+        self._rows = (first + torch.arange(self.branches, device=self.device)).flatten()
+        self._index = None
+        self.lengths_SG[list(slots)] = lengths_RN
+        for slot, longest in zip(slots, lengths_RN.amax(1).tolist(), strict=True):
+            self._longest[slot] = longest
+
+    def begin_tree(self, tree: Tree) -> tuple[Tensor, Tensor]:
+        """The next forward writes row b of the tree behind the rows of slot b.
+
+        Returns:
+            positions int64 [R, N] and mask bool [R, 1, N, visible] for the attention.
+        """
+        active, nodes = tree.tokens_BN.shape
+        longest = max(self._longest[:active])
+        if longest + nodes > self.capacity:
+            raise ValueError(
+                f"a tree of {nodes} nodes does not fit behind {longest} of {self.capacity} entries"
+            )
+        self._visible = min(self.capacity, -(-(longest + nodes) // VISIBLE_STEP) * VISIBLE_STEP)
+        lengths_R1 = self.lengths_SG[:active].reshape(-1, 1)
+        self._rows = slice(0, active * self.branches)
+        index_RN = lengths_R1 + self._positions_C[:nodes]
+        self._index = index_RN[:, None, :, None]
+        behind_RC = self._positions_C[: self._visible] - lengths_R1
+        inside_RC = (behind_RC >= 0) & (behind_RC < nodes)
+        which_R = tree.shape_B.repeat_interleave(self.branches)
+        ancestors_RNN = tree.shapes.ancestors_TNN[which_R]
+        place_RNC = behind_RC.clamp(0, nodes - 1)[:, None].expand(-1, nodes, -1)
+        in_tree_RNC = ancestors_RNN.gather(2, place_RNC) & inside_RC[:, None]
+        mask_RNC = in_tree_RNC | (behind_RC < 0)[:, None]
+        return lengths_R1 + tree.shapes.depths_TN[which_R], mask_RNC[:, None]
+
+    def update(
+        self, keys: Tensor, values: Tensor, layer_idx: int, **_: object
+    ) -> tuple[Tensor, Tensor]:
+        """Called by each attention module: store [R, H, N, E], return what it attends to."""
+        memory = self._memory[layer_idx]
+        if self._index is None:
+            memory[0, self._rows, :, : keys.shape[2]] = keys
+            memory[1, self._rows, :, : keys.shape[2]] = values
+            return keys, values
+        index = self._index.expand_as(keys)
+        all_keys, all_values = memory[0, self._rows], memory[1, self._rows]
+        all_keys.scatter_(2, index, keys)
+        all_values.scatter_(2, index, values)
+        return all_keys[:, :, : self._visible], all_values[:, :, : self._visible]
+
+    def keep(self, path_BD: Tensor, counts: Sequence[int], *, move: bool) -> None:
+        """Keep the first `counts` nodes of each path; everything else of the last tree is dropped.
+
+        Args:
+            path_BD: int64, nodes of the last tree, root first.
+            counts: nodes kept in each slot.
+            move: whether some kept node is not already in its place (path[d] != d).
+        """
+        active, levels = path_BD.shape
+        lengths_B1 = self.lengths_SG[:active]
+        if move:
+            rows = active * self.branches
+            start_R1 = lengths_B1.reshape(rows, 1)
+            source = start_R1 + path_BD.repeat_interleave(self.branches, 0)
+            target = start_R1 + self._positions_C[:levels]
+            memory = self._memory[:, :, :rows]
+            view = (1, 1, rows, 1, levels, 1)
+            size = (*memory.shape[:4], levels, memory.shape[5])
+            moved = memory.gather(4, source.view(view).expand(size))
+            memory.scatter_(4, target.view(view).expand(size), moved)
+        lengths_B1 += torch.tensor(counts, device=self.device)[:, None]
+        for slot, count in enumerate(counts):
+            self._longest[slot] += count
+
+    def move_slot(self, source: int, target: int) -> None:
+        """Copy one slot over another."""
+        a, b = source * self.branches, target * self.branches
+        self._memory[:, :, b : b + self.branches] = self._memory[:, :, a : a + self.branches]
+        self.lengths_SG[target] = self.lengths_SG[source]
+        self._longest[target] = self._longest[source]

@@ -1,0 +1,33 @@
+"""plain: no draft. Ordinary decoding through the same loop, the baseline of every speed-up."""
+
+import torch
+from torch import Tensor
+
+from hawk.budget import Budget
+from hawk.drafters.base import Feedback
+from hawk.tree import Shapes, Tree
+
+
+class Plain:
+    """See `Drafter`."""
+
+    name = "plain"
+    most_nodes = 1
+
+    def __init__(self, device: torch.device, slots: int, budget: Budget) -> None:
+        self._root = Shapes.chain(0, device)
+        self._shape_S = torch.zeros(slots, dtype=torch.int64, device=device)
+
+    def draft(self, roots_B: Tensor, budget: Budget) -> Tree:
+        return Tree(
+            shapes=self._root, shape_B=self._shape_S[: len(roots_B)], tokens_BN=roots_B[:, None]
+        )
+
+    def join(self, slots: range, feedback: Feedback) -> None:
+        pass
+
+    def move(self, source: int, target: int) -> None:
+        pass
+
+    def observe(self, feedback: Feedback) -> None:
+        pass

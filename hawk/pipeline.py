@@ -1,0 +1,270 @@
+"""Pipeline: prompts in, pictures out."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from PIL import Image
+
+from hawk.budget import Budget
+from hawk.drafters import DRAFTERS, MOST_NODES, resolve_drafter
+from hawk.request import Finished, Request
+from hawk.rules import RULES
+from hawk.sampler import SamplerConfig
+from hawk.session import Session
+from hawk.stats import Stats
+from hawk.targets import load_target
+from hawk.targets.base import Target
+from hawk.tree import Shapes, Tree
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One finished image.
+
+    Attributes:
+        place: of its request in what was asked.
+        request: prompt, seed and settings; they make the same image again.
+        image: RGB.
+        tokens: in raster order.
+        stats: what it cost.
+    """
+
+    place: int
+    request: Request
+    image: Image.Image
+    tokens: list[int]
+    stats: Stats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """All pictures in the order of their prompts, and what they cost together.
+
+    Attributes:
+        pictures: those of one prompt next to each other.
+        stats: counts of the whole call.
+        seconds: from the first prompt to the last picture.
+        model, drafter, rule: what made them.
+        exact: whether the rule leaves the target's law as it is.
+    """
+
+    pictures: list[Picture]
+    stats: Stats
+    seconds: float
+    model: str
+    drafter: str
+    rule: str
+    exact: bool
+
+    @property
+    def images(self) -> list[Image.Image]:
+        return [picture.image for picture in self.pictures]
+
+    def summary(self) -> dict[str, Any]:
+        """What it cost, ready for JSON."""
+        return {
+            "model": self.model,
+            "drafter": self.drafter,
+            "rule": self.rule,
+            "exact": self.exact,
+            "tokens": self.stats.tokens,
+            "forwards": self.stats.forwards,
+            "tokens_per_forward": round(self.stats.tokens_per_forward, 3),
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(len(self.pictures) / self.seconds, 4),
+        }
+
+
+class Pipeline:
+    """A loaded target with a drafter, ready for prompts.
+
+    Args:
+        target: the model.
+        drafter: one of `DRAFTERS`, or `auto`.
+        rule: one of `RULES`.
+        slots: images in flight at most.
+    """
+
+    def __init__(self, target: Target, *, drafter: str, rule: str, slots: int) -> None:
+        self.drafter = resolve_drafter(drafter)
+        if rule not in RULES:
+            raise ValueError(f"no rule {rule!r}: choose from {', '.join(RULES)}")
+        if slots < 1:
+            raise ValueError(f"slots must be 1 or more, got {slots}")
+        self.target, self.slots = target, slots
+        self.rule = RULES[rule]()
+        self._sessions: dict[bool, Session] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str = "emoji",
+        *,
+        drafter: str = "auto",
+        rule: str = "coupled",
+        slots: int = 8,
+        device: str = "auto",
+        dtype: str = "auto",
+    ) -> "Pipeline":
+        """Load an embedded model by name, or another from a folder or transformers hub id.
+
+        Args:
+            device: a torch device, or `auto` for CUDA where there is some.
+            dtype: one of `DTYPES`, or `auto`: bfloat16 on CUDA, float32 elsewhere.
+        """
+        resolve_drafter(drafter)  # before the model takes its time to load
+        place = resolve_device(device)
+        if dtype == "auto":
+            dtype = "bfloat16" if place.type == "cuda" else "float32"
+        if dtype not in DTYPES:
+            raise ValueError(f"no dtype {dtype!r}: choose from auto, {', '.join(DTYPES)}")
+        target = load_target(model, dtype=DTYPES[dtype], device=place)
+        return cls(target, drafter=drafter, rule=rule, slots=slots)
+
+    def __call__(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        seed: int = 0,
+        n: int = 1,
+        guidance: float | None = None,
+        sampler: SamplerConfig | None = None,
+    ) -> Result:
+        """Make `n` images of every prompt, with seeds `seed`, `seed + 1`, ...
+
+        What is not given is the model's own default. ValueError for bad settings or prompts, before
+        anything is made.
+        """
+        return self.run(self.requests(prompts, seed=seed, n=n, guidance=guidance, sampler=sampler))
+
+    def run(
+        self, requests: Sequence[Request], each: Callable[[Picture], object] = lambda _: None
+    ) -> Result:
+        """Make the images of some requests; calls `each` with every picture as it finishes."""
+        session = self.session(guided=any(request.guidance != 1 for request in requests))
+        before = replace(session.stats)
+        started = time.perf_counter()
+        pictures = []
+        for picture in self.stream(requests):
+            each(picture)
+            pictures.append(picture)
+        seconds = time.perf_counter() - started
+        return Result(
+            pictures=sorted(pictures, key=lambda picture: picture.place),
+            stats=session.stats - before,
+            seconds=seconds,
+            model=self.target.name,
+            drafter=self.drafter,
+            rule=self.rule.name,
+            exact=self.rule.exact,
+        )
+
+    def requests(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        seed: int,
+        n: int,
+        guidance: float | None,
+        sampler: SamplerConfig | None,
+    ) -> list[Request]:
+        """The requests of a call, checked."""
+        if n < 1:
+            raise ValueError(f"n must be 1 or more, got {n}")
+        made = [
+            Request(
+                prompt=prompt,
+                seed=seed + copy,
+                guidance=self.target.default_guidance if guidance is None else guidance,
+                sampler=sampler or self.target.default_sampler,
+            )
+            for prompt in ([prompts] if isinstance(prompts, str) else prompts)
+            for copy in range(n)
+        ]
+        if not made:
+            raise ValueError("no prompts: give at least one")
+        for request in made:
+            self.target.encode(request.prompt)
+        return made
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[Picture]:
+        """Pictures as they finish."""
+        session = self.session(guided=any(request.guidance != 1 for request in requests))
+        places = {session.submit(request): place for place, request in enumerate(requests)}
+        try:
+            for finished in session.run():
+                yield self._picture(places.pop(finished.ticket), finished)
+        finally:
+            for ticket in places:  # nobody waits for the rest
+                session.cancel(ticket)
+
+    def session(self, *, guided: bool) -> Session:
+        """The session of this pipeline with or without guidance; made at its first use."""
+        if guided not in self._sessions:
+            budget = self._budget(guided=guided)
+            drafter = DRAFTERS[self.drafter](self.target.device, self.slots, budget)
+            self._sessions[guided] = Session(
+                self.target, drafter, self.rule, budget=budget, slots=self.slots, guided=guided
+            )
+        return self._sessions[guided]
+
+    def _picture(self, place: int, finished: Finished) -> Picture:
+        pixels = self.target.pixels(finished.tokens_T[None])[0]
+        return Picture(
+            place=place,
+            request=finished.request,
+            image=Image.fromarray(pixels.cpu().numpy()),
+            tokens=finished.tokens_T.tolist(),
+            stats=finished.stats,
+        )
+
+    def _budget(self, *, guided: bool) -> Budget:
+        most = MOST_NODES[self.drafter]
+        timer = PassTimer(self.target, slots=self.slots, guided=guided, most_nodes=most)
+        return Budget.measure(timer, self.slots, most)
+
+
+class PassTimer:
+    """Times a target's passes on scratch memory, half an image long."""
+
+    def __init__(self, target: Target, *, slots: int, guided: bool, most_nodes: int) -> None:
+        self._target = target
+        self._cache = target.new_cache(slots=slots, branches=2 if guided else 1, nodes=most_nodes)
+        self._guidance_S = torch.full((slots,), 2.0, device=target.device)
+        self._cache.pretend(target.grid.cells // 2)
+        self(slots, most_nodes)  # the first pass pays for set-up
+
+    def __call__(self, rows: int, nodes: int) -> float:
+        """Median seconds of a few passes over `nodes` nodes for each of `rows` images."""
+        device = self._target.device
+        tree = Tree(
+            shapes=Shapes.chain(nodes - 1, device),
+            shape_B=torch.zeros(rows, dtype=torch.int64, device=device),
+            tokens_BN=torch.zeros(rows, nodes, dtype=torch.int64, device=device),
+        )
+        seconds = []
+        for _ in range(3):
+            started = time.perf_counter()
+            self._target.forward(tree, self._guidance_S[:rows], self._cache).logits_BNV[
+                0, 0, 0
+            ].item()
+            seconds.append(time.perf_counter() - started)
+        return statistics.median(seconds)
+
+
+def resolve_device(device: str) -> torch.device:
+    """A device that is there; `auto` is CUDA where there is some. ValueError otherwise."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"no device {device!r} here: use auto, cpu or cuda") from error
+    return place

@@ -1,0 +1,265 @@
+"""Session: the images in flight, and the loop that moves them on.
+
+Every step is draft -> forward -> verify -> commit over all active slots. Images join and leave at
+any step and progress at their own speed: the noise of an image depends on its seed alone, so its
+tokens do not depend on who is in flight beside it.
+
+Letters: B active rows, S slots, N tree nodes, D tree levels, T cells of the grid.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from hawk.budget import Budget
+from hawk.drafters.base import Drafter, Feedback
+from hawk.request import Finished, Request
+from hawk.rules import Rule
+from hawk.sampler import Law, Sampler
+from hawk.stats import Stats
+from hawk.targets.base import Output, Target
+from hawk.tree import Shapes, Tree
+from hawk.verifier import Commit, verify
+
+
+@dataclass(kw_only=True)
+class _Image:
+    """An image in flight; its tensors are rows of the session's."""
+
+    ticket: int
+    request: Request
+    stats: Stats
+
+
+class Session:
+    """A batch of images in flight.
+
+    Args:
+        target, drafter, rule: as loaded.
+        budget: what passes cost, for the drafter to size its trees.
+        slots: images in flight at most.
+        guided: whether requests may have guidance; without it an image takes one row, not two.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        drafter: Drafter,
+        rule: Rule,
+        *,
+        budget: Budget,
+        slots: int,
+        guided: bool,
+    ) -> None:
+        self.target, self.drafter, self.rule, self.budget = target, drafter, rule, budget
+        self.slots, self.guided = slots, guided
+        self.stats = Stats()
+        self._tickets = 0
+        self._waiting: deque[tuple[int, Request, list[int]]] = deque()
+        self._active: list[_Image] = []
+        self._sampler: Sampler | None = None  # of the active rows; None when those changed
+        self._cache = target.new_cache(
+            slots=slots, branches=2 if guided else 1, nodes=drafter.most_nodes
+        )
+        device = target.device
+        room = target.grid.cells + drafter.most_nodes  # entries past a count are scratch
+        self._tokens_ST = torch.zeros(slots, room, dtype=torch.int64, device=device)
+        self._counts_S = torch.zeros(slots, dtype=torch.int64, device=device)
+        self._seeds_S = torch.zeros(slots, dtype=torch.int64, device=device)
+        self._guidance_S = torch.ones(slots, device=device)
+        self._levels_D = torch.arange(drafter.most_nodes, device=device)
+        self._root = Shapes.chain(0, device)
+
+    def submit(self, request: Request) -> int:
+        """Queue an image; returns its ticket. ValueError where the prompt does not fit."""
+        if request.guidance != 1 and not self.guided:
+            raise ValueError(f"this session runs without guidance, got {request.guidance}")
+        ids = self.target.encode(request.prompt)
+        self._tickets += 1
+        self._waiting.append((self._tickets, request, ids))
+        return self._tickets
+
+    def cancel(self, ticket: int) -> bool:
+        """Forget an image, waiting or in flight; its slot is free at once. False if unknown."""
+        for entry in self._waiting:
+            if entry[0] == ticket:
+                self._waiting.remove(entry)
+                return True
+        for slot, image in enumerate(self._active):
+            if image.ticket == ticket:
+                self._leave(slot)
+                return True
+        return False
+
+    @property
+    def busy(self) -> bool:
+        """Whether images are waiting or in flight."""
+        return bool(self._active or self._waiting)
+
+    def run(self) -> Iterator[Finished]:
+        """Step until nothing is left, yielding images as they finish."""
+        while self.busy:
+            yield from self.step()
+
+    @torch.inference_mode()
+    def step(self) -> list[Finished]:
+        """Let waiting images in, make one pass over all active ones, return those that finished."""
+        self._admit()
+        if not self._active:
+            return []
+        clock = _Clock()
+        tree = self._draft()
+        draft_s = clock.lap()
+        output = self.target.forward(tree, self._guidance_S[: len(self._active)], self._cache)
+        forward_s = clock.lap()
+        law, commit = self._verify(tree, output)
+        counts = self._commit(commit)
+        verify_s = clock.lap()
+        self.drafter.observe(self._feedback(tree, law, output, commit))
+        draft_s += clock.lap()
+        self.budget.add_overhead(draft_s + verify_s)
+        self.stats += Stats(passes=1, draft_s=draft_s, forward_s=forward_s, verify_s=verify_s)
+        self._count(counts, drafted=tree.tokens_BN.shape[1] - 1)
+        return self._finish()
+
+    def _draft(self) -> Tree:
+        rows = len(self._active)
+        roots_B = self._tokens_ST[:rows].gather(1, self._counts_S[:rows, None] - 1)
+        return self.drafter.draft(roots_B.squeeze(1), self.budget)
+
+    def _verify(self, tree: Tree, output: Output) -> tuple[Law, Commit]:
+        rows = len(self._active)
+        if self._sampler is None:
+            configs = [image.request.sampler for image in self._active]
+            self._sampler = Sampler(configs, self.target.vocabulary, self.target.device)
+        law = self._sampler.law(output.logits_BNV)
+        counts_B = self._counts_S[:rows]
+        picks_BN = law.picks(self._seeds_S[:rows], counts_B[:, None] + tree.depths_BN)
+        return law, verify(tree, picks_BN, self.target.grid.cells - counts_B, self.rule)
+
+    def _commit(self, commit: Commit) -> list[int]:
+        """Store the new tokens, keep their keys and values; returns the tokens of each row."""
+        rows, levels = commit.path_BD.shape
+        level_D = self._levels_D[:levels]
+        out_of_place = (commit.path_BD != level_D) & (level_D < commit.counts_B[:, None])
+        # The one transfer to the host in a step.
+        *counts, move = torch.cat([commit.counts_B, out_of_place.any()[None]]).tolist()
+        places = self._counts_S[:rows, None] + level_D
+        self._tokens_ST[:rows].scatter_(1, places, commit.tokens_BD)
+        self._counts_S[:rows] += commit.counts_B
+        self._cache.keep(commit.path_BD, counts, move=bool(move))
+        return counts
+
+    def _feedback(self, tree: Tree, law: Law, output: Output, commit: Commit) -> Feedback:
+        rows = len(commit.counts_B)
+        return Feedback(
+            tree=tree,
+            law=law,
+            hidden_BND=output.hidden_BND,
+            commit=commit,
+            seeds_B=self._seeds_S[:rows],
+            steps_B=self._counts_S[:rows] - 1,
+        )
+
+    def _admit(self) -> None:
+        """Prefill as many waiting images as there are free slots, and commit their first token."""
+        free = self.slots - len(self._active)
+        entering = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
+        if not entering:
+            return
+        first = len(self._active)
+        slots = range(first, first + len(entering))
+        requests = [request for _, request, _ in entering]
+        self._seeds_S[slots.start : slots.stop] = torch.tensor([r.seed for r in requests])
+        self._guidance_S[slots.start : slots.stop] = torch.tensor([r.guidance for r in requests])
+        clock = _Clock()
+        output = self.target.prefill(
+            [ids for _, _, ids in entering],
+            slots,
+            self._guidance_S[slots.start : slots.stop],
+            self._cache,
+        )
+        self.stats += Stats(passes=1, forward_s=clock.lap())
+        for ticket, request, _ in entering:
+            stats = Stats(images=1, forwards=1, tokens=1)
+            self._active.append(_Image(ticket=ticket, request=request, stats=stats))
+            self.stats += stats
+        self._sampler = None
+        self._first_tokens(slots, output)
+
+    def _first_tokens(self, slots: range, output: Output) -> None:
+        """The prompt's own pass is a tree that is only a root, one step before the image."""
+        sampler = Sampler(
+            [self._active[slot].request.sampler for slot in slots],
+            self.target.vocabulary,
+            self.target.device,
+        )
+        law = sampler.law(output.logits_BNV)
+        where = slice(slots.start, slots.stop)
+        zeros = torch.zeros(len(slots), dtype=torch.int64, device=self.target.device)
+        picks_B1 = law.picks(self._seeds_S[where], zeros[:, None])
+        self._tokens_ST[where, :1] = picks_B1
+        self._counts_S[where] = 1
+        self.drafter.join(
+            slots,
+            Feedback(
+                tree=Tree(shapes=self._root, shape_B=zeros, tokens_BN=picks_B1),
+                law=law,
+                hidden_BND=output.hidden_BND,
+                commit=Commit(
+                    end_B=zeros, counts_B=zeros + 1, tokens_BD=picks_B1, path_BD=zeros[:, None]
+                ),
+                seeds_B=self._seeds_S[where],
+                steps_B=zeros,
+            ),
+        )
+
+    def _count(self, counts: list[int], drafted: int) -> None:
+        for image, count in zip(self._active, counts, strict=True):
+            stats = Stats(forwards=1, tokens=count, drafted=drafted, accepted=count - 1)
+            image.stats += stats
+            self.stats += stats
+
+    def _finish(self) -> list[Finished]:
+        finished: list[Finished] = []
+        cells = self.target.grid.cells
+        for slot in reversed(range(len(self._active))):
+            image = self._active[slot]
+            if image.stats.tokens == cells:
+                finished.append(
+                    Finished(
+                        ticket=image.ticket,
+                        request=image.request,
+                        tokens_T=self._tokens_ST[slot, :cells].clone(),
+                        stats=image.stats,
+                    )
+                )
+                self._leave(slot)
+        return finished[::-1]
+
+    def _leave(self, slot: int) -> None:
+        """Free a slot; the last active image moves into it, so that active slots stay together."""
+        last = len(self._active) - 1
+        if slot != last:
+            self._active[slot] = self._active[last]
+            for rows in (self._tokens_ST, self._counts_S, self._seeds_S, self._guidance_S):
+                rows[slot] = rows[last]
+            self._cache.move_slot(last, slot)
+            self.drafter.move(last, slot)
+        self._active.pop()
+        self._sampler = None
+
+
+class _Clock:
+    """Seconds between laps. On a GPU they show where the host waited."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        now = time.perf_counter()
+        self._last, passed = now, now - self._last
+        return passed

@@ -1,0 +1,73 @@
+"""Target protocol: the big model, seen as a source of guided image logits.
+
+Letters: B images, N tree nodes, V image vocabulary, D hidden size.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from hawk.cache import Cache
+from hawk.grid import Grid
+from hawk.sampler import SamplerConfig
+from hawk.tree import Tree
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What a forward returns for every node.
+
+    Attributes:
+        logits_BNV: float32, after guidance, image vocabulary only.
+        hidden_BND: last hidden states of the conditional branch.
+    """
+
+    logits_BNV: Tensor
+    hidden_BND: Tensor
+
+
+class Target(Protocol):
+    """A model that writes an image as a raster of discrete tokens.
+
+    Attributes:
+        name: what it was loaded as.
+        grid: of the image it makes.
+        vocabulary: V, number of image tokens.
+        prompt_limit: longest prompt in tokens.
+        default_guidance, default_sampler: of the model's own settings or official script.
+    """
+
+    name: str
+    grid: Grid
+    vocabulary: int
+    prompt_limit: int
+    default_guidance: float
+    default_sampler: SamplerConfig
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def encode(self, prompt: str) -> list[int]:
+        """Token ids of the whole prompt form. ValueError where it is longer than the limit."""
+        ...
+
+    def new_cache(self, *, slots: int, branches: int, nodes: int) -> Cache:
+        """Memory for `slots` images and trees of up to `nodes` nodes."""
+        ...
+
+    def prefill(
+        self, prompts: Sequence[list[int]], slots: Sequence[int], guidance_B: Tensor, cache: Cache
+    ) -> Output:
+        """Write prompts into fresh slots; the one node of the output is the first image token's."""
+        ...
+
+    def forward(self, tree: Tree, guidance_B: Tensor, cache: Cache) -> Output:
+        """One pass over the trees of the first B slots."""
+        ...
+
+    def pixels(self, tokens_BT: Tensor) -> Tensor:
+        """uint8 images [B, height, width, 3] of complete token grids."""
+        ...

@@ -1,0 +1,75 @@
+"""Tree: what a drafter proposes and the target verifies in one pass.
+
+Node 0 is the root: the last committed token, whose keys and values the pass has to write anyway.
+Nodes 1 .. N-1 are drafts, parents before children. Plain decoding is a tree with a root only, a
+block is a tree of width one.
+
+Letters: B rows, T shapes, N nodes (root included), D levels (depth of the deepest node plus one).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+class Shapes:
+    """A few tree shapes of equal size, with the index tables that a pass needs, computed once.
+
+    Attributes:
+        parents_TN: int64, parent of each node; the root is its own parent.
+        depths_TN: int64, 0 for the root.
+        ancestors_TNN: bool, [t, n, m] is true where m is n or an ancestor of n.
+        path_TND: int64, the node at depth d on the way from the root to n, and n itself below it.
+        nodes, levels: N and D.
+    """
+
+    def __init__(self, parents: Sequence[Sequence[int]], device: torch.device) -> None:
+        ways = [_ways_from_root(row) for row in parents]
+        self.nodes = len(parents[0])
+        self.levels = max(len(way) for tree in ways for way in tree)
+        ancestors = torch.zeros(len(parents), self.nodes, self.nodes, dtype=torch.bool)
+        for t, tree in enumerate(ways):
+            for node, way in enumerate(tree):
+                ancestors[t, node, way] = True
+        padded = [[way + way[-1:] * (self.levels - len(way)) for way in tree] for tree in ways]
+        depths = [[len(way) - 1 for way in tree] for tree in ways]
+        self.parents_TN = torch.tensor(parents, device=device)
+        self.depths_TN = torch.tensor(depths, device=device)
+        self.ancestors_TNN = ancestors.to(device)
+        self.path_TND = torch.tensor(padded, device=device)
+
+    @classmethod
+    def chain(cls, drafts: int, device: torch.device) -> "Shapes":
+        """One shape: `drafts` nodes in a row behind the root; 0 leaves the root alone."""
+        return cls([[0, *range(drafts)]], device)
+
+
+def _ways_from_root(parents: Sequence[int]) -> list[list[int]]:
+    wrong = [n for n, parent in enumerate(parents) if not 0 <= parent < max(n, 1)]
+    if wrong or not parents:
+        raise ValueError(f"parents must come before their children, root first; got {parents}")
+    ways = [[0]]
+    for node in range(1, len(parents)):
+        ways.append([*ways[parents[node]], node])
+    return ways
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    """One draft for every row.
+
+    Attributes:
+        shapes: all shapes that occur.
+        shape_B: int64, which of them each row has.
+        tokens_BN: int64; column 0 is the root.
+    """
+
+    shapes: Shapes
+    shape_B: Tensor
+    tokens_BN: Tensor
+
+    @property
+    def depths_BN(self) -> Tensor:
+        return self.shapes.depths_TN[self.shape_B]

@@ -1,0 +1,52 @@
+"""Verifier: the one walk through a tree that every drafter and rule shares."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hawk.rules import Rule
+from hawk.tree import Tree
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """What a pass adds to each row.
+
+    `accepted` drafts come first, then one extra token from the target itself: a `bonus` when the
+    path ended in a leaf, `corrected` where the drafts went wrong. Rows near the end of their image
+    commit fewer.
+
+    Attributes:
+        end_B: int64, last accepted node that was committed (0: none).
+        counts_B: int64, tokens committed, accepted drafts plus the extra token.
+        tokens_BD: int64, the committed tokens; entries from `counts_B` on mean nothing.
+        path_BD: int64, the accepted nodes root first, one for each committed token: the nodes whose
+            keys and values stay.
+    """
+
+    end_B: Tensor
+    counts_B: Tensor
+    tokens_BD: Tensor
+    path_BD: Tensor
+
+
+def verify(tree: Tree, picks_BN: Tensor, remaining_B: Tensor, rule: Rule) -> Commit:
+    """Accept the deepest path whose every node matches.
+
+    Args:
+        tree: the drafts of B rows.
+        picks_BN: int64, the target's token after each node.
+        remaining_B: int64, tokens that each image still lacks, at least 1.
+        rule: what counts as a match.
+    """
+    shapes, which = tree.shapes, tree.shape_B
+    matches_B1N = rule.matches(tree, picks_BN)[:, None]
+    accepted_BN = (matches_B1N | ~shapes.ancestors_TNN[which]).all(-1)
+    length, deepest = (accepted_BN * (shapes.depths_TN[which] + 1)).max(-1)
+    counts = torch.minimum(length, remaining_B)
+    path = shapes.path_TND[which, deepest]
+    end = path.gather(1, counts[:, None] - 1).squeeze(1)
+    # The token committed after path node d is the pick there: for accepted drafts it equals the
+    # next node's token, at the end it is the extra one.
+    return Commit(end_B=end, counts_B=counts, tokens_BD=picks_BN.gather(1, path), path_BD=path)

@@ -1,0 +1,245 @@
+"""Training of the language model: caption in, 256 image codes out.
+
+Matrices inside the blocks are trained with Muon (Jordan et al. 2024), everything else with AdamW.
+The learning rate is constant and falls linearly over the last epochs, so that a run can be
+prolonged from any checkpoint of the constant part. A moving average of the weights is what ships.
+"""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
+
+from jobs.emoji.dataset import EmojiData
+
+BATCH = 32
+PEAK_LR = 2.5e-3
+WARMUP_STEPS = 100
+AVERAGE_DECAY = 0.998
+CAPTION_DROP = 0.1
+CAPTION_WEIGHTS = np.array([3, 4, 2, 2, 1, 2]) / 14  # the templates' own weights in the data
+LOG_EVERY = 20
+SAVE_EVERY = 100
+EVALUATE_EVERY = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Captions of one length and the codes of their images.
+
+    Attributes:
+        text: int64 [n, length], BOS first and BOI last.
+        codes: int64 [n, 256].
+    """
+
+    text: Tensor
+    codes: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """A split ready for training: codes is uint16 [rows, 256]."""
+
+    data: EmojiData
+    codes: np.ndarray
+
+
+def batches(
+    split: Split, tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator, per_concept: int
+) -> Iterator[Batch]:
+    """Endless training batches; captions of equal length share one, so nothing is padded."""
+    boi = tokenizer.convert_tokens_to_ids("<begin_of_image>")
+    waiting: dict[int, list[tuple[list[int], np.ndarray]]] = defaultdict(list)
+    while True:
+        for row in split.data.epoch(rng, per_concept):
+            caption = split.data.captions[row][rng.choice(len(CAPTION_WEIGHTS), p=CAPTION_WEIGHTS)]
+            ids = [*tokenizer(caption)["input_ids"], boi]
+            if rng.random() < CAPTION_DROP:  # the unconditional prompt of Janus: BOS, pads, BOI
+                ids[1:-1] = [tokenizer.pad_token_id] * (len(ids) - 2)
+            codes = split.codes[row]
+            ready = waiting[len(ids)]
+            ready.append((ids, codes))
+            if len(ready) == BATCH:
+                yield _collate(ready)
+                ready.clear()
+
+
+def _collate(rows: list[tuple[list[int], np.ndarray]]) -> Batch:
+    return Batch(
+        text=torch.tensor([ids for ids, _ in rows]),
+        codes=torch.from_numpy(np.stack([codes for _, codes in rows]).astype(np.int64)),
+    )
+
+
+def code_loss(model: JanusForConditionalGeneration, batch: Batch) -> Tensor:
+    """Cross entropy of the image codes, [n, 256] nats."""
+    with torch.autocast(batch.codes.device.type, torch.bfloat16):
+        text = model.get_input_embeddings()(batch.text)
+        image = model.prepare_embeddings_for_image_generation(batch.codes[:, :-1])
+        states = model.model.language_model(
+            inputs_embeds=torch.cat([text, image.to(text.dtype)], dim=1), use_cache=False
+        ).last_hidden_state[:, batch.text.shape[1] - 1 :]
+        logits = model.model.generation_head(states)
+    return F.cross_entropy(logits.float().transpose(1, 2), batch.codes, reduction="none")
+
+
+@torch.no_grad()
+def held_out_loss(
+    model: JanusForConditionalGeneration, split: Split, tokenizer: PreTrainedTokenizerFast
+) -> float:
+    """Mean nats a code over up to 256 rows of a split with their second caption."""
+    boi = tokenizer.convert_tokens_to_ids("<begin_of_image>")
+    by_length: dict[int, list[tuple[list[int], np.ndarray]]] = defaultdict(list)
+    for row in range(0, len(split.data.images), max(1, len(split.data.images) // 256)):
+        ids = [*tokenizer(split.data.captions[row][1])["input_ids"], boi]
+        by_length[len(ids)].append((ids, split.codes[row]))
+    losses = [code_loss(model, _collate(rows)).mean(1) for rows in by_length.values()]
+    return torch.cat(losses).mean().item()
+
+
+class Trainer:
+    """A model in training, with its optimizers and the moving average of its weights.
+
+    Args:
+        model: trained in place.
+        tokenizer, splits: what it learns from; every split but `train` is only measured.
+        folder: for `lm.pt`, from which it resumes, and the log `lm.jsonl`.
+    """
+
+    def __init__(
+        self,
+        model: JanusForConditionalGeneration,
+        tokenizer: PreTrainedTokenizerFast,
+        splits: dict[str, Split],
+        folder: Path,
+    ) -> None:
+        self._model, self._tokenizer, self._splits = model, tokenizer, splits
+        self._checkpoint, self._log = folder / "lm.pt", folder / "lm.jsonl"
+        self._parameters = trainable(model)
+        self._average = [p.detach().clone() for p in self._parameters]
+        self._optimizers = _optimizers(model, self._parameters)
+        self._step = 0
+        if self._checkpoint.exists():
+            self._resume()
+
+    def train(self, *, epochs: float, decay_epochs: float, per_concept: int) -> None:
+        """Train up to `epochs`; the model ends with the averaged weights."""
+        data = self._splits["train"].data
+        epoch_rows = len(data.epoch(np.random.default_rng(0), per_concept))
+        steps = round(epochs * epoch_rows / BATCH)
+        decay_steps = max(1, round(decay_epochs * epoch_rows / BATCH))
+        rng = np.random.default_rng(self._step + 1)
+        source = batches(self._splits["train"], self._tokenizer, rng, per_concept)
+        self._model.train()
+        losses: list[float] = []
+        started = time.monotonic()
+        while self._step < steps:
+            lr = PEAK_LR * min(
+                1.0, (self._step + 1) / WARMUP_STEPS, (steps - self._step) / decay_steps
+            )
+            losses.append(self._update(next(source), lr))
+            last = self._step == steps
+            if self._step % LOG_EVERY == 0 or last:
+                record = {
+                    "step": self._step,
+                    "epoch": round(self._step * BATCH / epoch_rows, 3),
+                    "loss": round(float(np.mean(losses)), 4),
+                    "lr": lr,
+                    "images_per_s": round(len(losses) * BATCH / (time.monotonic() - started), 2),
+                }
+                if self._step % EVALUATE_EVERY == 0 or last:
+                    record |= self._held_out()
+                with self._log.open("a") as log:
+                    log.write(json.dumps(record) + "\n")
+                losses.clear()
+                started = time.monotonic()
+            if self._step % SAVE_EVERY == 0 or last:
+                self._save()
+        self._swap()
+        self._model.eval()
+
+    def _update(self, batch: Batch, lr: float) -> float:
+        loss = code_loss(self._model, batch).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self._step += 1
+        decay = min(AVERAGE_DECAY, self._step / (self._step + 9))
+        for mean, p in zip(self._average, self._parameters, strict=True):
+            mean.lerp_(p.detach(), 1 - decay)
+        return loss.item()
+
+    def _held_out(self) -> dict[str, float]:
+        """Losses of the averaged weights."""
+        self._swap()
+        self._model.eval()
+        losses = {
+            name: round(held_out_loss(self._model, split, self._tokenizer), 4)
+            for name, split in self._splits.items()
+            if name != "train"
+        }
+        self._swap()
+        self._model.train()
+        return losses
+
+    def _swap(self) -> None:
+        for p, mean in zip(self._parameters, self._average, strict=True):
+            held = p.data.clone()
+            p.data.copy_(mean)
+            mean.copy_(held)
+
+    def _save(self) -> None:
+        state = {
+            "parameters": [p.detach() for p in self._parameters],
+            "average": self._average,
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "step": self._step,
+        }
+        fresh = self._checkpoint.with_suffix(".tmp")
+        torch.save(state, fresh)
+        fresh.replace(self._checkpoint)
+
+    def _resume(self) -> None:
+        state = torch.load(self._checkpoint, weights_only=True)
+        for p, saved in zip(self._parameters, state["parameters"], strict=True):
+            p.data.copy_(saved)
+        self._average = state["average"]
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self._step = state["step"]
+
+
+def _optimizers(
+    model: JanusForConditionalGeneration, parameters: list[nn.Parameter]
+) -> list[torch.optim.Optimizer]:
+    matrices = [p for p in model.model.language_model.layers.parameters() if p.ndim == 2]
+    inside = {id(p) for p in matrices}
+    rest = [p for p in parameters if id(p) not in inside]
+    return [
+        torch.optim.Muon(matrices, lr=PEAK_LR, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=PEAK_LR, betas=(0.9, 0.95), weight_decay=0.01),
+    ]
+
+
+def trainable(model: JanusForConditionalGeneration) -> list[nn.Parameter]:
+    """What image generation uses, less the VQ model, which is trained before and frozen."""
+    janus = model.model
+    modules = (
+        janus.language_model,
+        janus.generation_embeddings,
+        janus.generation_aligner,
+        janus.generation_head,
+    )
+    return [p for module in modules for p in module.parameters()]

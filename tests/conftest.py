@@ -1,0 +1,27 @@
+"""Shared fixtures: a tiny Janus, saved once and loaded as a user would load it."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a hub
+
+import pytest
+import torch
+
+from hawk.targets import load_target
+from hawk.targets.janus import Janus
+from tests.tiny import save_tiny_janus
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny-janus")
+    save_tiny_janus(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> Janus:
+    target = load_target(str(tiny_folder), dtype=torch.float32, device=torch.device("cpu"))
+    assert isinstance(target, Janus)
+    return target

@@ -1,0 +1,179 @@
+"""The coupled rule is exact: whatever drafts, the tokens are those of plain decoding."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hawk import Request, SamplerConfig, Session
+from hawk.budget import Budget
+from hawk.drafters import DRAFTERS, MOST_NODES
+from hawk.drafters.base import Drafter, Feedback
+from hawk.rules import Coupled
+from hawk.targets.janus import Janus
+from hawk.tree import Shapes, Tree
+from tests import reference
+
+SAMPLERS = {
+    "full": SamplerConfig(),
+    "top-k": SamplerConfig(temperature=0.7, top_k=10),
+    "top-p": SamplerConfig(top_p=0.8),
+    "top-k-p": SamplerConfig(temperature=1.3, top_k=20, top_p=0.9),
+    "greedy": SamplerConfig(temperature=0.0),
+}
+PROMPTS = (
+    "a red apple",
+    "a green tree, 3d style, and more",
+    "x",
+    "the flag of Norway",
+    "Ünïcode 🙂",
+)
+
+
+def requests(guidance: float, sampler: SamplerConfig) -> list[Request]:
+    return [
+        Request(prompt=prompt, seed=place * 2**40 + 7, guidance=guidance, sampler=sampler)
+        for place, prompt in enumerate(PROMPTS)
+    ]
+
+
+def oracle(target: Janus, request: Request) -> list[int]:
+    ids = target.encode(request.prompt)
+    prompts = [ids]
+    if request.guidance != 1:
+        prompts.append(reference.unconditional(ids, bos=0, boi=2, pad=1))
+    pick = reference.coupled_pick(request.seed, request.sampler)
+    return reference.plain_decoding(
+        target.model, prompts, target.grid.cells, request.guidance, pick
+    )
+
+
+@pytest.fixture(scope="module")
+def expected(tiny: Janus) -> dict[tuple[float, str], list[list[int]]]:
+    return {
+        (guidance, name): [oracle(tiny, request) for request in requests(guidance, sampler)]
+        for guidance in (1.0, 5.0)
+        for name, sampler in SAMPLERS.items()
+    }
+
+
+def new_session(target: Janus, drafter: str, slots: int, *, guided: bool) -> Session:
+    # Flat costs make the budget take the largest trees.
+    budget = Budget([(1, 1.0), (1000, 1.0)], MOST_NODES[drafter])
+    made = DRAFTERS[drafter](target.device, slots, budget)
+    return Session(target, made, Coupled(), budget=budget, slots=slots, guided=guided)
+
+
+def tokens_of(session: Session, asked: Sequence[Request]) -> list[list[int]]:
+    tickets = [session.submit(request) for request in asked]
+    finished = {image.ticket: image.tokens_T.tolist() for image in session.run()}
+    return [finished[ticket] for ticket in tickets]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("guidance", [1.0, 5.0])
+@pytest.mark.parametrize("slots", [1, 3, 8])
+@pytest.mark.parametrize("drafter", DRAFTERS)
+def test_every_drafter_gives_the_tokens_of_plain_decoding(
+    tiny: Janus,
+    expected: dict[tuple[float, str], list[list[int]]],
+    drafter: str,
+    slots: int,
+    guidance: float,
+    sampler: str,
+) -> None:
+    session = new_session(tiny, drafter, slots, guided=guidance != 1)
+    assert tokens_of(session, requests(guidance, SAMPLERS[sampler])) == expected[guidance, sampler]
+    if drafter != "plain":
+        assert session.stats.accepted > 0  # else nothing was tested
+
+
+@pytest.mark.parametrize("drafter", DRAFTERS)
+def test_mixed_settings_share_a_batch(
+    tiny: Janus, expected: dict[tuple[float, str], list[list[int]]], drafter: str
+) -> None:
+    settings = list(expected)[: len(PROMPTS)] + list(expected)[-len(PROMPTS) :]
+    asked, wanted = [], []
+    for place, (guidance, name) in enumerate(settings):
+        which = place % len(PROMPTS)
+        asked.append(requests(guidance, SAMPLERS[name])[which])
+        wanted.append(expected[guidance, name][which])
+    assert tokens_of(new_session(tiny, drafter, 4, guided=True), asked) == wanted
+
+
+@pytest.mark.parametrize("drafter", DRAFTERS)
+def test_images_join_late_and_leave_early(
+    tiny: Janus, expected: dict[tuple[float, str], list[list[int]]], drafter: str
+) -> None:
+    asked = requests(5.0, SAMPLERS["full"])
+    session = new_session(tiny, drafter, 3, guided=True)
+    finished: dict[int, list[int]] = {}
+    tickets: list[int] = []
+    cancelled = session.submit(replace(asked[0], seed=1))
+    for request in asked:
+        tickets.append(session.submit(request))
+        for _ in range(4):
+            finished |= {image.ticket: image.tokens_T.tolist() for image in session.step()}
+    assert session.cancel(cancelled) or cancelled in finished
+    finished |= {image.ticket: image.tokens_T.tolist() for image in session.run()}
+    assert [finished[ticket] for ticket in tickets] == expected[5.0, "full"]
+    assert not session.busy
+
+
+class Scripted:
+    """Drafts whatever a test wants: trees of random shape whose tokens are right at random.
+
+    Right tokens are copied from the known image, siblings are repeated on purpose.
+    """
+
+    name = "scripted"
+    most_nodes = 10
+
+    def __init__(self, images: list[list[int]], right: float) -> None:
+        self._images = torch.tensor(images)
+        self._right = right
+        self._generator = torch.Generator().manual_seed(0)
+        self._next_S = torch.zeros(len(images), dtype=torch.int64)
+
+    def draft(self, roots_B: torch.Tensor, budget: Budget) -> Tree:
+        rows = len(roots_B)
+        nodes = int(torch.randint(1, self.most_nodes + 1, (), generator=self._generator))
+        parents = [
+            [0, *(int(torch.randint(0, n, (), generator=self._generator)) for n in range(1, nodes))]
+            for _ in range(3)
+        ]
+        shapes = Shapes(parents, roots_B.device)
+        shape_B = torch.randint(0, 3, (rows,), generator=self._generator)
+        step_BN = self._next_S[:rows, None] + shapes.depths_TN[shape_B]
+        known = self._images[:rows].gather(1, step_BN.clamp(max=self._images.shape[1] - 1))
+        wrong = torch.randint(0, 64, known.shape, generator=self._generator)
+        right = torch.rand(known.shape, generator=self._generator) < self._right
+        tokens = torch.where(right, known, wrong)
+        tokens[:, 0] = roots_B
+        return Tree(shapes=shapes, shape_B=shape_B, tokens_BN=tokens)
+
+    def join(self, slots: range, feedback: Feedback) -> None:
+        self._next_S[slots.start : slots.stop] = 0
+
+    def move(self, source: int, target: int) -> None:
+        self._next_S[target] = self._next_S[source]
+        self._images[target] = self._images[source]
+
+    def observe(self, feedback: Feedback) -> None:
+        self._next_S[: len(feedback.steps_B)] = feedback.steps_B
+
+
+@pytest.mark.parametrize("right", [0.0, 0.5, 0.9, 1.0])
+def test_any_tree_at_all_gives_the_tokens_of_plain_decoding(
+    tiny: Janus, expected: dict[tuple[float, str], list[list[int]]], right: float
+) -> None:
+    wanted = expected[5.0, "full"]
+    drafter: Drafter = Scripted(wanted, right)
+    budget = Budget([(1, 1.0)], 10)
+    session = Session(tiny, drafter, Coupled(), budget=budget, slots=5, guided=True)
+    assert tokens_of(session, requests(5.0, SAMPLERS["full"])) == wanted
+    if right == 0.0:
+        assert session.stats.tokens_per_forward < 1.2
+    if right == 1.0:
+        assert session.stats.tokens_per_forward > 2

@@ -1,0 +1,68 @@
+"""A Janus small enough to run thousands of passes in a test, with laws worth drafting for."""
+
+from pathlib import Path
+
+import torch
+from transformers import GenerationConfig, JanusConfig, JanusForConditionalGeneration, LlamaConfig
+from transformers.models.janus.configuration_janus import JanusVisionConfig, JanusVQVAEConfig
+
+from jobs.emoji.text import train_tokenizer
+
+GRID = 6
+VOCABULARY = 64
+HIDDEN = 64
+
+
+def save_tiny_janus(folder: Path) -> None:
+    """Random weights; the scales make laws that depend on their context and are neither flat nor
+    sharp, so that drafts are accepted sometimes."""
+    tokenizer = train_tokenizer(["a red apple", "a green tree, 3d style", "the flag of Norway"])
+    text = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=HIDDEN,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=None,
+    )
+    vision = JanusVisionConfig(
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        image_size=GRID * 2,
+        patch_size=2,
+        projection_dim=HIDDEN,
+        mlp_ratio=1.0,
+        depth=1,
+        num_image_tokens=GRID**2,
+    )
+    vq = JanusVQVAEConfig(
+        embed_dim=4,
+        num_embeddings=VOCABULARY,
+        latent_channels=32,
+        base_channels=32,
+        channel_multiplier=[1, 1],
+        num_res_blocks=0,
+        num_patches=GRID,
+        projection_dim=HIDDEN,
+        image_token_embed_dim=HIDDEN,
+    )
+    torch.manual_seed(0)
+    model = JanusForConditionalGeneration(
+        JanusConfig(text_config=text, vision_config=vision, vq_config=vq, image_token_id=4)
+    )
+    with torch.no_grad():
+        model.model.generation_head.vision_head.weight *= 40
+        model.model.generation_aligner.fc1.weight *= 20
+        model.model.generation_aligner.hidden_layers[0].weight *= 20
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        generation_kwargs={"boi_token_id": tokenizer.convert_tokens_to_ids("<begin_of_image>")},
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
