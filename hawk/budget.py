@@ -9,6 +9,7 @@ import bisect
 from collections.abc import Callable, Sequence
 
 NODE_OPTIONS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # tree sizes, root included
+TOO_DEAR = 8.0  # a pass of so many times the cheapest one is never worth it: stop measuring
 
 
 class Budget:
@@ -35,9 +36,13 @@ class Budget:
             if nodes <= most_nodes:
                 shapes[nodes] = (1, nodes)
                 shapes[slots * nodes] = (slots, nodes)
-        curve = [(size, time_pass(rows, nodes)) for size, (rows, nodes) in sorted(shapes.items())]
-        rising = [max(seconds for _, seconds in curve[: i + 1]) for i in range(len(curve))]
-        return cls([(size, s) for (size, _), s in zip(curve, rising, strict=True)], most_nodes)
+        curve: list[tuple[int, float]] = []
+        for size, (rows, nodes) in sorted(shapes.items()):
+            seconds = time_pass(rows, nodes)
+            curve.append((size, max(seconds, curve[-1][1]) if curve else seconds))
+            if seconds > TOO_DEAR * curve[0][1]:
+                break
+        return cls(curve, most_nodes)
 
     def seconds(self, rows: int, nodes: int) -> float:
         """Expected time of a step with such a pass, by linear interpolation."""

@@ -196,6 +196,8 @@ class Pipeline:
     def stream(self, requests: Sequence[Request]) -> Iterator[Picture]:
         """Pictures as they finish."""
         session = self.session(guided=any(request.guidance != 1 for request in requests))
+        if session.busy:
+            raise ValueError("this pipeline is in the middle of another call: finish that first")
         places = {session.submit(request): place for place, request in enumerate(requests)}
         try:
             for finished in session.run():

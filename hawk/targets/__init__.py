@@ -33,12 +33,14 @@ def load_target(model: str, *, dtype: torch.dtype, device: torch.device) -> Targ
 def _model_type(source: str | Path, model: str) -> str:
     try:
         path = cached_file(str(source), "config.json")
-    except OSError as error:
+    except OSError:
+        path = None
+    if path is None:
         raise ValueError(
             f"no model {model!r}: give one of {', '.join(EMBEDDED)}, a folder with config.json, or "
             f"a hub id that can be reached or is in the cache"
-        ) from error
+        )
     try:
-        return str(json.loads(Path(str(path)).read_text())["model_type"])
+        return str(json.loads(Path(path).read_text())["model_type"])
     except (ValueError, KeyError) as error:
         raise ValueError(f"cannot load {model!r}: its config.json is broken ({error})") from error

@@ -63,7 +63,7 @@ def links(markdown: str) -> list[str]:
 
 
 def make_targets(makefile: str) -> set[str]:
-    return set(re.findall(r"^([\w-]+):(?!=)", makefile, re.M))
+    return set(re.findall(r"^([\w-]+):(?!=)", makefile, re.MULTILINE))
 
 
 TEXT = README.read_text(encoding="utf-8") if README.exists() else ""
