@@ -8,7 +8,7 @@ PATCH_PIXELS = 4  # 16 x 16 grid
 CODEBOOK = 1024
 CODE_DIM = 8
 TEXT_TOKENS = 64  # longest caption in training is 25 tokens; BOS and BOI included
-HIDDEN = 448
+HIDDEN = 384
 
 
 def vq_config() -> JanusVQVAEConfig:
@@ -28,14 +28,14 @@ def vq_config() -> JanusVQVAEConfig:
 
 
 def janus_config(text_vocab: int, bos: int, pad: int, image_token: int) -> JanusConfig:
-    """About 15 M parameters in the language model; the unused vision tower is a token gesture."""
+    """About 12 M parameters in the language model; the unused vision tower is a token gesture."""
     text = LlamaConfig(
         vocab_size=text_vocab,
         hidden_size=HIDDEN,
-        intermediate_size=1216,
+        intermediate_size=1024,
         num_hidden_layers=6,
-        num_attention_heads=7,
-        num_key_value_heads=7,
+        num_attention_heads=6,
+        num_key_value_heads=6,
         head_dim=64,
         max_position_embeddings=512,
         bos_token_id=bos,

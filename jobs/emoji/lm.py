@@ -82,13 +82,15 @@ def _collate(rows: list[tuple[list[int], np.ndarray]]) -> Batch:
 def code_loss(model: JanusForConditionalGeneration, batch: Batch) -> Tensor:
     """Cross entropy of the image codes, [n, 256] nats."""
     with torch.autocast(batch.codes.device.type, torch.bfloat16):
-        text = model.get_input_embeddings()(batch.text)
+        text = model.get_input_embeddings()(batch.text).bfloat16()
         image = model.prepare_embeddings_for_image_generation(batch.codes[:, :-1])
         states = model.model.language_model(
-            inputs_embeds=torch.cat([text, image.to(text.dtype)], dim=1), use_cache=False
+            inputs_embeds=torch.cat([text, image], dim=1), use_cache=False
         ).last_hidden_state[:, batch.text.shape[1] - 1 :]
         logits = model.model.generation_head(states)
-    return F.cross_entropy(logits.float().transpose(1, 2), batch.codes, reduction="none")
+    return F.cross_entropy(
+        logits.float().flatten(0, 1), batch.codes.flatten(), reduction="none"
+    ).view_as(batch.codes)
 
 
 @torch.no_grad()

@@ -1,0 +1,73 @@
+"""How often drafting changes an image, over many images: 0 in exact arithmetic.
+
+    python -m benchmarks.exactness --images 1000 --dtype float32
+    python -m benchmarks.exactness --images 1000 --dtype bfloat16
+
+The coupled rule commits the tokens of plain decoding given the same logits. Logits are the same up
+to rounding, which depends on the shapes of a pass (rows, nodes), so that near-ties can flip. This
+counts the images that differ, and first differences per million tokens up to them. Plain decoding
+in half as many slots is counted beside: other companions are other shapes too.
+"""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from hawk.bench import plan
+from hawk.pipeline import Picture, Pipeline
+
+
+def main(
+    images: Annotated[int, typer.Option(min=1)] = 1000,
+    slots: Annotated[int, typer.Option(min=1)] = 16,
+    dtype: str = "float32",
+    device: str = "auto",
+    model: str = "emoji",
+    drafter: str = "auto",
+) -> None:
+    """Print one JSON object."""
+    speculative = Pipeline.from_pretrained(
+        model, drafter=drafter, slots=slots, device=device, dtype=dtype
+    )
+    target = speculative.target
+    plain = Pipeline(target, drafter="plain", rule="coupled", slots=slots)
+    alone = Pipeline(target, drafter="plain", rule="coupled", slots=max(1, slots // 2))
+    requests = plan(plain, images, seed=0, guidance=None)
+    contenders = {"plain": plain, speculative.drafter: speculative, "plain, fewer slots": alone}
+    report: dict[str, Any] = {
+        "model": target.name,
+        "dtype": dtype,
+        "images": images,
+        "slots": slots,
+    }
+    made: dict[str, dict[int, Picture]] = {}
+    for name, pipeline in contenders.items():
+        stream = track(pipeline.stream(requests), name, total=images, console=Console(stderr=True))
+        made[name] = {picture.place: picture for picture in stream}
+    for name in list(contenders)[1:]:
+        firsts = [
+            first_difference(made["plain"][place].tokens, made[name][place].tokens)
+            for place in range(images)
+        ]
+        differing = [first for first in firsts if first is not None]
+        report[name] = {
+            "different_images": len(differing),
+            "different_tokens_per_million": round(
+                1e6
+                * len(differing)
+                / sum(target.grid.cells if f is None else f + 1 for f in firsts),
+                2,
+            ),
+        }
+    typer.echo(json.dumps(report))
+
+
+def first_difference(a: list[int], b: list[int]) -> int | None:
+    return next((place for place, (x, y) in enumerate(zip(a, b, strict=True)) if x != y), None)
+
+
+if __name__ == "__main__":
+    typer.run(main)
