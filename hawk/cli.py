@@ -12,6 +12,7 @@ import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers.utils import logging as transformers_logging
 
 from hawk import bench as benchmark
 from hawk import doctor as health
@@ -27,7 +28,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+USAGE_ERRORS = (ValueError, FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError)
 screen = Console(stderr=True)  # for people; stdout is for results
+transformers_logging.disable_progress_bar()  # one bar at a time, and it is ours
 
 ModelOption = Annotated[str, typer.Option(help="Embedded model, folder, or transformers hub id.")]
 DrafterOption = Annotated[str, typer.Option(help="auto, jacobi or plain.")]
@@ -154,12 +157,11 @@ def _errors_reported(*, debug: bool) -> Iterator[None]:
     """One sentence on stderr: exit 2 for what the user gave, 1 for what went wrong."""
     try:
         yield
-    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+    except (ValueError, OSError, MemoryError, ArithmeticError, RuntimeError) as error:
         if debug:
             raise
-        usage = isinstance(error, (ValueError, OSError))
         typer.echo(f"hawk: {_sentence(error)}", err=True)
-        raise typer.Exit(2 if usage else 1) from error
+        raise typer.Exit(2 if isinstance(error, USAGE_ERRORS) else 1) from error
 
 
 def _sentence(error: Exception) -> str:

@@ -77,10 +77,10 @@ class Law:
             noise_scale_B11=self.noise_scale_B11,
         )
 
-    def picks(self, seeds_B: Tensor, steps_BN: Tensor) -> Tensor:
-        """The target's tokens, int64 [B, N]."""
-        best = self.perturbed(seeds_B, steps_BN).argmax(-1, keepdim=True)
-        return self.token_ids(best).squeeze(-1)
+    def picks(self, seeds_B: Tensor, steps_BN: Tensor) -> tuple[Tensor, Tensor]:
+        """The target's tokens, int64 [B, N], and their perturbed scores: NaN from broken logits."""
+        best = self.perturbed(seeds_B, steps_BN).max(-1, keepdim=True)
+        return self.token_ids(best.indices).squeeze(-1), best.values.squeeze(-1)
 
 
 class Sampler:

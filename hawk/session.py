@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from hawk.budget import Budget
 from hawk.drafters.base import Drafter, Feedback
@@ -115,8 +116,8 @@ class Session:
         draft_s = clock.lap()
         output = self.target.forward(tree, self._guidance_S[: len(self._active)], self._cache)
         forward_s = clock.lap()
-        law, commit = self._verify(tree, output)
-        counts = self._commit(commit)
+        law, commit, healthy = self._verify(tree, output)
+        counts = self._commit(commit, healthy)
         verify_s = clock.lap()
         self.drafter.observe(self._feedback(tree, law, output, commit))
         draft_s += clock.lap()
@@ -130,23 +131,33 @@ class Session:
         roots_B = self._tokens_ST[:rows].gather(1, self._counts_S[:rows, None] - 1)
         return self.drafter.draft(roots_B.squeeze(1), self.budget)
 
-    def _verify(self, tree: Tree, output: Output) -> tuple[Law, Commit]:
+    def _verify(self, tree: Tree, output: Output) -> tuple[Law, Commit, Tensor]:
         rows = len(self._active)
         if self._sampler is None:
             configs = [image.request.sampler for image in self._active]
             self._sampler = Sampler(configs, self.target.vocabulary, self.target.device)
         law = self._sampler.law(output.logits_BNV)
         counts_B = self._counts_S[:rows]
-        picks_BN = law.picks(self._seeds_S[:rows], counts_B[:, None] + tree.depths_BN)
-        return law, verify(tree, picks_BN, self.target.grid.cells - counts_B, self.rule)
+        picks_BN, best_BN = law.picks(self._seeds_S[:rows], counts_B[:, None] + tree.depths_BN)
+        commit = verify(tree, picks_BN, self.target.grid.cells - counts_B, self.rule)
+        return law, commit, best_BN.isfinite().all()
 
-    def _commit(self, commit: Commit) -> list[int]:
-        """Store the new tokens, keep their keys and values; returns the tokens of each row."""
+    def _commit(self, commit: Commit, healthy: Tensor) -> list[int]:
+        """Store the new tokens, keep their keys and values; returns the tokens of each row.
+
+        ArithmeticError where the target's logits are not numbers.
+        """
         rows, levels = commit.path_BD.shape
         level_D = self._levels_D[:levels]
         out_of_place = (commit.path_BD != level_D) & (level_D < commit.counts_B[:, None])
         # The one transfer to the host in a step.
-        *counts, move = torch.cat([commit.counts_B, out_of_place.any()[None]]).tolist()
+        flags = torch.stack([out_of_place.any(), healthy])
+        *counts, move, healthy = torch.cat([commit.counts_B, flags]).tolist()
+        if not healthy:
+            raise ArithmeticError(
+                f"{self.target.name} returned logits that are not numbers: its weights are broken, "
+                f"or too large for half precision (use --dtype bfloat16 or float32)"
+            )
         places = self._counts_S[:rows, None] + level_D
         self._tokens_ST[:rows].scatter_(1, places, commit.tokens_BD)
         self._counts_S[:rows] += commit.counts_B
@@ -200,7 +211,7 @@ class Session:
         law = sampler.law(output.logits_BNV)
         where = slice(slots.start, slots.stop)
         zeros = torch.zeros(len(slots), dtype=torch.int64, device=self.target.device)
-        picks_B1 = law.picks(self._seeds_S[where], zeros[:, None])
+        picks_B1, _ = law.picks(self._seeds_S[where], zeros[:, None])
         self._tokens_ST[where, :1] = picks_B1
         self._counts_S[where] = 1
         self.drafter.join(

@@ -60,7 +60,7 @@ def test_picks_follow_the_law() -> None:
     config = SamplerConfig(temperature=0.8, top_k=5)
     steps = torch.arange(20_000)[None]
     law = Sampler([config], 50, CPU).law(logits.expand(1, 20_000, 50))
-    picks = law.picks(torch.tensor([11]), steps).flatten()
+    picks = law.picks(torch.tensor([11]), steps)[0].flatten()
     counts = torch.bincount(picks, minlength=50).double()
     wanted = reference.warp(logits[0], config).double().softmax(-1)[0] * 20_000
     assert counts[wanted == 0].sum() == 0
@@ -71,7 +71,7 @@ def test_picks_follow_the_law() -> None:
 def test_temperature_zero_takes_the_likeliest() -> None:
     logits = torch.randn(2, 4, 30)
     sampler = Sampler([SamplerConfig(temperature=0), SamplerConfig()], 30, CPU)
-    picks = sampler.law(logits).picks(torch.tensor([1, 2]), torch.arange(4).expand(2, -1))
+    picks, _ = sampler.law(logits).picks(torch.tensor([1, 2]), torch.arange(4).expand(2, -1))
     assert torch.equal(picks[0], logits[0].argmax(-1))
     assert not torch.equal(picks[1], logits[1].argmax(-1))
 
