@@ -1,0 +1,92 @@
+"""Training of the embedded model, in miniature: two steps a stage, on a dozen made-up images."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hawk import Pipeline
+from jobs import train_emoji
+from jobs.emoji import lm, vq
+from jobs.emoji.dataset import EmojiData, shifted, to_pixels
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Twelve rows: four concepts in three variants, one row in each held-out split."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "emoji.npz"
+    split = np.array(["train"] * 10 + ["test_pair", "test_concept"])
+    base = np.array([f"thing {row // 3}" for row in range(12)])
+    captions = [[f"a thing {row}, {style}" for style in "abcdef"] for row in range(12)]
+    np.savez(
+        path,
+        images=rng.integers(0, 256, (12, 64, 64, 3), np.uint8),
+        split=split,
+        base=base,
+        captions_json=np.array([json.dumps(six) for six in captions]),
+    )
+    return path
+
+
+def test_rows_are_drawn_by_concept(data: Path) -> None:
+    train = EmojiData.load(data, "train")
+    assert len(train.images) == 10
+    epoch = train.epoch(np.random.default_rng(0), per_concept=2)
+    drawn = [row // 3 for row in epoch]
+    assert sorted(drawn) == [0, 0, 1, 1, 2, 2, 3]
+    assert len(set(epoch.tolist())) == len(epoch)
+
+
+def test_an_unknown_split_is_named(data: Path) -> None:
+    with pytest.raises(ValueError, match="no rows of split 'holiday'"):
+        EmojiData.load(data, "holiday")
+
+
+def test_shifted_images_are_white_where_nothing_was() -> None:
+    pixels = to_pixels(np.zeros((1, 64, 64, 3), np.uint8))
+    moved = shifted(pixels, 2, -1)
+    assert moved.shape == pixels.shape
+    assert (moved[..., :, :2] == 1).all()
+    assert (moved[..., -1:, :] == 1).all()
+    assert (moved[..., :-1, 2:] == -1).all()
+
+
+def test_training_resumes_and_exports_a_model_that_hawk_runs(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (lm, vq):
+        monkeypatch.setattr(module, "BATCH", 2)
+    monkeypatch.setattr(vq, "RESTART_EVERY", 1)
+    monkeypatch.setattr(lm, "LOG_EVERY", 1)
+    run, out = tmp_path / "run", tmp_path / "model"
+    out.mkdir()
+
+    def train(vq_steps: int, epochs: float) -> None:
+        train_emoji.main(data, run, out, vq_steps=vq_steps, epochs=epochs, decay_epochs=0.1)
+
+    train(vq_steps=2, epochs=0.4)
+    first = [json.loads(line) for line in (run / "lm.jsonl").read_text().splitlines()]
+    train(vq_steps=2, epochs=0.8)
+    both = [json.loads(line) for line in (run / "lm.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in both] == list(range(1, len(both) + 1))
+    assert len(both) == 2 * len(first)
+    assert {"loss", "test_pair", "test_concept"} <= set(both[-1])
+    assert len((run / "vq.jsonl").read_text().splitlines()) == 2
+
+    result = Pipeline.from_pretrained(str(out), slots=1)("a thing 3, b", guidance=2.0)
+    assert result.images[0].size == (64, 64)
+
+
+def test_captions_are_dropped_for_guidance(data: Path) -> None:
+    train = EmojiData.load(data, "train")
+    tokenizer = train_emoji.text_tokenizer(train, data.parent / "tokenizer")
+    codes = np.zeros((10, 256), np.uint16)
+    source = lm.batches(
+        lm.Split(data=train, codes=codes), tokenizer, np.random.default_rng(0), per_concept=3
+    )
+    text = torch.cat([next(source).text.flatten() for _ in range(20)])
+    pads = (text == tokenizer.pad_token_id).float().mean().item()
+    assert 0.04 < pads < 0.13  # a tenth of the captions, less their BOS and BOI
