@@ -86,13 +86,13 @@ def run(
     }
 
 
-def transformers_generate(target: Janus, request: Request) -> torch.Tensor:
+def transformers_generate(target: Janus, request: Request) -> None:
     """The same prompt by `JanusForConditionalGeneration.generate`, with its own noise."""
-    ids = torch.tensor([target.encode(request.prompt)], device=target.device)
+    ids: Any = torch.tensor([target.encode(request.prompt)], device=target.device)
     sampler = request.sampler
-    return target.model.generate(
+    target.model.generate(
         ids,
-        attention_mask=torch.ones_like(ids),
+        attention_mask=ids * 0 + 1,
         generation_mode="image",
         do_sample=True,
         guidance_scale=request.guidance,

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -153,7 +153,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
 
 @contextlib.contextmanager
-def _errors_reported(*, debug: bool) -> Iterator[None]:
+def _errors_reported(*, debug: bool) -> Generator[None, None, None]:
     """One sentence on stderr: exit 2 for what the user gave, 1 for what went wrong."""
     try:
         yield

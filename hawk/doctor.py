@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from hawk.targets import EMBEDDED
 
 LIBRARIES = ("hawk-t2i", "torch", "transformers", "safetensors", "tokenizers", "numpy", "pillow")
-LEAST_FREE_GIB = 1.0
+LEAST_GIB = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,27 +61,28 @@ def _library(name: str) -> Check:
 
 
 def _memory() -> Check:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") / 2**30
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return Check(
-        name="free memory",
-        found=f"{total:.1f} GiB, {torch.get_num_threads()} threads for torch",
-        fine=total >= LEAST_FREE_GIB,
-        mend=f"the embedded model needs about {LEAST_FREE_GIB:.0f} GiB: close something",
+        name="memory",
+        found=f"{total:.1f} GiB in all, {torch.get_num_threads()} threads for torch",
+        fine=total >= LEAST_GIB,
+        mend=f"the embedded model wants {LEAST_GIB:.0f} GiB: lower --slots if it fails",
+        needed=False,
     )
 
 
 def _model(name: str, folder: Path) -> Check:
-    missing = [
-        f
-        for f in ("config.json", "model.safetensors", "tokenizer.json")
-        if not (folder / f).exists()
-    ]
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20
+    try:
+        with safe_open(folder / "model.safetensors", "pt") as weights:
+            tensors = len(weights.keys())
+        found, fine = f"{tensors} tensors in {folder}", True
+    except (OSError, SafetensorError) as error:
+        found, fine = f"broken ({error})", False
     return Check(
         name=f"model {name}",
-        found=f"lacks {', '.join(missing)}" if missing else f"{size:.0f} MiB in {folder}",
-        fine=not missing,
-        mend="get the repository again, its weights are part of it",
+        found=found,
+        fine=fine,
+        mend="get the repository again: its weights are part of it",
     )
 
 

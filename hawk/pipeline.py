@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -193,7 +193,7 @@ class Pipeline:
             self.target.encode(request.prompt)
         return made
 
-    def stream(self, requests: Sequence[Request]) -> Iterator[Picture]:
+    def stream(self, requests: Sequence[Request]) -> Generator[Picture, None, None]:
         """Pictures as they finish."""
         session = self.session(guided=any(request.guidance != 1 for request in requests))
         if session.busy:

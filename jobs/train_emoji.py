@@ -20,7 +20,7 @@ from transformers.models.janus.modeling_janus import JanusVQVAE
 from jobs.emoji.architecture import build
 from jobs.emoji.dataset import EmojiData
 from jobs.emoji.lm import Split, Trainer
-from jobs.emoji.text import load_tokenizer, train_tokenizer
+from jobs.emoji.text import BOI, BOS, IMAGE, PAD, load_tokenizer, token_id, train_tokenizer
 from jobs.emoji.vq import Trainer as VqTrainer
 from jobs.emoji.vq import encode
 
@@ -78,18 +78,14 @@ def text_tokenizer(data: EmojiData, folder: Path) -> PreTrainedTokenizerFast:
 def new_model(tokenizer: PreTrainedTokenizerFast, vq: JanusVQVAE) -> JanusForConditionalGeneration:
     """A fresh Janus around the trained VQ model, its codebook as the start of the embeddings."""
     torch.manual_seed(0)
-    model = build(
-        len(tokenizer),
-        tokenizer.bos_token_id,
-        tokenizer.pad_token_id,
-        tokenizer.convert_tokens_to_ids("<image_placeholder>"),
-    )
+    bos, pad = token_id(tokenizer, BOS), token_id(tokenizer, PAD)
+    model = build(len(tokenizer), bos, pad, token_id(tokenizer, IMAGE))
     model.model.vqmodel.load_state_dict(vq.state_dict())
     model.model.generation_embeddings.weight.data.copy_(vq.quantize.embedding.weight)
     model.generation_config = GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        generation_kwargs={"boi_token_id": tokenizer.convert_tokens_to_ids("<begin_of_image>")},
+        bos_token_id=bos,
+        pad_token_id=pad,
+        generation_kwargs={"boi_token_id": token_id(tokenizer, BOI)},
     )
     return model
 
@@ -99,7 +95,7 @@ def export(
 ) -> None:
     """Write model and tokenizer in bfloat16 beside what `out` already holds."""
     fresh = out / "export.tmp"
-    model.to(torch.bfloat16).save_pretrained(fresh)
+    model.bfloat16().save_pretrained(fresh)
     tokenizer.save_pretrained(fresh)
     for file in fresh.iterdir():
         file.replace(out / file.name)

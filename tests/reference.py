@@ -5,6 +5,7 @@ sequence for every token without any cache, and the filters are those of transfo
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,8 @@ def gumbel(seed: int, step: int, vocabulary: int) -> torch.Tensor:
 
 def warp(scores: torch.Tensor, sampler: SamplerConfig) -> torch.Tensor:
     """The filters of transformers, [1, V]; temperature 0 is left to the caller."""
-    ids = torch.zeros(1, 1, dtype=torch.int64)
+    ids: Any = torch.zeros(1, 1, dtype=torch.int64)
+    scores = scores.float()
     if sampler.temperature not in (0.0, 1.0):
         scores = TemperatureLogitsWarper(sampler.temperature)(ids, scores)
     if sampler.top_k:

@@ -6,7 +6,7 @@ import torch
 from transformers import GenerationConfig, JanusConfig, JanusForConditionalGeneration, LlamaConfig
 from transformers.models.janus.configuration_janus import JanusVisionConfig, JanusVQVAEConfig
 
-from jobs.emoji.text import train_tokenizer
+from jobs.emoji.text import BOI, BOS, PAD, token_id, train_tokenizer
 
 GRID = 6
 VOCABULARY = 64
@@ -25,8 +25,8 @@ def save_tiny_janus(folder: Path) -> None:
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=128,
-        bos_token_id=tokenizer.bos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=token_id(tokenizer, BOS),
+        pad_token_id=token_id(tokenizer, PAD),
         eos_token_id=None,
     )
     vision = JanusVisionConfig(
@@ -56,13 +56,14 @@ def save_tiny_janus(folder: Path) -> None:
         JanusConfig(text_config=text, vision_config=vision, vq_config=vq, image_token_id=4)
     )
     with torch.no_grad():
-        model.model.generation_head.vision_head.weight *= 40
-        model.model.generation_aligner.fc1.weight *= 20
-        model.model.generation_aligner.hidden_layers[0].weight *= 20
+        model.model.generation_head.vision_head.weight.mul_(40)
+        for name, weight in model.model.generation_aligner.named_parameters():
+            if name.endswith("weight"):
+                weight.mul_(20)
     model.generation_config = GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        generation_kwargs={"boi_token_id": tokenizer.convert_tokens_to_ids("<begin_of_image>")},
+        bos_token_id=token_id(tokenizer, BOS),
+        pad_token_id=token_id(tokenizer, PAD),
+        generation_kwargs={"boi_token_id": token_id(tokenizer, BOI)},
     )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import torch
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from hawk.targets.base import Target
 from hawk.targets.janus import Janus

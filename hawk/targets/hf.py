@@ -8,6 +8,7 @@ Letters: R rows (branches of an image next to each other), B images, N nodes, P 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +21,11 @@ class Decoder:
     """A transformers decoder stack (`LlamaModel` and its kin) behind a Cache."""
 
     def __init__(self, module: nn.Module) -> None:
-        attention = module.config._attn_implementation
+        self.config: Any = module.config
+        attention = self.config._attn_implementation
         if attention != "sdpa":
             raise ValueError(f"the decoder must use sdpa attention, got {attention!r}")
         self._module = module
-        self.config = module.config
 
     def new_cache(self, *, slots: int, branches: int, capacity: int) -> Cache:
         config, weight = self.config, next(self._module.parameters())

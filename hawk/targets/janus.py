@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class Janus:
         vq = model.model.vqmodel.config
         self.grid = Grid(height=vq.num_patches, width=vq.num_patches)
         self.vocabulary = int(vq.num_embeddings)
-        positions = model.config.text_config.max_position_embeddings
+        positions = self._decoder.config.max_position_embeddings
         self.prompt_limit = min(positions - self.grid.cells, tokenizer.model_max_length)
         own = model.generation_config
         # 5 and the whole softmax at temperature 1: the official sampling script.
@@ -43,8 +44,9 @@ class Janus:
             top_k=own.top_k or 0,
             top_p=own.top_p or 1.0,
         )
-        self._bos, self._pad = tokenizer.bos_token_id, tokenizer.pad_token_id
-        self._boi = tokenizer.convert_tokens_to_ids("<begin_of_image>")
+        self._bos = _token_id(tokenizer, str(tokenizer.bos_token))
+        self._pad = _token_id(tokenizer, str(tokenizer.pad_token))
+        self._boi = _token_id(tokenizer, "<begin_of_image>")
         # One lookup a token instead of the two-layer aligner on every pass.
         with torch.no_grad():
             codes = torch.arange(self.vocabulary, device=model.device)
@@ -56,13 +58,14 @@ class Janus:
     ) -> "Janus":
         """Load from a folder or hub id; safetensors only, no remote code."""
         tokenizer = AutoTokenizer.from_pretrained(source)
-        model, report = JanusForConditionalGeneration.from_pretrained(
+        loaded: Any = JanusForConditionalGeneration.from_pretrained(
             source,
             dtype=dtype,
             attn_implementation="sdpa",
             use_safetensors=True,
             output_loading_info=True,
         )
+        model, report = loaded
         if report["missing_keys"]:
             raise ValueError(f"weights are missing: {sorted(report['missing_keys'])[:3]} ...")
         return cls(model.to(device), tokenizer, name)
@@ -77,10 +80,11 @@ class Janus:
             raise ValueError(f"the prompt contains {special[0]!r}, a special token of {self.name}")
         text = prompt
         if self._tokenizer.chat_template:
-            text = self._tokenizer.apply_chat_template(
-                [{"role": "user", "content": [{"type": "text", "text": prompt}]}],
-                add_generation_prompt=True,
-                tokenize=False,
+            turn: Any = {"role": "user", "content": [{"type": "text", "text": prompt}]}
+            text = str(
+                self._tokenizer.apply_chat_template(
+                    [turn], add_generation_prompt=True, tokenize=False
+                )
             )
         ids = [*self._tokenizer(text)["input_ids"], self._boi]
         if len(ids) > self.prompt_limit:
@@ -127,3 +131,10 @@ class Janus:
     def pixels(self, tokens_BT: Tensor) -> Tensor:
         decoded = self.model.decode_image_tokens(tokens_BT).float()
         return decoded.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def _token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
+    found = tokenizer.convert_tokens_to_ids(token)
+    if not isinstance(found, int):
+        raise ValueError(f"the tokenizer has no token {token!r}, which Janus needs")
+    return found

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from jobs.emoji.dataset import EmojiData
+from jobs.emoji.text import BOI, token_id
 
 BATCH = 32
 PEAK_LR = 2.5e-3
@@ -56,7 +57,7 @@ def batches(
     split: Split, tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator, per_concept: int
 ) -> Iterator[Batch]:
     """Endless training batches; captions of equal length share one, so nothing is padded."""
-    boi = tokenizer.convert_tokens_to_ids("<begin_of_image>")
+    boi = token_id(tokenizer, BOI)
     waiting: dict[int, list[tuple[list[int], np.ndarray]]] = defaultdict(list)
     while True:
         for row in split.data.epoch(rng, per_concept):
@@ -98,7 +99,7 @@ def held_out_loss(
     model: JanusForConditionalGeneration, split: Split, tokenizer: PreTrainedTokenizerFast
 ) -> float:
     """Mean nats a code over up to 256 rows of a split with their second caption."""
-    boi = tokenizer.convert_tokens_to_ids("<begin_of_image>")
+    boi = token_id(tokenizer, BOI)
     by_length: dict[int, list[tuple[list[int], np.ndarray]]] = defaultdict(list)
     for row in range(0, len(split.data.images), max(1, len(split.data.images) // 256)):
         ids = [*tokenizer(split.data.captions[row][1])["input_ids"], boi]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,10 +44,10 @@ def test_transformers_generate_with_our_noise_makes_our_image(
     pipeline = Pipeline(tiny, drafter="jacobi", rule="coupled", slots=2)
     ours = pipeline(PROMPTS, seed=5, guidance=4.0, sampler=sampler)
     for prompt, picture in zip(PROMPTS, ours.pictures, strict=True):
-        ids = torch.tensor([tiny.encode(prompt)])
+        ids: Any = torch.tensor([tiny.encode(prompt)])
         theirs = tiny.model.generate(
             ids,
-            attention_mask=torch.ones_like(ids),
+            attention_mask=ids * 0 + 1,
             generation_mode="image",
             do_sample=False,
             guidance_scale=1.0,

@@ -16,8 +16,8 @@ def new_cache(slots: int = 2, branches: int = 2, capacity: int = 40) -> Cache:
 
 def write(cache: Cache, values_RN: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     states = values_RN[:, None, :, None].float()
-    for layer in range(2):
-        keys, values = cache.update(states + layer, -states - layer, layer)
+    cache.update(states, -states, 0)
+    keys, values = cache.update(states + 1, -states - 1, 1)
     return keys[:, 0, :, 0], values[:, 0, :, 0]
 
 
