@@ -97,7 +97,7 @@ def transformers_generate(target: Janus, request: Request) -> None:
         do_sample=True,
         guidance_scale=request.guidance,
         temperature=sampler.temperature,
-        top_k=sampler.top_k or target.vocabulary,
+        top_k=sampler.top_k,
         top_p=sampler.top_p,
     )
 
