@@ -15,6 +15,7 @@ from rich.table import Table
 
 from hawk.pipeline import Pipeline
 from hawk.request import Request
+from hawk.stats import Stats
 from hawk.targets.janus import Janus
 
 PROMPTS = (
@@ -82,6 +83,11 @@ def run(
         "device": str(target.device),
         "threads": torch.get_num_threads(),
         "images": len(seconds["plain"]),
+        "pass_ms_by_nodes": {
+            name: session.budget.curve_ms
+            for name, pipeline in pipelines.items()
+            for session in pipeline.sessions
+        },
         "contenders": {name: _entry(name, seconds, results) for name in contenders},
     }
 
@@ -112,19 +118,21 @@ def _entry(
     }
     if name == "transformers":
         return entry
-    stats = [result.stats for result in results[name]]
+    total = Stats()
+    for result in results[name]:
+        total += result.stats
     same = sum(
         own.pictures[0].tokens == plain.pictures[0].tokens
         for own, plain in zip(results[name], results["plain"], strict=True)
     )
+    all_seconds = sum(seconds[name])
     return entry | {
-        "tokens_per_forward": round(
-            sum(s.tokens for s in stats) / sum(s.forwards for s in stats), 3
-        ),
+        "tokens_per_forward": round(total.tokens_per_forward, 3),
+        "nodes_per_forward": round(total.nodes_per_forward, 2),
         "identical_to_plain": same,
-        "draft_share": round(sum(s.draft_s for s in stats) / sum(seconds[name]), 3),
-        "forward_share": round(sum(s.forward_s for s in stats) / sum(seconds[name]), 3),
-        "verify_share": round(sum(s.verify_s for s in stats) / sum(seconds[name]), 3),
+        "draft_share": round(total.draft_s / all_seconds, 3),
+        "forward_share": round(total.forward_s / all_seconds, 3),
+        "verify_share": round(total.verify_s / all_seconds, 3),
     }
 
 
@@ -133,13 +141,15 @@ def table(report: Mapping[str, Any]) -> Table:
     title = "{model} on {device} ({threads} threads), {images} images one at a time".format(
         **report
     )
-    shown = Table("", "s / image", "speed-up", "tokens / forward", "identical", title=title)
+    heads = ("", "s / image", "speed-up", "tokens / forward", "nodes / forward", "identical")
+    shown = Table(*heads, title=title)
     for name, entry in report["contenders"].items():
         shown.add_row(
             name,
             f"{entry['seconds_per_image']:.3f}",
             f"{entry['speed_up_over_plain']:.2f}x",
-            f"{entry['tokens_per_forward']:.2f}" if "tokens_per_forward" in entry else "1.00",
-            f"{entry['identical_to_plain']}" if "identical_to_plain" in entry else "other noise",
+            f"{entry.get('tokens_per_forward', 1):.2f}",
+            f"{entry.get('nodes_per_forward', 1):.1f}",
+            str(entry.get("identical_to_plain", "other noise")),
         )
     return shown

@@ -44,6 +44,14 @@ class Budget:
                 break
         return cls(curve, most_nodes)
 
+    @property
+    def curve_ms(self) -> dict[int, float]:
+        """Milliseconds of a pass by its number of nodes, as measured."""
+        return {
+            size: round(1000 * seconds, 2)
+            for size, seconds in zip(self._sizes, self._seconds, strict=True)
+        }
+
     def seconds(self, rows: int, nodes: int) -> float:
         """Expected time of a step with such a pass, by linear interpolation."""
         size = rows * nodes

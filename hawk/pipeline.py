@@ -76,6 +76,7 @@ class Result:
             "tokens": self.stats.tokens,
             "forwards": self.stats.forwards,
             "tokens_per_forward": round(self.stats.tokens_per_forward, 3),
+            "nodes_per_forward": round(self.stats.nodes_per_forward, 2),
             "seconds": round(self.seconds, 3),
             "images_per_second": round(len(self.pictures) / self.seconds, 4),
         }
@@ -215,6 +216,11 @@ class Pipeline:
                 self.target, drafter, self.rule, budget=budget, slots=self.slots, guided=guided
             )
         return self._sessions[guided]
+
+    @property
+    def sessions(self) -> list[Session]:
+        """Those made so far."""
+        return list(self._sessions.values())
 
     def _picture(self, place: int, finished: Finished) -> Picture:
         pixels = self.target.pixels(finished.tokens_T[None])[0]

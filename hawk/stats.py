@@ -40,3 +40,8 @@ class Stats:
     def tokens_per_forward(self) -> float:
         """The extra token of each pass included; plain decoding has 1."""
         return self.tokens / self.forwards if self.forwards else 0.0
+
+    @property
+    def nodes_per_forward(self) -> float:
+        """Mean size of a tree, root included: what the budget chose."""
+        return 1 + self.drafted / self.forwards if self.forwards else 0.0
