@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from hawk.budget import Budget
-from hawk.drafters import DRAFTERS, MOST_NODES, resolve_drafter
+from hawk.drafters import DRAFTERS, resolve_drafter
 from hawk.request import Finished, Request
 from hawk.rules import RULES
 from hawk.sampler import SamplerConfig
@@ -211,7 +211,13 @@ class Pipeline:
         """The session of this pipeline with or without guidance; made at its first use."""
         if guided not in self._sessions:
             budget = self._budget(guided=guided)
-            drafter = DRAFTERS[self.drafter](self.target.device, self.slots, budget)
+            drafter = DRAFTERS[self.drafter](
+                grid=self.target.grid,
+                vocabulary=self.target.vocabulary,
+                slots=self.slots,
+                budget=budget,
+                device=self.target.device,
+            )
             self._sessions[guided] = Session(
                 self.target, drafter, self.rule, budget=budget, slots=self.slots, guided=guided
             )
@@ -233,7 +239,7 @@ class Pipeline:
         )
 
     def _budget(self, *, guided: bool) -> Budget:
-        most = MOST_NODES[self.drafter]
+        most = DRAFTERS[self.drafter].most_nodes
         timer = PassTimer(self.target, slots=self.slots, guided=guided, most_nodes=most)
         return Budget.measure(timer, self.slots, most)
 

@@ -49,11 +49,13 @@ class Law:
     Attributes:
         scores_BNK: float32, -inf where a token was filtered out.
         ids: int32 token ids of the scores, [K] (the whole vocabulary) or [B, N, K].
+        unfiltered_BNV: float32, logits over temperature, before top-k and top-p.
         noise_scale_B11: float32, 0 for rows at temperature 0, else 1.
     """
 
     scores_BNK: Tensor
     ids: Tensor
+    unfiltered_BNV: Tensor
     noise_scale_B11: Tensor
 
     def perturbed(self, seeds_B: Tensor, steps_BN: Tensor) -> Tensor:
@@ -66,16 +68,6 @@ class Law:
         if self.ids.ndim == 1:
             return places_BNM  # the K axis is the vocabulary itself
         return self.ids.gather(-1, places_BNM).long()
-
-    def at(self, nodes_BJ: Tensor) -> "Law":
-        """The laws at some positions of each row, [B, J, K]."""
-        rows = torch.arange(len(nodes_BJ), device=nodes_BJ.device)[:, None]
-        ids = self.ids if self.ids.ndim == 1 else self.ids[rows, nodes_BJ]
-        return Law(
-            scores_BNK=self.scores_BNK[rows, nodes_BJ],
-            ids=ids,
-            noise_scale_B11=self.noise_scale_B11,
-        )
 
     def picks(self, seeds_B: Tensor, steps_BN: Tensor) -> tuple[Tensor, Tensor]:
         """The target's tokens, int64 [B, N], and their perturbed scores: NaN from broken logits."""
@@ -111,8 +103,8 @@ class Sampler:
 
         top-k keeps every score not below the k-th best; noise is drawn for survivors only.
         """
-        scores = logits_BNV.float() * self._inverse_temperature_B11
-        ids = self._vocabulary_ids
+        unfiltered = logits_BNV.float() * self._inverse_temperature_B11
+        scores, ids = unfiltered, self._vocabulary_ids
         if self._filters_k or self._filters_p:
             scores, places = scores.topk(self._kept, dim=-1)
             ids = places.int()
@@ -125,4 +117,9 @@ class Sampler:
             outside = (before >= self._top_p_B11) & (self._top_p_B11 < 1)
             outside[..., 0] = False
             scores = scores.masked_fill(outside, -math.inf)
-        return Law(scores_BNK=scores, ids=ids, noise_scale_B11=self._noise_scale_B11)
+        return Law(
+            scores_BNK=scores,
+            ids=ids,
+            unfiltered_BNV=unfiltered,
+            noise_scale_B11=self._noise_scale_B11,
+        )

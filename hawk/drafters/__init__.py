@@ -1,20 +1,27 @@
 """Drafters: the cheap side of speculation."""
 
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 
 from hawk.budget import Budget
 from hawk.drafters.base import Drafter
-from hawk.drafters.jacobi import MOST_NODES as JACOBI_NODES
 from hawk.drafters.jacobi import Jacobi
 from hawk.drafters.plain import Plain
+from hawk.grid import Grid
 
-DRAFTERS: dict[str, Callable[[torch.device, int, Budget], Drafter]] = {
-    "jacobi": Jacobi,
-    "plain": Plain,
-}
-MOST_NODES = {"jacobi": JACOBI_NODES, "plain": 1}
+
+class Maker(Protocol):
+    """A drafter's class: what it has to be told about target and session."""
+
+    most_nodes: int
+
+    def __call__(
+        self, *, grid: Grid, vocabulary: int, slots: int, budget: Budget, device: torch.device
+    ) -> Drafter: ...
+
+
+DRAFTERS: dict[str, Maker] = {"jacobi": Jacobi, "plain": Plain}
 AUTO = "jacobi"
 
 

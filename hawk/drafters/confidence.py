@@ -15,16 +15,18 @@ MEMORY = 4096.0  # observations of one bucket after which old ones fade
 
 
 class Confidence:
-    """Running hit rates of `kinds` kinds of guesses."""
+    """Running hit rates.
 
-    def __init__(self, prior_KM: Tensor) -> None:
-        """prior_KM: expected hit rate of every kind and rank before anything was seen."""
-        device = prior_KM.device
+    Args:
+        prior_KLM: rates of every kind, lead bucket and rank to start from.
+    """
+
+    def __init__(self, prior_KLM: Tensor) -> None:
+        device = prior_KLM.device
         self._borders = torch.tensor(LEADS, device=device)
-        leads = len(LEADS) + 1
-        self._hits_CM = (prior_KM * PRIOR_WEIGHT).repeat_interleave(leads, 0)
+        self._leads = prior_KLM.shape[1]
+        self._hits_CM = prior_KLM.flatten(0, 1) * PRIOR_WEIGHT
         self._seen_C1 = torch.full((len(self._hits_CM), 1), PRIOR_WEIGHT, device=device)
-        self._leads = leads
 
     def file(self, kind_BJ: Tensor, lead_BJ: Tensor) -> Tensor:
         """Bucket of each step's guesses, int64 [B, J]."""

@@ -8,7 +8,7 @@ import torch
 
 from hawk import Request, SamplerConfig, Session
 from hawk.budget import Budget
-from hawk.drafters import DRAFTERS, MOST_NODES
+from hawk.drafters import DRAFTERS
 from hawk.drafters.base import Drafter, Feedback
 from hawk.rules import Coupled
 from hawk.targets.janus import Janus
@@ -60,8 +60,15 @@ def expected(tiny: Janus) -> dict[tuple[float, str], list[list[int]]]:
 
 def new_session(target: Janus, drafter: str, slots: int, *, guided: bool) -> Session:
     # Flat costs make the budget take the largest trees.
-    budget = Budget([(1, 1.0), (1000, 1.0)], MOST_NODES[drafter])
-    made = DRAFTERS[drafter](target.device, slots, budget)
+    maker = DRAFTERS[drafter]
+    budget = Budget([(1, 1.0), (1000, 1.0)], maker.most_nodes)
+    made = maker(
+        grid=target.grid,
+        vocabulary=target.vocabulary,
+        slots=slots,
+        budget=budget,
+        device=target.device,
+    )
     return Session(target, made, Coupled(), budget=budget, slots=slots, guided=guided)
 
 

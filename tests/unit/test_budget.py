@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hawk.budget import Budget
-from hawk.drafters.confidence import Confidence
+from hawk.drafters.confidence import LEADS, Confidence
 
 
 def test_costs_are_interpolated_over_all_nodes_of_a_pass() -> None:
@@ -47,7 +47,8 @@ def test_plain_decoding_needs_one_measurement() -> None:
 
 
 def test_hit_rates_are_learned_by_kind_and_lead() -> None:
-    confidence = Confidence(torch.tensor([[0.5, 0.1], [0.2, 0.1]]))
+    prior_KM = torch.tensor([[0.5, 0.1], [0.2, 0.1]])
+    confidence = Confidence(prior_KM[:, None].repeat(1, len(LEADS) + 1, 1))
     bucket = confidence.file(torch.tensor([[0, 1]]), torch.tensor([[0.01, 9.0]]))
     assert confidence.rates(bucket)[0].tolist() == [
         pytest.approx([0.5, 0.1]),

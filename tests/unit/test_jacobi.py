@@ -4,7 +4,8 @@ import torch
 
 from hawk.budget import Budget
 from hawk.drafters.base import Feedback
-from hawk.drafters.jacobi import GUESSES, MOST_NODES, STEPS, Jacobi
+from hawk.drafters.jacobi import ABOVE_WEIGHTS, GUESSES, MOST_NODES, OWN_WEIGHTS, STEPS, Jacobi
+from hawk.grid import Grid
 from hawk.noise import gumbel
 from hawk.sampler import Sampler, SamplerConfig
 from hawk.tree import Shapes, Tree
@@ -14,6 +15,12 @@ VOCABULARY = 50
 CPU = torch.device("cpu")
 IDS = torch.arange(VOCABULARY, dtype=torch.int32)
 FREE = Budget([(1, 1.0), (100, 1.0)], MOST_NODES)
+
+
+def new_drafter(slots: int) -> Jacobi:
+    return Jacobi(
+        grid=Grid(height=20, width=20), vocabulary=VOCABULARY, slots=slots, budget=FREE, device=CPU
+    )
 
 
 def prompt_feedback(logits_BV: torch.Tensor, seeds: list[int]) -> Feedback:
@@ -34,7 +41,7 @@ def prompt_feedback(logits_BV: torch.Tensor, seeds: list[int]) -> Feedback:
 def test_after_the_prompt_its_law_is_offered_under_the_noise_of_each_step() -> None:
     torch.manual_seed(0)
     logits = torch.randn(2, VOCABULARY)
-    drafter = Jacobi(CPU, slots=4, budget=FREE)
+    drafter = new_drafter(slots=4)
     drafter.join(range(1, 3), prompt_feedback(logits, [5, 6]))
     drafter.move(1, 0)
     drafter.move(2, 1)
@@ -51,7 +58,7 @@ def test_after_the_prompt_its_law_is_offered_under_the_noise_of_each_step() -> N
 def test_laws_of_nodes_not_accepted_are_offered_at_their_own_step() -> None:
     """A chain of which nothing is accepted: the law of its node d is that of step d + 1."""
     torch.manual_seed(1)
-    drafter = Jacobi(CPU, slots=1, budget=FREE)
+    drafter = new_drafter(slots=1)
     drafter.join(range(1), prompt_feedback(torch.randn(1, VOCABULARY), [9]))
     tree = drafter.draft(torch.tensor([3]), FREE)
     nodes = tree.tokens_BN.shape[1]
@@ -74,3 +81,31 @@ def test_laws_of_nodes_not_accepted_are_offered_at_their_own_step() -> None:
     noise = gumbel(torch.tensor([9]), torch.tensor([[11]]), IDS)[0, 0]
     assert after.tokens_BN[0, 1] == (logits[0, 1] + noise).argmax()
     assert STEPS >= int(after.depths_BN.max()) > 1
+
+
+def test_below_the_first_row_the_law_of_the_cell_above_is_fused_in() -> None:
+    """Width 2: when step 1 is committed, the guess of step 2 lies below step 0."""
+    torch.manual_seed(2)
+    drafter = Jacobi(
+        grid=Grid(height=9, width=2), vocabulary=VOCABULARY, slots=1, budget=FREE, device=CPU
+    )
+    first = torch.randn(1, VOCABULARY)
+    drafter.join(range(1), prompt_feedback(first, [9]))
+    tree = drafter.draft(torch.tensor([3]), FREE)
+    nodes = tree.tokens_BN.shape[1]
+    logits = torch.randn(1, nodes, VOCABULARY)
+    zero = torch.zeros(1, dtype=torch.int64)
+    picks = torch.full((1, 1), 7)
+    outcome = Feedback(
+        tree=tree,
+        law=Sampler([SamplerConfig()], VOCABULARY, CPU).law(logits),
+        hidden_BND=torch.zeros(1, nodes, 1),
+        commit=Commit(end_B=zero, counts_B=zero + 1, tokens_BD=picks, path_BD=zero[:, None]),
+        seeds_B=torch.tensor([9]),
+        steps_B=zero + 1,
+    )
+    drafter.observe(outcome)
+    after = drafter.draft(picks[0], FREE)
+    noise = gumbel(torch.tensor([9]), torch.tensor([[2]]), IDS)[0, 0]
+    fused = OWN_WEIGHTS[0] * logits[0, 1] + ABOVE_WEIGHTS[0] * first[0]
+    assert after.tokens_BN[0, 1] == (fused + noise).argmax()

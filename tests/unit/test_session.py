@@ -13,7 +13,13 @@ from hawk.targets.janus import Janus
 
 def new(target: Janus, slots: int = 2, *, guided: bool = True) -> Session:
     budget = Budget([(1, 1.0)], 32)
-    drafter = DRAFTERS["jacobi"](target.device, slots, budget)
+    drafter = DRAFTERS["jacobi"](
+        grid=target.grid,
+        vocabulary=target.vocabulary,
+        slots=slots,
+        budget=budget,
+        device=target.device,
+    )
     return Session(target, drafter, Coupled(), budget=budget, slots=slots, guided=guided)
 
 
