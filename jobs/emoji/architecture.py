@@ -6,20 +6,20 @@ from transformers.models.janus.configuration_janus import JanusVisionConfig, Jan
 IMAGE_PIXELS = 64
 PATCH_PIXELS = 4  # 16 x 16 grid
 CODEBOOK = 1024
-CODE_DIM = 8
+CODE_DIM = 16
 TEXT_TOKENS = 64  # longest caption in training is 25 tokens; BOS and BOI included
 HIDDEN = 384
 
 
 def vq_config() -> JanusVQVAEConfig:
-    """Two halvings: 64 px to a 16 x 16 grid. GroupNorm needs multiples of 32 channels."""
+    """Two doublings: a 16 x 16 grid to 64 px. GroupNorm needs multiples of 32 channels."""
     return JanusVQVAEConfig(
         embed_dim=CODE_DIM,
         num_embeddings=CODEBOOK,
         latent_channels=64,
         base_channels=32,
-        channel_multiplier=[1, 2, 4],
-        num_res_blocks=1,
+        channel_multiplier=[1, 1, 4],
+        num_res_blocks=0,
         num_patches=IMAGE_PIXELS // PATCH_PIXELS,
         projection_dim=HIDDEN,
         num_hidden_layers=2,

@@ -55,11 +55,3 @@ class EmojiData:
 def to_pixels(images: np.ndarray) -> Tensor:
     # contiguous: oneDNN convolutions of this size run 1.5x slower in channels_last
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0
-
-
-def shifted(pixels: Tensor, dx: int, dy: int) -> Tensor:
-    """Pixels moved by (dx, dy), the uncovered border white."""
-    height, width = pixels.shape[-2:]
-    padded = torch.nn.functional.pad(pixels, (abs(dx),) * 2 + (abs(dy),) * 2, value=1.0)
-    top, left = abs(dy) - dy, abs(dx) - dx
-    return padded[..., top : top + height, left : left + width]

@@ -9,8 +9,8 @@ import torch
 
 from hawk import Pipeline
 from jobs import train_emoji
-from jobs.emoji import lm, vq
-from jobs.emoji.dataset import EmojiData, shifted, to_pixels
+from jobs.emoji import codebook, lm, vq
+from jobs.emoji.dataset import EmojiData, to_pixels
 from jobs.emoji.text import PAD, token_id
 
 
@@ -46,13 +46,19 @@ def test_an_unknown_split_is_named(data: Path) -> None:
         EmojiData.load(data, "holiday")
 
 
-def test_shifted_images_are_white_where_nothing_was() -> None:
-    pixels = to_pixels(np.zeros((1, 64, 64, 3), np.uint8))
-    moved = shifted(pixels, 2, -1)
-    assert moved.shape == pixels.shape
-    assert (moved[..., :, :2] == 1).all()
-    assert (moved[..., -1:, :] == 1).all()
-    assert (moved[..., :-1, 2:] == -1).all()
+def test_codes_are_the_nearest_patches_and_white_is_one_code() -> None:
+    rng = np.random.default_rng(0)
+    images = np.repeat(np.repeat(rng.integers(0, 256, (40, 16, 16, 3), np.uint8), 4, 1), 4, 2)
+    images[:, :32] = 255
+    centres = codebook.fit(images, rng)
+    codes = codebook.encode(images, centres).reshape(40, 16, 16)
+    assert (codes[:, :8] == 0).all()
+    cell = to_pixels(images[:1])[0, :, 48:52, 20:24].flatten()
+    nearest = (centres - cell).square().sum(1).argmin()
+    assert codes[0, 12, 5] == nearest
+    vectors = codebook.embedding(centres)
+    assert vectors.shape == (1024, 16)
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(1024))
 
 
 def test_training_resumes_and_exports_a_model_that_hawk_runs(
@@ -60,8 +66,7 @@ def test_training_resumes_and_exports_a_model_that_hawk_runs(
 ) -> None:
     for module in (lm, vq):
         monkeypatch.setattr(module, "BATCH", 2)
-    monkeypatch.setattr(vq, "RESTART_EVERY", 1)
-    monkeypatch.setattr(lm, "LOG_EVERY", 1)
+        monkeypatch.setattr(module, "LOG_EVERY", 1)
     run, out = tmp_path / "run", tmp_path / "model"
     out.mkdir()
 
