@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hawk import Pipeline
 from jobs import train_emoji
@@ -70,17 +71,26 @@ def test_training_resumes_and_exports_a_model_that_hawk_runs(
     run, out = tmp_path / "run", tmp_path / "model"
     out.mkdir()
 
-    def train(vq_steps: int, epochs: float) -> None:
-        train_emoji.main(data, run, out, vq_steps=vq_steps, epochs=epochs, decay_epochs=0.1)
+    def train(run: Path, epochs: float, start_from: Path | None = None) -> None:
+        train_emoji.main(
+            data, run, out, vq_steps=2, epochs=epochs, decay_epochs=0.1, start_from=start_from
+        )
 
-    train(vq_steps=2, epochs=0.4)
+    train(run, epochs=0.4)
     first = [json.loads(line) for line in (run / "lm.jsonl").read_text().splitlines()]
-    train(vq_steps=2, epochs=0.8)
+    train(run, epochs=0.8)
     both = [json.loads(line) for line in (run / "lm.jsonl").read_text().splitlines()]
     assert [record["step"] for record in both] == list(range(1, len(both) + 1))
     assert len(both) == 2 * len(first)
     assert {"loss", "test_pair", "test_concept"} <= set(both[-1])
     assert len((run / "vq.jsonl").read_text().splitlines()) == 2
+
+    before = load_file(out / "model.safetensors")
+    train(tmp_path / "another run", epochs=0.2, start_from=out)
+    after = load_file(out / "model.safetensors")
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    assert changed
+    assert all(torch.allclose(before[n], after[n], atol=0.1) for n in before)  # not a fresh start
 
     result = Pipeline.from_pretrained(str(out), slots=1)("a thing 3, b", guidance=2.0)
     assert result.images[0].size == (64, 64)
