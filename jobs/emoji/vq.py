@@ -8,6 +8,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +25,11 @@ LOG_EVERY = 25
 SAVE_EVERY = 100
 
 
-def decode(model: JanusVQVAE, codes: Tensor) -> Tensor:
+def decode(model: JanusVQVAE, codes: np.ndarray) -> Tensor:
     """Images [n, 3, 64, 64] of codes [n, 256]: `JanusVQVAE.decode` in bfloat16."""
-    with torch.autocast(codes.device.type, torch.bfloat16):
-        return model.decode(codes).float()
+    tokens: Any = torch.from_numpy(codes.astype(np.int64))
+    with torch.autocast("cpu", torch.bfloat16):
+        return model.decode(tokens).float()
 
 
 def image_loss(made: Tensor, real: Tensor) -> Tensor:
@@ -83,8 +85,8 @@ class Trainer:
                 self._save()
 
     def _update(self, rows: np.ndarray, lr: float) -> float:
-        codes = torch.from_numpy(self._split.codes[rows].astype(np.int64))
-        loss = image_loss(decode(self._model, codes), self._split.data.pixels(rows))
+        made = decode(self._model, self._split.codes[rows])
+        loss = image_loss(made, self._split.data.pixels(rows))
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._optimizer.zero_grad(set_to_none=True)
