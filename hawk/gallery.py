@@ -57,9 +57,9 @@ def tokens_sha256(tokens: Sequence[int]) -> str:
     return hashlib.sha256(",".join(map(str, tokens)).encode()).hexdigest()
 
 
-def contact_sheet(images: Sequence[Image.Image]) -> Image.Image:
-    """Images of one size in rows, as square as it goes."""
-    columns = math.ceil(math.sqrt(len(images)))
+def contact_sheet(images: Sequence[Image.Image], columns: int | None = None) -> Image.Image:
+    """Images of one size in rows, as square as it goes unless `columns` is given."""
+    columns = columns or math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
     factor = max(1, math.ceil(LEAST_PIXELS / images[0].width))
     width, height = images[0].width * factor, images[0].height * factor

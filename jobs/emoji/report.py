@@ -24,6 +24,7 @@ from hawk.gallery import contact_sheet
 from jobs.emoji.dataset import EmojiData, to_pixels
 
 STYLE_CAPTION = 1  # "<phrase>, <style> style"
+SHEET_COLUMNS = 8  # even, so that pairs stay together
 COPY_DIFFERENCE = 8.0  # closer than this to a training image counts as a copy of it
 
 
@@ -42,7 +43,8 @@ def main(
     made = Pipeline.from_pretrained("emoji")(prompts, seed=0).images
     real = [Image.fromarray(pairs.images[row]) for row in rows]
     side_by_side = [image for both in zip(real, made, strict=True) for image in both]
-    contact_sheet(side_by_side[: 2 * shown]).save(out / "emoji-test-pairs.png")
+    sheet = contact_sheet(side_by_side[: 2 * shown], columns=SHEET_COLUMNS)
+    sheet.save(out / "emoji-test-pairs.png")
     draw_losses(run / "lm.jsonl", out / "emoji-losses.png")
     examples = small(train.images)
     differences = {
