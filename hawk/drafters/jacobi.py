@@ -23,7 +23,7 @@ from hawk.tree import Tree
 STEPS = 12  # how far ahead it guesses
 GUESSES = 6  # a step
 MOST_NODES = 32
-# Weights of a law and of the one above, found by grid search on the embedded model; first for laws
+# Weights of a law and of the one above, found by grid search on an early model; first for laws
 # of the very step, then for laws of an earlier step that stand in for it.
 OWN_WEIGHTS = (0.7, 0.45)
 ABOVE_WEIGHTS = (0.3, 0.5)
