@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hawk.budget import Budget
 from hawk.drafters.base import Drafter, Feedback
-from hawk.request import Finished, Request
+from hawk.request import Finished, Progress, Request
 from hawk.rules import Rule
 from hawk.sampler import Law, Sampler
 from hawk.stats import Stats
@@ -32,6 +32,7 @@ class _Image:
 
     ticket: int
     request: Request
+    commits: list[int]
     stats: Stats
 
 
@@ -94,6 +95,19 @@ class Session:
                 self._leave(slot)
                 return True
         return False
+
+    def progress(self, ticket: int) -> Progress | None:
+        """How far an image in flight has come; None while it waits, and where it is unknown."""
+        for slot, image in enumerate(self._active):
+            if image.ticket == ticket:
+                tokens_T = self._tokens_ST[slot, : image.stats.tokens].clone()
+                return Progress(tokens_T=tokens_T, commits=list(image.commits))
+        return None
+
+    @property
+    def active(self) -> int:
+        """Slots in use."""
+        return len(self._active)
 
     @property
     def busy(self) -> bool:
@@ -196,7 +210,7 @@ class Session:
         self.stats += Stats(passes=1, forward_s=clock.lap())
         for ticket, request, _ in entering:
             stats = Stats(images=1, forwards=1, tokens=1)
-            self._active.append(_Image(ticket=ticket, request=request, stats=stats))
+            self._active.append(_Image(ticket=ticket, request=request, commits=[1], stats=stats))
             self.stats += stats
         self._sampler = None
         self._first_tokens(slots, output)
@@ -232,6 +246,7 @@ class Session:
         for image, count in zip(self._active, counts, strict=True):
             stats = Stats(forwards=1, tokens=count, drafted=drafted, accepted=count - 1)
             image.stats += stats
+            image.commits.append(count)
             self.stats += stats
 
     def _finish(self) -> list[Finished]:
@@ -245,6 +260,7 @@ class Session:
                         ticket=image.ticket,
                         request=image.request,
                         tokens_T=self._tokens_ST[slot, :cells].clone(),
+                        commits=image.commits,
                         stats=image.stats,
                     )
                 )
