@@ -29,6 +29,7 @@ from hawk.gallery import Gallery
 from hawk.pipeline import Picture, Pipeline, Result
 from hawk.request import Request
 from hawk.sampler import SamplerConfig
+from hawk.serve_cli import serve
 from hawk.targets import EMBEDDED, FAMILIES
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ app = typer.Typer(
     add_completion=False,
 )
 USAGE_ERRORS = (ValueError, FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError)
+app.command()(serve)
 screen = Console(stderr=True)  # for people; stdout is for results
 transformers_logging.disable_progress_bar()  # one bar at a time, and it is ours
 

@@ -1,5 +1,6 @@
 """ServeConfig: all settings of the service, from one YAML file whose unknown keys are errors."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,11 +111,32 @@ class ServeConfig(_Section):
 
 def read_config(file: Path) -> ServeConfig:
     """Settings of a YAML file. ValueError that lists every mistake in it."""
+    return check_config(_read(file), str(file))
+
+
+def overridden(
+    file: Path | None, options: Mapping[str, Mapping[str, Any]], *, cpus: int
+) -> ServeConfig:
+    """Settings of a file, if any, then of options by section (None leaves a setting alone).
+
+    Replicas share `cpus` evenly unless the file says otherwise. ValueError as for `read_config`.
+    """
+    raw = _read(file) if file is not None else {}
+    check_config(raw, str(file))
+    for section, values in options.items():
+        given = {name: value for name, value in values.items() if value is not None}
+        raw[section] = (raw.get(section) or {}) | given
+    replicas = raw["replicas"] = raw.get("replicas") or {}
+    replicas.setdefault("cpus", max(1, cpus // replicas.get("ceiling", 1)))
+    return check_config(raw, "options")
+
+
+def _read(file: Path) -> Any:
     try:
         raw = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not YAML: {error}") from error
-    return check_config(raw if raw is not None else {}, str(file))
+    return {} if raw is None else raw
 
 
 def check_config(raw: Any, source: str) -> ServeConfig:

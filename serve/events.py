@@ -19,7 +19,9 @@ GRACE_S = 5  # the engine keeps the deadline; this is for what never reaches one
 class Backend(Protocol):
     """Whatever makes images: a replica in this process, or those of a cluster."""
 
-    async def card(self) -> Card: ...
+    async def card(self) -> Card:
+        """ConnectionError where nobody can answer now."""
+        ...
 
     def image(self, job: Job) -> AsyncGenerator[Message, None]: ...
 

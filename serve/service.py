@@ -52,7 +52,7 @@ class Service:
         try:
             async with asyncio.timeout(CARD_TIMEOUT_S):
                 return await self.backend.card()
-        except TimeoutError as error:
+        except (TimeoutError, ConnectionError) as error:
             message = "no model replica is ready yet; try again"
             raise ApiError(503, message, code="not_ready", retry_after_s=2) from error
 
