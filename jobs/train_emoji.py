@@ -35,7 +35,7 @@ def main(
     data: Annotated[Path, typer.Argument(help="emoji.npz, as jobs.emoji.build makes it.")],
     run: Annotated[Path, typer.Argument(help="Folder for checkpoints and logs.")],
     out: Annotated[Path, typer.Option(help="Where the finished model goes.")],
-    vq_steps: Annotated[int, typer.Option(min=1)] = 1500,
+    vq_steps: Annotated[int, typer.Option(min=0)] = 1500,
     epochs: Annotated[float, typer.Option(min=0.01)] = 15.0,
     decay_epochs: Annotated[float, typer.Option(min=0.0)] = 5.0,
     start_from: Annotated[

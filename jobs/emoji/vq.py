@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
+from jobs.emoji.architecture import has_fast_bfloat16
 from jobs.emoji.lm import Split
 
 BATCH = 16
@@ -28,7 +29,7 @@ SAVE_EVERY = 100
 def decode(model: JanusVQVAE, codes: np.ndarray) -> Tensor:
     """Images [n, 3, 64, 64] of codes [n, 256]: `JanusVQVAE.decode` in bfloat16."""
     tokens: Any = torch.from_numpy(codes.astype(np.int64))
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16()):
         return model.decode(tokens).float()
 
 
