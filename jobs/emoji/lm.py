@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
-from jobs.emoji.architecture import has_fast_bfloat16
+from jobs.emoji.architecture import fast_bfloat16, has_fast_bfloat16
 from jobs.emoji.dataset import EmojiData
 from jobs.emoji.text import BOI, token_id
 
@@ -50,6 +50,10 @@ class Batch:
     text: Tensor
     seen: Tensor
     codes: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        return Batch(**{name: rows.to(device) for name, rows in vars(self).items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +100,8 @@ def _collate(rows: list[Row]) -> Batch:
 
 def code_loss(model: JanusForConditionalGeneration, batch: Batch) -> Tensor:
     """Cross entropy of the image codes, [n, 256] nats."""
-    with torch.autocast(batch.codes.device.type, torch.bfloat16, enabled=has_fast_bfloat16()):
+    batch = batch.to(model.device)
+    with fast_bfloat16(model.device):
         text = model.get_input_embeddings()(batch.text)
         image = model.prepare_embeddings_for_image_generation(batch.seen[:, :-1]).to(text.dtype)
         states = model.model.language_model(
@@ -126,7 +131,7 @@ class Trainer:
     """A model in training, with its optimizers and the moving average of its weights.
 
     Args:
-        model: trained in place.
+        model: trained in place, on the device where it is.
         tokenizer, splits: what it learns from; every split but `train` is only measured.
         folder: for `lm.pt`, from which it resumes, and the log `lm.jsonl`.
     """
@@ -155,7 +160,7 @@ class Trainer:
         decay_steps = max(1, round(decay_epochs * epoch_rows / BATCH))
         rng = np.random.default_rng(self._step + 1)
         source = batches(self._splits["train"], self._tokenizer, rng, per_concept)
-        peak_lr = PEAK_LR if has_fast_bfloat16() else PEAK_LR / 2
+        peak_lr = PEAK_LR if has_fast_bfloat16(self._model.device) else PEAK_LR / 2
         self._model.train()
         losses: list[float] = []
         started = time.monotonic()
@@ -230,7 +235,7 @@ class Trainer:
         fresh.replace(self._checkpoint)
 
     def _resume(self) -> None:
-        state = torch.load(self._checkpoint, weights_only=True)
+        state = torch.load(self._checkpoint, weights_only=True, map_location=self._model.device)
         for p, saved in zip(self._parameters, state["parameters"], strict=True):
             p.data.copy_(saved)
         self._average = state["average"]
@@ -242,7 +247,7 @@ class Trainer:
 def _optimizers(
     model: JanusForConditionalGeneration, parameters: list[nn.Parameter]
 ) -> list[torch.optim.Optimizer]:
-    if not has_fast_bfloat16():
+    if not has_fast_bfloat16(model.device):
         return [torch.optim.AdamW(parameters, betas=(0.9, 0.95), weight_decay=0.1)]
     matrices = [p for p in model.model.language_model.layers.parameters() if p.ndim == 2]
     inside = {id(p) for p in matrices}
