@@ -7,7 +7,6 @@ tokens do not depend on who is in flight beside it.
 Letters: B active rows, S slots, N tree nodes, D tree levels, T cells of the grid.
 """
 
-import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from torch import Tensor
 
 from hawk.budget import Budget
 from hawk.drafters.base import Drafter, Feedback
+from hawk.noise import seed_of
 from hawk.request import Finished, Progress, Request
 from hawk.rules import Rule
 from hawk.sampler import Law, Sampler
-from hawk.stats import Stats
+from hawk.stats import Clock, Stats
 from hawk.targets.base import Output, Target
 from hawk.tree import Shapes, Tree
 from hawk.verifier import Commit, verify
@@ -125,7 +125,7 @@ class Session:
         self._admit()
         if not self._active:
             return []
-        clock = _Clock()
+        clock = Clock()
         tree = self._draft()
         draft_s = clock.lap()
         output = self.target.forward(tree, self._guidance_S[: len(self._active)], self._cache)
@@ -152,9 +152,10 @@ class Session:
             self._sampler = Sampler(configs, self.target.vocabulary, self.target.device)
         law = self._sampler.law(output.logits_BNV)
         counts_B = self._counts_S[:rows]
-        picks_BN, best_BN = law.picks(self._seeds_S[:rows], counts_B[:, None] + tree.depths_BN)
-        commit = verify(tree, picks_BN, self.target.grid.cells - counts_B, self.rule)
-        return law, commit, best_BN.isfinite().all()
+        steps_BN = counts_B[:, None] + tree.depths_BN
+        verdict = self.rule.judge(tree, law, self._seeds_S[:rows], steps_BN)
+        commit = verify(tree, verdict, self.target.grid.cells - counts_B)
+        return law, commit, verdict.healthy
 
     def _commit(self, commit: Commit, healthy: Tensor) -> list[int]:
         """Store the new tokens, keep their keys and values; returns the tokens of each row.
@@ -198,9 +199,9 @@ class Session:
         first = len(self._active)
         slots = range(first, first + len(entering))
         requests = [request for _, request, _ in entering]
-        self._seeds_S[slots.start : slots.stop] = torch.tensor([r.seed for r in requests])
+        self._seeds_S[slots.start : slots.stop] = torch.tensor([self._seed(r) for r in requests])
         self._guidance_S[slots.start : slots.stop] = torch.tensor([r.guidance for r in requests])
-        clock = _Clock()
+        clock = Clock()
         output = self.target.prefill(
             [ids for _, _, ids in entering],
             slots,
@@ -214,6 +215,13 @@ class Session:
             self.stats += stats
         self._sampler = None
         self._first_tokens(slots, output)
+
+    def _seed(self, request: Request) -> int:
+        """Seed of an image's noise. Shapes are learned from all images in flight: where they may
+        not know an image's noise, no other image may have the same."""
+        if self.rule.by_chance:
+            return seed_of(request.seed, request.prompt)
+        return request.seed
 
     def _first_tokens(self, slots: range, output: Output) -> None:
         """The prompt's own pass is a tree that is only a root, one step before the image."""
@@ -278,15 +286,3 @@ class Session:
             self.drafter.move(last, slot)
         self._active.pop()
         self._sampler = None
-
-
-class _Clock:
-    """Seconds between laps. On a GPU they show where the host waited."""
-
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-
-    def lap(self) -> float:
-        now = time.perf_counter()
-        self._last, passed = now, now - self._last
-        return passed
