@@ -125,8 +125,8 @@ def overridden(
     check_config(raw, str(file))
     for section, values in options.items():
         given = {name: value for name, value in values.items() if value is not None}
-        raw[section] = (raw.get(section) or {}) | given
-    replicas = raw["replicas"] = raw.get("replicas") or {}
+        raw[section] = raw.get(section, {}) | given
+    replicas = raw.setdefault("replicas", {})
     replicas.setdefault("cpus", max(1, cpus // replicas.get("ceiling", 1)))
     return check_config(raw, "options")
 
@@ -136,6 +136,8 @@ def _read(file: Path) -> Any:
         raw = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not YAML: {error}") from error
+    if isinstance(raw, dict):  # a section without settings is as good as none
+        return {name: section for name, section in raw.items() if section is not None}
     return {} if raw is None else raw
 
 

@@ -96,6 +96,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.doctor": ("hawk.pipeline", *PIPELINE),
     "hawk.gallery": ("hawk.pipeline", "hawk.request"),
     "hawk.cli": PACKAGES,  # its commands start jobs and the server too
+    "hawk.serve_cli": ("serve",),
     "hawk.cluster": ("hawk",),
     "hawk.cluster.*": ("hawk",),
     # entry points beside it, which never import each other
