@@ -23,6 +23,7 @@ class Shapes:
         ancestors_TNN: bool, [t, n, m] is true where m is n or an ancestor of n.
         path_TND: int64, the node at depth d on the way from the root to n, and n itself below it.
         nodes, levels: N and D.
+        widest: most nodes at each depth in any of the shapes, on the host.
     """
 
     def __init__(self, parents: Sequence[Sequence[int]], device: torch.device) -> None:
@@ -35,6 +36,7 @@ class Shapes:
                 ancestors[t, node, way] = True
         padded = [[way + way[-1:] * (self.levels - len(way)) for way in tree] for tree in ways]
         depths = [[len(way) - 1 for way in tree] for tree in ways]
+        self.widest = [max(row.count(depth) for row in depths) for depth in range(self.levels)]
         self.parents_TN = torch.tensor(parents, device=device)
         self.depths_TN = torch.tensor(depths, device=device)
         self.ancestors_TNN = ancestors.to(device)
