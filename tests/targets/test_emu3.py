@@ -15,7 +15,7 @@ from tests import reference
 from tests.targets import families
 from tests.tiny_families import PATCH, save_tiny_emu3
 
-HEIGHT, WIDTH = 4, 5  # narrow, so that a tree crosses two row ends
+HEIGHT, WIDTH = 7, 3  # narrow, so that a way through a tree crosses two row ends
 PROMPTS = ["a red apple", "the flag of Norway, and a tree", "x"]
 
 
