@@ -9,10 +9,18 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import Emu3Config, Emu3ForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import (
+    ChameleonConfig,
+    ChameleonForConditionalGeneration,
+    Emu3Config,
+    Emu3ForConditionalGeneration,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.chameleon.configuration_chameleon import ChameleonVQVAEConfig
 from transformers.models.emu3.configuration_emu3 import Emu3TextConfig, Emu3VQVAEConfig
 
-from hawk.targets import emu3
+from hawk.targets import chameleon, emu3
+from hawk.targets.vq import VQDecoder
 
 CODES = 64  # image vocabulary
 HIDDEN = 64
@@ -91,3 +99,45 @@ def save_tiny_emu3(folder: Path) -> None:
         model.model.text_model.embed_tokens.weight.mul_(20)
     model.save_pretrained(folder)
     words.save_pretrained(folder)
+
+
+def save_tiny_chameleon(
+    folder: Path, vqgan: Path, *, resolution: int, levels: Sequence[int] = (1, 2)
+) -> None:
+    """A checkpoint in the layout of transformers, without a decoder for pixels; that is in `vqgan`,
+    in the layout of Meta's release."""
+    letters = "ABCDEFGHIJ"
+    codes = ["IMGIMG" + "".join(letters[int(d)] for d in str(code)) + "Z" for code in range(CODES)]
+    sizes = [f"<reserved{chameleon.FIRST_SIZE + n:05d}>" for n in range(1, 33)]
+    special = ["<s>", "<pad>", "</s>", "<image>", chameleon.IMAGE_START, "<eoss>"]
+    special += [chameleon.END_OF_TURN, chameleon.NEW_LINE, *sizes]
+    words = tokenizer(special, bos="<s>", pad="<pad>", extra=codes[::-1])  # no ascending ids
+    vq = ChameleonVQVAEConfig(
+        embed_dim=4,
+        num_embeddings=CODES,
+        latent_channels=32,
+        resolution=resolution,
+        base_channels=32,
+        channel_multiplier=list(levels),
+        num_res_blocks=1,
+    )
+    config = ChameleonConfig(
+        vocab_size=len(words),
+        hidden_size=HIDDEN,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=512,
+        vq_config=vq,
+        vocabulary_map=words.get_vocab(),
+    )
+    torch.manual_seed(2)
+    model = ChameleonForConditionalGeneration(config)
+    with torch.no_grad():
+        model.lm_head.weight.mul_(25)
+        model.model.embed_tokens.weight.mul_(20)
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    weights = VQDecoder(vq).state_dict() | {"encoder.conv_in.weight": torch.zeros(1)}
+    torch.save({"state_dict": weights, "epoch": 3}, vqgan)

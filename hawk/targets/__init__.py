@@ -5,12 +5,14 @@ from pathlib import Path
 import torch
 
 from hawk.targets.base import Target
+from hawk.targets.chameleon import Chameleon, Lumina
 from hawk.targets.emu3 import Emu3
 from hawk.targets.janus import Janus
 from hawk.targets.source import Source
 
 EMBEDDED = {"emoji": Path(__file__).parent.parent / "assets" / "emoji"}
-FAMILIES = {"janus": Janus, "emu3": Emu3}  # by `model_type` of config.json
+# By `model_type` of config.json, or `hawk_family` where `hawk convert` wrote one.
+FAMILIES = {"janus": Janus, "emu3": Emu3, "chameleon": Chameleon, "lumina_mgpt": Lumina}
 
 
 def load_target(
@@ -37,18 +39,20 @@ def load_target(
         dtype=dtype,
         device=device,
     )
-    found = _model_type(source)
+    found = _family(source)
     if found not in FAMILIES:
         raise ValueError(f"{model!r} is a {found!r} model; Hawk runs {', '.join(FAMILIES)}")
     try:
         return FAMILIES[found].load(source)
     except torch.OutOfMemoryError:
         raise
+    except ValueError as error:
+        raise ValueError(f"cannot load {model!r}: {error}") from error
     except Exception as error:  # tokenizers and safetensors raise bare Exception
         raise ValueError(f"cannot load {model!r}, get its files again: {error}") from error
 
 
-def _model_type(source: Source) -> str:
+def _family(source: Source) -> str:
     try:
         config = source.config()
     except OSError as error:
@@ -62,4 +66,4 @@ def _model_type(source: Source) -> str:
         ) from error
     if not isinstance(config, dict) or "model_type" not in config:
         raise ValueError(f"cannot load {source.name!r}: its config.json is broken (no model_type)")
-    return str(config["model_type"])
+    return str(config.get("hawk_family", config["model_type"]))

@@ -1,11 +1,17 @@
 """Prompts: what every family checks before it reads one."""
 
+from typing import Any
+
 from transformers import PreTrainedTokenizerBase
 
 
-def plain_text(prompt: str, tokenizer: PreTrainedTokenizerBase, name: str) -> str:
+def plain_text(prompt: str, tokenizer: Any, name: str) -> str:
     """The prompt itself. ValueError where it spells a special token."""
-    special = [token for token in tokenizer.all_special_tokens if token in prompt]
+    special = [
+        token
+        for token in (*tokenizer.all_special_tokens, *tokenizer.get_added_vocab())
+        if token in prompt
+    ]
     if special:
         raise ValueError(f"the prompt contains {special[0]!r}, a special token of {name}")
     return prompt

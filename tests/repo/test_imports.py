@@ -21,6 +21,7 @@ TARGETS = (
     "hawk.targets.prompts",
     "hawk.targets.row_ends",
     "hawk.targets.source",
+    "hawk.targets.vq",
     "hawk.targets.words",
     "hawk.cache",
     "hawk.grid",
