@@ -50,6 +50,11 @@ class Target(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    @property
+    def codebook_VD(self) -> Tensor:
+        """What the image decoder sees of each token, for rules that ask how alike tokens look."""
+        ...
+
     def encode(self, prompt: str) -> list[int]:
         """Token ids of the whole prompt form. ValueError where it is longer than the limit."""
         ...

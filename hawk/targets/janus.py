@@ -74,6 +74,11 @@ class Janus:
     def device(self) -> torch.device:
         return self.model.device
 
+    @property
+    def codebook_VD(self) -> Tensor:
+        vectors = self.model.model.vqmodel.quantize.embedding.weight.detach()
+        return torch.nn.functional.normalize(vectors.float(), dim=-1)  # as its decoder does
+
     def encode(self, prompt: str) -> list[int]:
         special = [token for token in self._tokenizer.all_special_tokens if token in prompt]
         if special:

@@ -39,6 +39,7 @@ class Toy:
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(1)
         self.first_V = torch.randn(V, generator=generator) * 1.2
+        self.codebook_VD = torch.zeros(V, 1)
         self.next_VV = torch.randn(V, V, generator=generator) * 1.2
 
     def encode(self, prompt: str) -> list[int]:
