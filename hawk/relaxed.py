@@ -41,7 +41,7 @@ class Typical:
         target_BNV = law.dense_scores().double().softmax(-1)
         entropy_BN = -torch.special.xlogy(target_BNV, target_BNV).sum(-1)
         enough_BN = (self._delta * (-entropy_BN).exp()).clamp(max=self._epsilon)
-        parents_BN = tree.shapes.parents_TN[tree.shape_B]
+        parents_BN = tree.parents_BN
         own_BN = target_BNV[
             torch.arange(len(parents_BN), device=parents_BN.device)[:, None],
             parents_BN,

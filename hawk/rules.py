@@ -75,7 +75,7 @@ class Coupled:
     def judge(self, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor) -> Verdict:
         """The node's token is the pick at its parent; equal siblings are accepted together."""
         picks_BN, best_BN = law.picks(seeds_B, steps_BN)
-        parents_BN = tree.shapes.parents_TN[tree.shape_B]
+        parents_BN = tree.parents_BN
         accepted_BN = tree.tokens_BN == picks_BN.gather(1, parents_BN)
         accepted_BN[:, 0] = True
         return Verdict(accepted_BN=accepted_BN, extra_BN=picks_BN, healthy=best_BN.isfinite().all())
@@ -215,7 +215,7 @@ def decide(
     chosen_BN = torch.cat([children_BNC, nobody], -1).gather(-1, first_BN1).squeeze(-1)
     ids = torch.arange(rest_BNV.shape[-1], dtype=torch.int32, device=rest_BNV.device)
     score_BN, extra_BN = (rest_BNV.log() + gumbel(seeds_B, steps_BN, ids)).max(-1)
-    accepted_BN = chosen_BN.gather(1, tree.shapes.parents_TN[which]) == torch.arange(
+    accepted_BN = chosen_BN.gather(1, tree.parents_BN) == torch.arange(
         hit_BN.shape[1], device=hit_BN.device
     )
     accepted_BN[:, 0] = True
