@@ -28,6 +28,7 @@ from hawk import doctor as health
 from hawk.gallery import Gallery
 from hawk.pipeline import Picture, Pipeline, Result
 from hawk.request import Request
+from hawk.rulebook import RULES
 from hawk.sampler import SamplerConfig
 from hawk.targets import EMBEDDED, FAMILIES
 
@@ -43,7 +44,10 @@ transformers_logging.disable_progress_bar()  # one bar at a time, and it is ours
 
 ModelOption = Annotated[str, typer.Option(help="Embedded model, folder, or transformers hub id.")]
 DrafterOption = Annotated[str, typer.Option(help="auto, jacobi or plain.")]
-RuleOption = Annotated[str, typer.Option(help="Acceptance rule: coupled.")]
+RuleOption = Annotated[
+    str,
+    typer.Option(help=f"Acceptance rule: {', '.join(RULES)}; parameters as in typical:delta=0.2."),
+]
 SlotsOption = Annotated[int, typer.Option(help="Images in flight at most.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
