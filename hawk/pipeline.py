@@ -11,8 +11,9 @@ from PIL import Image
 
 from hawk.budget import Budget
 from hawk.drafters import DRAFTERS, resolve_drafter
+from hawk.drafters.guesses import Guesses
 from hawk.request import Finished, Request
-from hawk.rules import RULES
+from hawk.rulebook import check_rule, load_rule
 from hawk.sampler import SamplerConfig
 from hawk.session import Session
 from hawk.stats import Stats
@@ -88,22 +89,20 @@ class Pipeline:
     Args:
         target: the model.
         drafter: one of `DRAFTERS`, or `auto`.
-        rule: one of `RULES`.
+        rule: its name in `RULES`, parameters behind it: `neighbour:limit=0.1`.
         slots: images in flight at most.
     """
 
     def __init__(self, target: Target, *, drafter: str, rule: str, slots: int) -> None:
         self.drafter = resolve_drafter(drafter)
-        if rule not in RULES:
-            raise ValueError(f"no rule {rule!r}: choose from {', '.join(RULES)}")
         if slots < 1:
             raise ValueError(f"slots must be 1 or more, got {slots}")
         self.target, self.slots = target, slots
-        self.rule = RULES[rule]()
+        self.rule = load_rule(rule, target)
         self._sessions: dict[bool, Session] = {}
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # noqa: PLR0913  # each is a choice of the user
         cls,
         model: str = "emoji",
         *,
@@ -112,20 +111,24 @@ class Pipeline:
         slots: int = 8,
         device: str = "auto",
         dtype: str = "auto",
+        size: tuple[int, int] | None = None,
     ) -> "Pipeline":
         """Load an embedded model by name, or another from a folder or transformers hub id.
 
         Args:
+            model: a hub id may end in `@` and a commit, tag or branch, which pins it.
+            size: (height, width) in pixels, for families that have a choice; None is their own.
             device: a torch device, or `auto` for CUDA where there is some.
             dtype: one of `DTYPES`, or `auto`: bfloat16 on CUDA, float32 elsewhere.
         """
         resolve_drafter(drafter)  # before the model takes its time to load
+        check_rule(rule)
         place = resolve_device(device)
         if dtype == "auto":
             dtype = "bfloat16" if place.type == "cuda" else "float32"
         if dtype not in DTYPES:
             raise ValueError(f"no dtype {dtype!r}: choose from auto, {', '.join(DTYPES)}")
-        target = load_target(model, dtype=DTYPES[dtype], device=place)
+        target = load_target(model, dtype=DTYPES[dtype], device=place, size=size)
         return cls(target, drafter=drafter, rule=rule, slots=slots)
 
     def __call__(
@@ -136,13 +139,23 @@ class Pipeline:
         n: int = 1,
         guidance: float | None = None,
         sampler: SamplerConfig | None = None,
+        negative_prompt: str | None = None,
     ) -> Result:
         """Make `n` images of every prompt, with seeds `seed`, `seed + 1`, ...
 
         What is not given is the model's own default. ValueError for bad settings or prompts, before
         anything is made.
         """
-        return self.run(self.requests(prompts, seed=seed, n=n, guidance=guidance, sampler=sampler))
+        return self.run(
+            self.requests(
+                prompts,
+                seed=seed,
+                n=n,
+                guidance=guidance,
+                sampler=sampler,
+                negative_prompt=negative_prompt,
+            )
+        )
 
     def run(
         self, requests: Sequence[Request], each: Callable[[Picture], object] = lambda _: None
@@ -174,6 +187,7 @@ class Pipeline:
         n: int,
         guidance: float | None,
         sampler: SamplerConfig | None,
+        negative_prompt: str | None = None,
     ) -> list[Request]:
         """The requests of a call, checked."""
         if n < 1:
@@ -184,6 +198,7 @@ class Pipeline:
                 seed=seed + copy,
                 guidance=self.target.default_guidance if guidance is None else guidance,
                 sampler=sampler or self.target.default_sampler,
+                negative_prompt=negative_prompt,
             )
             for prompt in ([prompts] if isinstance(prompts, str) else prompts)
             for copy in range(n)
@@ -191,7 +206,7 @@ class Pipeline:
         if not made:
             raise ValueError("no prompts: give at least one")
         for request in made:
-            self.target.encode(request.prompt)
+            self.target.encode(request.prompt, request.negative_prompt)
         return made
 
     def stream(self, requests: Sequence[Request]) -> Generator[Picture, None, None]:
@@ -216,6 +231,7 @@ class Pipeline:
                 vocabulary=self.target.vocabulary,
                 slots=self.slots,
                 budget=budget,
+                guesses=Guesses(by_chance=self.rule.by_chance),
                 device=self.target.device,
             )
             self._sessions[guided] = Session(

@@ -88,7 +88,7 @@ class Chameleon(WordTarget):
 
     def _ids(self, prompt: str, text: str) -> list[int]:
         plain_text(prompt, self.tokenizer, self.name)
-        words = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        words = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         ids = [self._bos, *words, self._turn, *self._start]
         return within(ids, self.prompt_limit, prompt, self.name)
 

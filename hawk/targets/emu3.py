@@ -76,7 +76,7 @@ class Emu3(WordTarget):
         plain_text(prompt, self.tokenizer, self.name)
         size = f"{IMAGE_START}{self.grid.height}*{self.grid.width}{IMAGE_TOKEN}"
         text = f"{self.tokenizer.bos_token}{prompt}{size}"
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         return within(ids, self.prompt_limit, prompt, self.name)
 
     @torch.inference_mode()

@@ -71,7 +71,8 @@ class Janus(DecoderTarget):
                     [turn], add_generation_prompt=True, tokenize=False
                 )
             )
-        ids = [*self._tokenizer(text)["input_ids"], self._boi]
+        # Not verbose: of a long prompt the error below says more than the tokenizer's warning.
+        ids = [*self._tokenizer(text, verbose=False)["input_ids"], self._boi]
         within(ids, self.prompt_limit, prompt, self.name)
         kept = (self._bos, self._boi)
         return [ids, [token if token in kept else self._pad for token in ids]]
