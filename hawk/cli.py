@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Generator, Sequence
 from dataclasses import replace
@@ -28,9 +29,11 @@ from hawk import doctor as health
 from hawk.gallery import Gallery
 from hawk.pipeline import Picture, Pipeline, Result
 from hawk.request import Request
+from hawk.rulebook import RULES
 from hawk.sampler import SamplerConfig
 from hawk.serve_cli import serve
 from hawk.targets import EMBEDDED, FAMILIES
+from hawk.targets.convert import convert_chameleon
 
 app = typer.Typer(
     help="Fast, exact generation with autoregressive text-to-image models.",
@@ -43,15 +46,25 @@ app.command()(serve)
 screen = Console(stderr=True)  # for people; stdout is for results
 transformers_logging.disable_progress_bar()  # one bar at a time, and it is ours
 
-ModelOption = Annotated[str, typer.Option(help="Embedded model, folder, or transformers hub id.")]
+ModelOption = Annotated[str, typer.Option(help="Embedded model, folder, or hub id[@revision].")]
 DrafterOption = Annotated[str, typer.Option(help="auto, jacobi or plain.")]
-RuleOption = Annotated[str, typer.Option(help="Acceptance rule: coupled.")]
+RuleOption = Annotated[
+    str,
+    typer.Option(help=f"Acceptance rule: {', '.join(RULES)}; parameters as in typical:delta=0.2."),
+]
 SlotsOption = Annotated[int, typer.Option(help="Images in flight at most.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the first image of every prompt.")]
 GuidanceOption = Annotated[
     float | None, typer.Option(help="Classifier-free guidance, 1 is none.", show_default="model's")
+]
+NegativeOption = Annotated[
+    str | None, typer.Option(help="What to lead away from (Emu3).", show_default="model's")
+]
+SizeOption = Annotated[
+    str | None,
+    typer.Option(help="WIDTHxHEIGHT in pixels (Emu3, Lumina-mGPT).", show_default="model's"),
 ]
 TemperatureOption = Annotated[
     float | None, typer.Option(help="0 takes the likeliest token.", show_default="model's")
@@ -85,6 +98,8 @@ def generate(
     dtype: DtypeOption = "auto",
     seed: SeedOption = 0,
     guidance: GuidanceOption = None,
+    negative_prompt: NegativeOption = None,
+    size: SizeOption = None,
     temperature: TemperatureOption = None,
     top_k: TopKOption = None,
     top_p: TopPOption = None,
@@ -96,10 +111,23 @@ def generate(
         texts = _prompts(prompts, prompts_file)
         gallery = Gallery(out)
         pipeline = Pipeline.from_pretrained(
-            model, drafter=drafter, rule=rule, slots=slots, device=device, dtype=dtype
+            model,
+            drafter=drafter,
+            rule=rule,
+            slots=slots,
+            device=device,
+            dtype=dtype,
+            size=_size(size),
         )
         sampler = _sampler(pipeline, temperature, top_k, top_p)
-        requests = pipeline.requests(texts, seed=seed, n=n, guidance=guidance, sampler=sampler)
+        requests = pipeline.requests(
+            texts,
+            seed=seed,
+            n=n,
+            guidance=guidance,
+            sampler=sampler,
+            negative_prompt=negative_prompt,
+        )
         result = _run(pipeline, requests, gallery)
         report = result.summary() | {
             "images": [gallery.describe(picture) for picture in result.pictures],
@@ -148,6 +176,26 @@ def models(as_json: JsonOption = False) -> None:
     else:
         typer.echo(f"embedded: {', '.join(EMBEDDED)}")
         typer.echo(f"families, from a folder or hub id: {', '.join(FAMILIES)}")
+
+
+@app.command()
+def convert(
+    family: Annotated[str, typer.Argument(help="anole or lumina.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Folder in the layout of transformers.")],
+    out: Annotated[Path, typer.Argument(help="New folder, for --model.")],
+    vq: Annotated[Path | None, typer.Option(help="vqgan.ckpt of Meta's Chameleon release.")] = None,
+    size: SizeOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Make a published checkpoint that lacks parts, or has another layout, ready for Hawk."""
+    with _errors_reported(debug=debug):
+        if out.exists():
+            raise ValueError(f"{out} is there already: give a new folder")
+        converters = {"anole": "chameleon", "lumina": "lumina_mgpt"}
+        if family not in converters:
+            raise ValueError(f"no converter for {family!r}: choose from {', '.join(converters)}")
+        convert_chameleon(checkpoint, out, family=converters[family], vqgan=vq, size=_size(size))
+        typer.echo(f"{out} is ready: hawk generate --model {out} ...")
 
 
 @app.command()
@@ -203,6 +251,16 @@ def _sampler(
     asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     return replace(pipeline.target.default_sampler, **given)
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """(height, width) of WIDTHxHEIGHT."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text.lower())
+    if found is None:
+        raise ValueError(f"size must be WIDTHxHEIGHT in pixels, as 768x512; got {text!r}")
+    return int(found[2]), int(found[1])
 
 
 class _Rate(ProgressColumn):

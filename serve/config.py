@@ -26,7 +26,8 @@ class ModelConfig(_Section):
 
     Attributes:
         name: as for `hawk generate --model`.
-        served_as: what clients call it; the last part of a folder's path where not given.
+        size: WIDTHxHEIGHT in pixels, for models that have a choice; None is their own.
+        served_as: what clients call it; by default `name`, of a folder the last part of its path.
         drafters: that requests may choose from, the default first.
         rule, device, dtype: as for `hawk generate`.
         slots: images in flight at most; each drafter in use has as many.
@@ -34,6 +35,7 @@ class ModelConfig(_Section):
     """
 
     name: str = "emoji"
+    size: str | None = Field(None, pattern=r"^[1-9]\d*x[1-9]\d*$")
     served_as: str | None = None
     drafters: tuple[str, ...] = Field(("auto", "plain"), min_length=1)
     rule: str = "coupled"
@@ -41,6 +43,14 @@ class ModelConfig(_Section):
     dtype: str = "auto"
     slots: int = Field(16, ge=1)
     waiting: int = Field(64, ge=10)  # the largest n must find room
+
+    @property
+    def height_width(self) -> tuple[int, int] | None:
+        """The size in pixels, as a target takes it."""
+        if self.size is None:
+            return None
+        width, height = map(int, self.size.split("x"))
+        return height, width
 
 
 class ReplicaConfig(_Section):

@@ -201,10 +201,20 @@ class Engine:
         try:
             work.ticket = self._session(work.drafter).submit(work.request)
         except ValueError as error:
-            self._end(work, Refused(reason="invalid", message=str(error)))
+            param = self._culprit(work.request)
+            self._end(work, Refused(reason="invalid", message=str(error), param=param))
         else:
-            prompt_tokens = len(self.target.encode(work.request.prompt))
-            work.emit(Admitted(prompt_tokens=prompt_tokens))
+            request = work.request
+            ids, *_ = self.target.encode(request.prompt, request.negative_prompt)
+            work.emit(Admitted(prompt_tokens=len(ids)))
+
+    def _culprit(self, request: Request) -> str:
+        """The field that the target cannot read."""
+        try:
+            self.target.encode(request.prompt)
+        except ValueError:
+            return "prompt"
+        return "negative_prompt"
 
     def _drop(self, work: Work) -> None:
         if work in self._images:

@@ -15,7 +15,7 @@ STATUS: dict[Reason, int] = {
     "broken": 503,
 }
 CODES: dict[Reason, str] = {
-    "invalid": "invalid_prompt",
+    "invalid": "invalid_value",
     "overloaded": "rate_limit_exceeded",
     "deadline": "deadline_exceeded",
     "closing": "service_unavailable",
@@ -56,7 +56,7 @@ class ApiError(HTTPException):
             STATUS[refused.reason],
             refused.message,
             code=CODES[refused.reason],
-            param="prompt" if refused.reason == "invalid" else None,
+            param=refused.param,
             retry_after_s=retry_after_s,
         )
 

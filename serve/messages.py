@@ -38,7 +38,7 @@ class Job:
     """One image to make. Where None, the model's own default.
 
     Attributes:
-        prompt, seed, guidance, temperature, top_k, top_p: as in `hawk.Request`.
+        prompt, negative_prompt, seed, guidance, temperature, top_k, top_p: as in `hawk.Request`.
         drafter: one of the card's.
         parts: pictures to show on the way, at most one a row of the grid.
         format, quality: of the encoded picture; quality 0-100, of jpeg and webp only.
@@ -46,6 +46,7 @@ class Job:
     """
 
     prompt: str
+    negative_prompt: str | None
     seed: int
     guidance: float | None
     temperature: float | None
@@ -107,9 +108,11 @@ class Refused:
         reason: invalid (the request), overloaded (too many wait), deadline (it passed), closing
             (the replica leaves), broken (the replica failed; another may do).
         message: a sentence for the client.
+        param: the field that is invalid.
         retry_after_s: when to come back, where that makes sense.
     """
 
     reason: Reason
     message: str
+    param: str | None = None
     retry_after_s: float | None = None

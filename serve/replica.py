@@ -43,7 +43,9 @@ class Replica:
             slots=model.slots,
             device=model.device,
             dtype=model.dtype,
+            size=model.height_width,
         )
+        pipeline.target.name = config.served_as  # clients are told no paths
         pipelines = [
             pipeline,
             *(
@@ -64,7 +66,7 @@ class Replica:
             columns=grid.width,
             rows=grid.height,
             drafters=tuple(dict.fromkeys(p.drafter for p in pipelines)),
-            rule=pipeline.rule.name,
+            rule=pipeline.rule_name,
             exact=pipeline.rule.exact,
             created=int(time.time()),
         )
@@ -116,6 +118,7 @@ class Replica:
         given: Any = {name: value for name, value in asked.items() if value is not None}
         return Request(
             prompt=job.prompt,
+            negative_prompt=job.negative_prompt,
             seed=job.seed,
             guidance=target.default_guidance if job.guidance is None else job.guidance,
             sampler=replace(target.default_sampler, **given),

@@ -53,7 +53,7 @@ class ImageRequest(BaseModel):
         int | None, Field(ge=0, lt=SEED_LIMIT, description="The same seed, the same image.")
     ] = None
     negative_prompt: Annotated[
-        str | None, Field(description="Refused: these models are not trained for it.")
+        str | None, Field(description="What to lead away from, for models that read one.")
     ] = None
     guidance_scale: Annotated[float | None, Field(ge=1, le=100, description="1 is none.")] = None
     temperature: Annotated[float | None, Field(ge=0, le=100)] = None
@@ -73,7 +73,7 @@ class ImageRequest(BaseModel):
             return {name: value for name, value in raw.items() if value is not None}
         return raw
 
-    @field_validator("prompt", "user")
+    @field_validator("prompt", "negative_prompt", "user")
     @classmethod
     def _encodable(cls, text: str) -> str:
         text.encode()  # UnicodeEncodeError, a ValueError: JSON can hold half a character
@@ -92,6 +92,7 @@ def jobs_of(request: ImageRequest, card: Card, limits: LimitConfig) -> list[Job]
     return [
         Job(
             prompt=request.prompt,
+            negative_prompt=request.negative_prompt,
             seed=seed + copy,
             guidance=request.guidance_scale,
             temperature=request.temperature,
@@ -115,11 +116,10 @@ def _check(request: ImageRequest, card: Card, limits: LimitConfig) -> None:
         raise invalid("n", f"n must be {limits.images} or less here, got {request.n}")
     if not request.prompt.strip():
         raise invalid("prompt", "the prompt is empty: say what the image should show")
-    if len(request.prompt) > limits.prompt_chars:
-        raise invalid(
-            "prompt",
-            f"the prompt has {len(request.prompt)} characters, {limits.prompt_chars} are the most",
-        )
+    for field, text in (("prompt", request.prompt), ("negative_prompt", request.negative_prompt)):
+        if text is not None and len(text) > limits.prompt_chars:
+            message = f"the {field} has {len(text)} characters, {limits.prompt_chars} are the most"
+            raise invalid(field, message.replace("_", " "))
     known = ("auto", *card.drafters)
     if request.drafter not in known:
         raise invalid("drafter", f"choose from {', '.join(known)}, got {request.drafter!r}")
@@ -132,8 +132,6 @@ def _refuse(request: ImageRequest) -> None:
         raise invalid("response_format", "images are not stored here, so there is no url: b64_json")
     if request.background == "transparent":
         raise invalid("background", "the model makes opaque images only: use opaque or auto")
-    if request.negative_prompt:
-        raise invalid("negative_prompt", "the model is not trained for negative prompts: drop it")
     if request.output_compression is not None and request.output_format == "png":
         raise invalid("output_compression", "png has no quality to choose: use jpeg or webp")
 
