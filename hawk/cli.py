@@ -90,7 +90,7 @@ def generate(
     debug: DebugOption = False,
 ) -> None:
     """Make images of prompts: PNG files and a contact sheet."""
-    with _errors_reported(debug=debug):
+    with errors_reported(debug=debug):
         texts = _prompts(prompts, prompts_file)
         gallery = Gallery(out)
         pipeline = Pipeline.from_pretrained(
@@ -125,7 +125,7 @@ def bench(
     debug: DebugOption = False,
 ) -> None:
     """Time drafters against plain decoding and transformers, image by image in turn."""
-    with _errors_reported(debug=debug):
+    with errors_reported(debug=debug):
         names = list(dict.fromkeys(["plain", *drafters.split(",")]))
         pipelines = benchmark.load(model, names, device=device, dtype=dtype)
         plan = benchmark.plan(pipelines["plain"], images, seed=seed, guidance=guidance)
@@ -162,7 +162,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
 
 @contextlib.contextmanager
-def _errors_reported(*, debug: bool) -> Generator[None, None, None]:
+def errors_reported(*, debug: bool) -> Generator[None, None, None]:
     """One sentence on stderr: exit 2 for what the user gave, 1 for what went wrong."""
     try:
         yield
@@ -251,3 +251,6 @@ def _show(report: dict[str, Any], *, as_json: bool) -> None:
             f"{plain['identical_images']} of {len(report['images'])} images identical"
         )
     typer.echo(f"pictures: {report['contact_sheet']}")
+
+
+import hawk.batch_cli  # noqa: E402, F401  # pyright: ignore[reportUnusedImport] adds commands
