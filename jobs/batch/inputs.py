@@ -113,7 +113,7 @@ def _read_csv(stream: pa.NativeFile) -> Iterator[tuple[int, dict[str, Any]]]:
     for row in reader:
         if None in row:
             raise _MalformedError(f"line {reader.line_num}: more fields than the header has")
-        yield reader.line_num, dict(zip(names, row.values(), strict=True))
+        yield reader.line_num, {str(name): value for name, value in row.items()}
 
 
 def _read_jsonl(stream: pa.NativeFile) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -131,7 +131,9 @@ def _read_jsonl(stream: pa.NativeFile) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _from_openai(row: dict[str, Any]) -> dict[str, Any]:
-    body = {OPENAI_NAMES.get(name, name): value for name, value in row["body"].items()}
+    body: dict[str, Any] = {
+        OPENAI_NAMES.get(name, name): value for name, value in row["body"].items()
+    }
     return body | {"id": row.get("custom_id")}
 
 

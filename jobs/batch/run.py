@@ -7,9 +7,10 @@ depends on its row and the model alone, so two runs at once only do some work tw
 """
 
 import json
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 from jobs.batch import cluster, manifest, s3
 from jobs.batch.engine import Facts
@@ -63,32 +64,33 @@ def run(job: Job, meter: Meter) -> dict[str, Any]:
     where the run cannot go on. Another run with the same job goes on from there.
     """
     folder = Folder(job.out, endpoint=job.s3_endpoint)
-    staged = stage(job, meter)
-    folder.prepare()
-    if job.overwrite:
-        _clear(folder)
-    found = Manifest.read(folder)
-    if found is None:
-        _refuse_strange(folder)
-    else:
-        found.refuse_other(job.making, staged, job.rows_per_file)
-    folder.sweep()
-    made = _Run(job, folder, staged, meter, found)
-    if found is None or made.missing:
-        made.make()
-    return made.finish()
+    # Without a name the staged rows are gone with this process, however it ends.
+    with tempfile.TemporaryFile(prefix="hawk-") as file:
+        staged = stage(job, file)
+        if staged.unused:
+            meter.say(f"not used: {', '.join(sorted(map(repr, staged.unused)))}")
+        folder.prepare()
+        if job.overwrite:
+            _clear(folder)
+        found = Manifest.read(folder)
+        if found is None:
+            _refuse_strange(folder)
+        else:
+            found.refuse_other(job.making, staged, job.rows_per_file)
+        folder.sweep()
+        made = _Run(job, folder, staged, meter, found)
+        if found is None or made.missing:
+            made.make()
+        return made.finish()
 
 
-def stage(job: Job, meter: Meter) -> Staged:
-    """All prompts of a job, read and checked."""
+def stage(job: Job, file: BinaryIO) -> Staged:
+    """All prompts of a job, read, checked and stored in `file`."""
     if job.prompts.startswith("s3://"):
         s3.check_readable(job.prompts, job.s3_endpoint)
     source = locate(job.prompts, endpoint=job.s3_endpoint)
     files = find(source)
-    staged = Staged(read(source, files), files, seed=job.making.seed)
-    if staged.unused:
-        meter.say(f"not used: column {', '.join(sorted(map(repr, staged.unused)))}")
-    return staged
+    return Staged(file, read(source, files), files, seed=job.making.seed)
 
 
 class _Run:

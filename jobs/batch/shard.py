@@ -86,6 +86,9 @@ class ShardWriter:
 
     def discard(self) -> None:
         """Give up: nothing is left."""
+        with contextlib.suppress(OSError):  # a full disk complains once more
+            self._writer.close()
+        self._writer.is_open = False  # or it would try again when it is collected
         self._draft.discard()
 
     def _full(self) -> bool:

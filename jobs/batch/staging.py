@@ -1,13 +1,12 @@
-"""Staging: checked prompts with ids and seeds, as one Parquet file that leaves no trace."""
+"""Staging: checked prompts with ids and seeds, as one Parquet file."""
 
 import hashlib
 import json
 import math
-import tempfile
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,9 +23,8 @@ LINE_BITS = 40
 class Staged:
     """The rows of a job, in order. ValueError, with the lines, where two have the same id.
 
-    The file has no name, so it is gone with the process, however that ends.
-
     Args:
+        file: takes the rows; it has to stay open.
         entries: as they were given.
         files: their names, for messages.
         seed: goes into the seeds of rows that have none.
@@ -38,15 +36,16 @@ class Staged:
         guidances: those given; None stands for rows without.
     """
 
-    def __init__(self, entries: Iterable[Entry], files: Sequence[str], *, seed: int) -> None:
+    def __init__(
+        self, file: BinaryIO, entries: Iterable[Entry], files: Sequence[str], *, seed: int
+    ) -> None:
         self.rows = 0
         self.unused: set[str] = set()
         self.guidances: set[float | None] = set()
         self._files = files
         self._seen: dict[bytes, int] = {}
-        self._file = tempfile.TemporaryFile(prefix="hawk-")  # noqa: SIM115 lives as long as this
         digest = hashlib.sha256()
-        with pq.ParquetWriter(self._file, PROMPTS) as writer:
+        with pq.ParquetWriter(file, PROMPTS) as writer:
             for group in _groups(self._checked(entries, seed)):
                 digest.update(json.dumps(group).encode())
                 columns = zip(*group, strict=True)
@@ -59,7 +58,7 @@ class Staged:
         if not self.rows:
             raise ValueError(f"no prompts in {', '.join(files)}")
         self.fingerprint = digest.hexdigest()
-        self._parquet = pq.ParquetFile(self._file)
+        self._parquet = pq.ParquetFile(file)
         metadata = self._parquet.metadata
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         self._starts = [0, *accumulate(sizes)]
