@@ -132,7 +132,7 @@ def _read_jsonl(stream: pa.NativeFile) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _from_openai(row: dict[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = {
-        OPENAI_NAMES.get(name, name): value for name, value in row["body"].items()
+        OPENAI_NAMES.get(str(name), str(name)): value for name, value in row["body"].items()
     }
     return body | {"id": row.get("custom_id")}
 
