@@ -28,6 +28,7 @@ TICK_S = 0.5
 SILENCE_S = 1800.0  # a call takes seconds; a worker that is silent for so long hangs
 FRUITLESS = 20  # so many workers lost without one image between them: it is not the rows
 TELL_S = 10.0
+CLOSE_S = 5.0
 STARTS = 3  # as many workers may die while they load the model
 
 
@@ -40,6 +41,9 @@ class _Actor:
 
     def work(self, assignments: list[Assignment]) -> Report:
         return self._worker.work(assignments)
+
+    def close(self) -> None:
+        self._worker.close()
 
 
 @dataclass(kw_only=True)
@@ -117,7 +121,10 @@ class Pool:
             self._check_silence()
 
     def close(self) -> None:
-        """End all workers at once."""
+        """End all workers; those at work may drop their files first."""
+        busy = [member.actor.close.remote() for member in self._members if member.shards]
+        if busy:
+            ray.wait(busy, num_returns=len(busy), timeout=CLOSE_S)
         for member in list(self._members):
             self._dismiss(member)
 

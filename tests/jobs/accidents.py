@@ -15,10 +15,10 @@ def install() -> None:
     """Watch what enters sessions, and die in the pass after a prompt of ours."""
     submit, step = Session.submit, Session.step
 
-    def watched_submit(session: Session, request: Request) -> int:
-        ticket = submit(session, request)
+    def watched_submit(self: Session, request: Request) -> int:
+        ticket = submit(self, request)
         if request.prompt.startswith((POISON, ONCE)):
-            session.__dict__.setdefault("deadly", []).append(request.prompt)
+            self.__dict__.setdefault("deadly", []).append(request.prompt)
         return ticket
 
     def watched_step(session: Session) -> object:
