@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hawk.noise import gumbel
+from hawk.noise import TOKENS, gumbel
 
 TIE_ROOM = 16  # a top-k threshold keeps equal scores too; this many of them have a place
 
@@ -58,10 +58,18 @@ class Law:
     unfiltered_BNV: Tensor
     noise_scale_B11: Tensor
 
-    def perturbed(self, seeds_B: Tensor, steps_BN: Tensor) -> Tensor:
-        """Scores plus the noise of (seed, step), [B, N, K]."""
-        noise = gumbel(seeds_B, steps_BN, self.ids)
+    def perturbed(self, seeds_B: Tensor, steps_BN: Tensor, stream: int = TOKENS) -> Tensor:
+        """Scores plus the noise of (seed, stream, step), [B, N, K]."""
+        noise = gumbel(seeds_B, steps_BN, self.ids, stream)
         return noise.mul_(self.noise_scale_B11).add_(self.scores_BNK)
+
+    def dense_scores(self) -> Tensor:
+        """The scores of the whole vocabulary, [B, N, V]."""
+        if self.ids.ndim == 1:
+            return self.scores_BNK
+        size = (*self.scores_BNK.shape[:2], self.unfiltered_BNV.shape[-1])
+        empty = self.scores_BNK.new_full(size, -math.inf)
+        return empty.scatter_(-1, self.ids.long(), self.scores_BNK)
 
     def token_ids(self, places_BNM: Tensor) -> Tensor:
         """int64 token ids at the given places of the K axis."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from hawk.budget import Budget
 from hawk.drafters.base import Feedback
 from hawk.drafters.confidence import LEADS, Confidence
+from hawk.drafters.guesses import Guesses
 from hawk.drafters.library import Library, Size
 from hawk.grid import Grid
 from hawk.sampler import Law
@@ -44,7 +45,14 @@ class Jacobi:
     most_nodes = MOST_NODES
 
     def __init__(
-        self, *, grid: Grid, vocabulary: int, slots: int, budget: Budget, device: torch.device
+        self,
+        *,
+        grid: Grid,
+        vocabulary: int,
+        slots: int,
+        budget: Budget,
+        guesses: Guesses,
+        device: torch.device,
     ) -> None:
         self._width = grid.width
         self._library = Library(budget.options, STEPS, GUESSES, device)
@@ -59,6 +67,9 @@ class Jacobi:
         self._laws_SRV = torch.zeros(slots, grid.width + STEPS + 1, vocabulary, device=device)
         self._own_weights = torch.tensor(OWN_WEIGHTS, device=device)
         self._above_weights = torch.tensor(ABOVE_WEIGHTS, device=device)
+        # The laws that guesses were drawn from, where the rule asks for them.
+        self._guesses, told = guesses, slots if guesses.by_chance else 0
+        self._drawn_SJV = torch.zeros(told, STEPS, vocabulary, device=device)
         self._size: Size | None = None
 
     def draft(self, roots_B: Tensor, budget: Budget) -> Tree:
@@ -69,7 +80,8 @@ class Jacobi:
             self._confidence.rates(self._bucket_SJ[:rows]),
             budget,
         )
-        return tree
+        ranks_BN = self._size.ranks_TN[tree.shape_B]
+        return self._guesses.tell(tree, ranks_BN, self._drawn_SJV[:rows], sources=1)
 
     def join(self, slots: range, feedback: Feedback) -> None:
         where = slice(slots.start, slots.stop)
@@ -80,6 +92,8 @@ class Jacobi:
     def move(self, source: int, target: int) -> None:
         for rows in (self._guesses_SJM, self._bucket_SJ, self._laws_SRV):
             rows[target] = rows[source]
+        if self._guesses.by_chance:
+            self._drawn_SJV[target] = self._drawn_SJV[source]
 
     def observe(self, feedback: Feedback) -> None:
         assert self._size is not None, "observe follows draft"
@@ -106,11 +120,12 @@ class Jacobi:
         """Guesses of the next steps from the laws at the given nodes."""
         steps_BJ = feedback.steps_B[:, None] + self._ahead_J
         law = self._fused(slots, feedback, source_BJ, short_BJ)
-        best = law.perturbed(feedback.seeds_B, steps_BJ).topk(GUESSES, dim=-1)
-        lead_BJ = best.values[..., 0] - best.values[..., 1]
+        guesses_BJM, lead_BJ = self._guesses.draw([law], feedback.seeds_B, steps_BJ, GUESSES)
         near = (self._ahead_J - 1).clamp(max=NEAR - 1)
         kind_BJ = torch.where(short_BJ == 0, near, NEAR - 1 + short_BJ.clamp(max=SHORT))
-        self._guesses_SJM[slots] = law.token_ids(best.indices)
+        self._guesses_SJM[slots] = guesses_BJM
+        if self._guesses.by_chance:
+            self._drawn_SJV[slots] = law.dense_scores()
         self._bucket_SJ[slots] = self._confidence.file(kind_BJ, lead_BJ)
 
     def _fused(self, slots: slice, feedback: Feedback, source_BJ: Tensor, short_BJ: Tensor) -> Law:

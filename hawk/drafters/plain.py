@@ -5,6 +5,7 @@ from torch import Tensor
 
 from hawk.budget import Budget
 from hawk.drafters.base import Feedback
+from hawk.drafters.guesses import Guesses
 from hawk.grid import Grid
 from hawk.tree import Shapes, Tree
 
@@ -16,7 +17,14 @@ class Plain:
     most_nodes = 1
 
     def __init__(
-        self, *, grid: Grid, vocabulary: int, slots: int, budget: Budget, device: torch.device
+        self,
+        *,
+        grid: Grid,
+        vocabulary: int,
+        slots: int,
+        budget: Budget,
+        guesses: Guesses,
+        device: torch.device,
     ) -> None:
         self._root = Shapes.chain(0, device)
         self._shape_S = torch.zeros(slots, dtype=torch.int64, device=device)

@@ -10,6 +10,7 @@ from hawk import Request, SamplerConfig, Session
 from hawk.budget import Budget
 from hawk.drafters import DRAFTERS
 from hawk.drafters.base import Drafter, Feedback
+from hawk.drafters.guesses import Guesses
 from hawk.rules import Coupled
 from hawk.targets.janus import Janus
 from hawk.tree import Shapes, Tree
@@ -39,7 +40,7 @@ def requests(guidance: float, sampler: SamplerConfig) -> list[Request]:
 
 
 def oracle(target: Janus, request: Request) -> list[int]:
-    ids = target.encode(request.prompt)
+    ids = target.encode(request.prompt)[0]
     prompts = [ids]
     if request.guidance != 1:
         prompts.append(reference.unconditional(ids, bos=0, boi=2, pad=1))
@@ -67,6 +68,7 @@ def new_session(target: Janus, drafter: str, slots: int, *, guided: bool) -> Ses
         vocabulary=target.vocabulary,
         slots=slots,
         budget=budget,
+        guesses=Guesses(by_chance=False),
         device=target.device,
     )
     return Session(target, made, Coupled(), budget=budget, slots=slots, guided=guided)

@@ -4,6 +4,7 @@ import torch
 
 from hawk.budget import Budget
 from hawk.drafters.base import Feedback
+from hawk.drafters.guesses import Guesses
 from hawk.drafters.jacobi import ABOVE_WEIGHTS, GUESSES, MOST_NODES, OWN_WEIGHTS, STEPS, Jacobi
 from hawk.grid import Grid
 from hawk.noise import gumbel
@@ -14,12 +15,18 @@ from hawk.verifier import Commit
 VOCABULARY = 50
 CPU = torch.device("cpu")
 IDS = torch.arange(VOCABULARY, dtype=torch.int32)
+COUPLED = Guesses(by_chance=False)
 FREE = Budget([(1, 1.0), (100, 1.0)], MOST_NODES)
 
 
 def new_drafter(slots: int) -> Jacobi:
     return Jacobi(
-        grid=Grid(height=20, width=20), vocabulary=VOCABULARY, slots=slots, budget=FREE, device=CPU
+        grid=Grid(height=20, width=20),
+        vocabulary=VOCABULARY,
+        slots=slots,
+        budget=FREE,
+        guesses=COUPLED,
+        device=CPU,
     )
 
 
@@ -87,7 +94,12 @@ def test_below_the_first_row_the_law_of_the_cell_above_is_fused_in() -> None:
     """Width 2: when step 1 is committed, the guess of step 2 lies below step 0."""
     torch.manual_seed(2)
     drafter = Jacobi(
-        grid=Grid(height=9, width=2), vocabulary=VOCABULARY, slots=1, budget=FREE, device=CPU
+        grid=Grid(height=9, width=2),
+        vocabulary=VOCABULARY,
+        slots=1,
+        budget=FREE,
+        guesses=COUPLED,
+        device=CPU,
     )
     first = torch.randn(1, VOCABULARY)
     drafter.join(range(1), prompt_feedback(first, [9]))

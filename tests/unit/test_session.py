@@ -6,6 +6,7 @@ import torch
 from hawk import Request, Session
 from hawk.budget import Budget
 from hawk.drafters import DRAFTERS
+from hawk.drafters.guesses import Guesses
 from hawk.rules import Coupled
 from hawk.targets.base import Output
 from hawk.targets.janus import Janus
@@ -18,6 +19,7 @@ def new(target: Janus, slots: int = 2, *, guided: bool = True) -> Session:
         vocabulary=target.vocabulary,
         slots=slots,
         budget=budget,
+        guesses=Guesses(by_chance=False),
         device=target.device,
     )
     return Session(target, drafter, Coupled(), budget=budget, slots=slots, guided=guided)
