@@ -100,6 +100,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.bench": ("hawk.pipeline", *PIPELINE),
     "hawk.doctor": ("hawk.pipeline", *PIPELINE),
     "hawk.gallery": ("hawk.pipeline", "hawk.request"),
+    "hawk.batch_cli": PACKAGES,
+    "hawk.options": ("hawk.rulebook",),
     "hawk.cli": PACKAGES,  # its commands start jobs and the server too
     "hawk.cluster": ("hawk",),
     "hawk.cluster.*": ("hawk",),
