@@ -48,6 +48,7 @@ from hawk.options import (
 from hawk.pipeline import Picture, Pipeline, Result
 from hawk.request import Request
 from hawk.sampler import SamplerConfig
+from hawk.serve_cli import serve
 from hawk.targets import EMBEDDED, FAMILIES
 from hawk.targets.convert import convert_chameleon
 
@@ -121,6 +122,7 @@ def generate(
 
 
 app.command()(batch)
+app.command()(serve)
 
 
 @app.command()

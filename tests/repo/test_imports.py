@@ -103,6 +103,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.batch_cli": PACKAGES,
     "hawk.options": ("hawk.rulebook",),
     "hawk.cli": PACKAGES,  # its commands start jobs and the server too
+    "hawk.serve_cli": ("serve",),
     "hawk.cluster": ("hawk",),
     "hawk.cluster.*": ("hawk",),
     # entry points beside it, which never import each other
