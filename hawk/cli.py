@@ -131,6 +131,9 @@ def bench(
     drafters: Annotated[
         str, typer.Option(help="Measured against plain, comma separated.")
     ] = "auto",
+    rules: Annotated[
+        str, typer.Option(help="Each drafter by each of them, comma separated.")
+    ] = "coupled",
     hf: Annotated[bool, typer.Option(help="Measure transformers' own generate too.")] = True,
     model: ModelOption = "emoji",
     device: DeviceOption = "auto",
@@ -142,8 +145,9 @@ def bench(
 ) -> None:
     """Time drafters against plain decoding and transformers, image by image in turn."""
     with errors_reported(debug=debug):
-        names = list(dict.fromkeys(["plain", *drafters.split(",")]))
-        pipelines = benchmark.load(model, names, device=device, dtype=dtype)
+        pipelines = benchmark.load(
+            model, drafters.split(","), rules.split(","), device=device, dtype=dtype
+        )
         plan = benchmark.plan(pipelines["plain"], images, seed=seed, guidance=guidance)
         with _progress() as progress:
             report = benchmark.run(pipelines, progress.track(plan, description="images"), hf=hf)
