@@ -202,7 +202,7 @@ class LlamaGen(DecoderTarget):
 def load_empty(own: dict[str, Any]) -> LlamaGenModel:
     """The transformer of a config.json, its weights still to come."""
     with torch.device("meta"):
-        return LlamaGenModel(LlamaConfig(**own, attn_implementation="sdpa"))
+        return LlamaGenModel(LlamaConfig(**(own | {"attn_implementation": "sdpa"})))
 
 
 def load_empty_vq(own: dict[str, Any]) -> nn.Module:
