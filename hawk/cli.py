@@ -1,7 +1,6 @@
 """The `hawk` command: a thin coat over the library."""
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -50,7 +49,8 @@ from hawk.request import Request
 from hawk.sampler import SamplerConfig
 from hawk.serve_cli import serve
 from hawk.targets import EMBEDDED, FAMILIES
-from hawk.targets.convert import convert_chameleon
+from hawk.targets import convert as conversion
+from hawk.targets.source import parse_size
 
 app = typer.Typer(
     help="Fast, exact generation with autoregressive text-to-image models.",
@@ -99,7 +99,7 @@ def generate(
             slots=slots,
             device=device,
             dtype=dtype,
-            size=_size(size),
+            size=parse_size(size),
         )
         sampler = _sampler(pipeline, temperature, top_k, top_p)
         requests = pipeline.requests(
@@ -170,21 +170,23 @@ def models(as_json: JsonOption = False) -> None:
 
 @app.command()
 def convert(
-    family: Annotated[str, typer.Argument(help="anole or lumina.")],
-    checkpoint: Annotated[Path, typer.Argument(help="Folder in the layout of transformers.")],
+    family: Annotated[str, typer.Argument(help="anole, lumina or llamagen.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Folder in transformers' layout; LlamaGen: the .pt file.")
+    ],
     out: Annotated[Path, typer.Argument(help="New folder, for --model.")],
-    vq: Annotated[Path | None, typer.Option(help="vqgan.ckpt of Meta's Chameleon release.")] = None,
+    vq: Annotated[
+        Path | None, typer.Option(help="Meta's vqgan.ckpt; LlamaGen: vq_ds16_t2i.pt.")
+    ] = None,
     size: SizeOption = None,
+    text_encoder: Annotated[
+        str, typer.Option(help="LlamaGen: folder or hub id of its T5.")
+    ] = "google/flan-t5-xl",
     debug: DebugOption = False,
 ) -> None:
     """Make a published checkpoint that lacks parts, or has another layout, ready for Hawk."""
     with errors_reported(debug=debug):
-        if out.exists():
-            raise ValueError(f"{out} is there already: give a new folder")
-        converters = {"anole": "chameleon", "lumina": "lumina_mgpt"}
-        if family not in converters:
-            raise ValueError(f"no converter for {family!r}: choose from {', '.join(converters)}")
-        convert_chameleon(checkpoint, out, family=converters[family], vqgan=vq, size=_size(size))
+        conversion.convert(family, checkpoint, out, vq=vq, size=size, text_encoder=text_encoder)
         typer.echo(f"{out} is ready: hawk generate --model {out} ...")
 
 
@@ -222,16 +224,6 @@ def _sampler(
     asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     return replace(pipeline.target.default_sampler, **given)
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    """(height, width) of WIDTHxHEIGHT."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text.lower())
-    if found is None:
-        raise ValueError(f"size must be WIDTHxHEIGHT in pixels, as 768x512; got {text!r}")
-    return int(found[2]), int(found[1])
 
 
 class _Rate(ProgressColumn):

@@ -16,8 +16,10 @@ PACKAGES = ("hawk", "jobs", "serve")
 
 TARGETS = (
     "hawk.targets.base",
+    "hawk.targets.checkpoint",
     "hawk.targets.guidance",
     "hawk.targets.hf",
+    "hawk.targets.llamagen",
     "hawk.targets.prompts",
     "hawk.targets.row_ends",
     "hawk.targets.source",
@@ -73,6 +75,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.rulebook": ("hawk.relaxed", "hawk.rules", "hawk.targets.base"),
     # the two sides of speculation, which never import each other
     "hawk.targets": ("hawk.targets",),
+    "hawk.targets.convert": ("hawk.targets",),
     "hawk.targets.*": TARGETS,
     "hawk.drafters": DRAFTERS,
     "hawk.drafters.*": DRAFTERS,
