@@ -1,15 +1,12 @@
 """The `hawk` command: a thin coat over the library."""
 
-import contextlib
 import json
-import re
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 from rich.console import Console
 from rich.progress import (
@@ -26,14 +23,34 @@ from transformers.utils import logging as transformers_logging
 
 from hawk import bench as benchmark
 from hawk import doctor as health
+from hawk.batch_cli import batch
 from hawk.gallery import Gallery
+from hawk.options import (
+    DebugOption,
+    DeviceOption,
+    DrafterOption,
+    DtypeOption,
+    GuidanceOption,
+    JsonOption,
+    ModelOption,
+    NegativeOption,
+    RuleOption,
+    SeedOption,
+    SizeOption,
+    SlotsOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
+    errors_reported,
+    screen,
+)
 from hawk.pipeline import Picture, Pipeline, Result
 from hawk.request import Request
-from hawk.rulebook import RULES
 from hawk.sampler import SamplerConfig
 from hawk.serve_cli import serve
 from hawk.targets import EMBEDDED, FAMILIES
-from hawk.targets.convert import convert_chameleon
+from hawk.targets import convert as conversion
+from hawk.targets.source import parse_size
 
 app = typer.Typer(
     help="Fast, exact generation with autoregressive text-to-image models.",
@@ -41,42 +58,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-USAGE_ERRORS = (ValueError, FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError)
-app.command()(serve)
-screen = Console(stderr=True)  # for people; stdout is for results
 transformers_logging.disable_progress_bar()  # one bar at a time, and it is ours
-
-ModelOption = Annotated[str, typer.Option(help="Embedded model, folder, or hub id[@revision].")]
-DrafterOption = Annotated[str, typer.Option(help="auto, jacobi or plain.")]
-RuleOption = Annotated[
-    str,
-    typer.Option(help=f"Acceptance rule: {', '.join(RULES)}; parameters as in typical:delta=0.2."),
-]
-SlotsOption = Annotated[int, typer.Option(help="Images in flight at most.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of the first image of every prompt.")]
-GuidanceOption = Annotated[
-    float | None, typer.Option(help="Classifier-free guidance, 1 is none.", show_default="model's")
-]
-NegativeOption = Annotated[
-    str | None, typer.Option(help="What to lead away from (Emu3).", show_default="model's")
-]
-SizeOption = Annotated[
-    str | None,
-    typer.Option(help="WIDTHxHEIGHT in pixels (Emu3, Lumina-mGPT).", show_default="model's"),
-]
-TemperatureOption = Annotated[
-    float | None, typer.Option(help="0 takes the likeliest token.", show_default="model's")
-]
-TopKOption = Annotated[
-    int | None, typer.Option(help="Keep the k likeliest tokens, 0 all.", show_default="model's")
-]
-TopPOption = Annotated[
-    float | None, typer.Option(help="Keep the likeliest mass p.", show_default="model's")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Last line of stdout is a JSON object.")]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
 @app.command()
@@ -107,7 +89,7 @@ def generate(
     debug: DebugOption = False,
 ) -> None:
     """Make images of prompts: PNG files and a contact sheet."""
-    with _errors_reported(debug=debug):
+    with errors_reported(debug=debug):
         texts = _prompts(prompts, prompts_file)
         gallery = Gallery(out)
         pipeline = Pipeline.from_pretrained(
@@ -117,7 +99,7 @@ def generate(
             slots=slots,
             device=device,
             dtype=dtype,
-            size=_size(size),
+            size=parse_size(size),
         )
         sampler = _sampler(pipeline, temperature, top_k, top_p)
         requests = pipeline.requests(
@@ -139,12 +121,19 @@ def generate(
         _show(report, as_json=as_json)
 
 
+app.command()(batch)
+app.command()(serve)
+
+
 @app.command()
 def bench(
     images: Annotated[int, typer.Option(help="How many, one at a time.")] = 64,
     drafters: Annotated[
         str, typer.Option(help="Measured against plain, comma separated.")
     ] = "auto",
+    rules: Annotated[
+        str, typer.Option(help="Each drafter by each of them, comma separated.")
+    ] = "coupled",
     hf: Annotated[bool, typer.Option(help="Measure transformers' own generate too.")] = True,
     model: ModelOption = "emoji",
     device: DeviceOption = "auto",
@@ -155,9 +144,10 @@ def bench(
     debug: DebugOption = False,
 ) -> None:
     """Time drafters against plain decoding and transformers, image by image in turn."""
-    with _errors_reported(debug=debug):
-        names = list(dict.fromkeys(["plain", *drafters.split(",")]))
-        pipelines = benchmark.load(model, names, device=device, dtype=dtype)
+    with errors_reported(debug=debug):
+        pipelines = benchmark.load(
+            model, drafters.split(","), rules.split(","), device=device, dtype=dtype
+        )
         plan = benchmark.plan(pipelines["plain"], images, seed=seed, guidance=guidance)
         with _progress() as progress:
             report = benchmark.run(pipelines, progress.track(plan, description="images"), hf=hf)
@@ -180,21 +170,23 @@ def models(as_json: JsonOption = False) -> None:
 
 @app.command()
 def convert(
-    family: Annotated[str, typer.Argument(help="anole or lumina.")],
-    checkpoint: Annotated[Path, typer.Argument(help="Folder in the layout of transformers.")],
+    family: Annotated[str, typer.Argument(help="anole, lumina or llamagen.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Folder in transformers' layout; LlamaGen: the .pt file.")
+    ],
     out: Annotated[Path, typer.Argument(help="New folder, for --model.")],
-    vq: Annotated[Path | None, typer.Option(help="vqgan.ckpt of Meta's Chameleon release.")] = None,
+    vq: Annotated[
+        Path | None, typer.Option(help="Meta's vqgan.ckpt; LlamaGen: vq_ds16_t2i.pt.")
+    ] = None,
     size: SizeOption = None,
+    text_encoder: Annotated[
+        str, typer.Option(help="LlamaGen: folder or hub id of its T5.")
+    ] = "google/flan-t5-xl",
     debug: DebugOption = False,
 ) -> None:
     """Make a published checkpoint that lacks parts, or has another layout, ready for Hawk."""
-    with _errors_reported(debug=debug):
-        if out.exists():
-            raise ValueError(f"{out} is there already: give a new folder")
-        converters = {"anole": "chameleon", "lumina": "lumina_mgpt"}
-        if family not in converters:
-            raise ValueError(f"no converter for {family!r}: choose from {', '.join(converters)}")
-        convert_chameleon(checkpoint, out, family=converters[family], vqgan=vq, size=_size(size))
+    with errors_reported(debug=debug):
+        conversion.convert(family, checkpoint, out, vq=vq, size=size, text_encoder=text_encoder)
         typer.echo(f"{out} is ready: hawk generate --model {out} ...")
 
 
@@ -209,25 +201,6 @@ def doctor(as_json: JsonOption = False) -> None:
             typer.echo(str(check))
     if not all(check.fine for check in checks if check.needed):
         raise typer.Exit(1)
-
-
-@contextlib.contextmanager
-def _errors_reported(*, debug: bool) -> Generator[None, None, None]:
-    """One sentence on stderr: exit 2 for what the user gave, 1 for what went wrong."""
-    try:
-        yield
-    except (ValueError, OSError, MemoryError, ArithmeticError, RuntimeError) as error:
-        if debug:
-            raise
-        typer.echo(f"hawk: {_sentence(error)}", err=True)
-        raise typer.Exit(2 if isinstance(error, USAGE_ERRORS) else 1) from error
-
-
-def _sentence(error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in text:
-        return "out of memory: lower --slots, or use --dtype bfloat16"
-    return text
 
 
 def _prompts(arguments: Sequence[str] | None, file: Path | None) -> list[str]:
@@ -251,16 +224,6 @@ def _sampler(
     asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     return replace(pipeline.target.default_sampler, **given)
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    """(height, width) of WIDTHxHEIGHT."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text.lower())
-    if found is None:
-        raise ValueError(f"size must be WIDTHxHEIGHT in pixels, as 768x512; got {text!r}")
-    return int(found[2]), int(found[1])
 
 
 class _Rate(ProgressColumn):

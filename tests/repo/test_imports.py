@@ -16,8 +16,10 @@ PACKAGES = ("hawk", "jobs", "serve")
 
 TARGETS = (
     "hawk.targets.base",
+    "hawk.targets.checkpoint",
     "hawk.targets.guidance",
     "hawk.targets.hf",
+    "hawk.targets.llamagen",
     "hawk.targets.prompts",
     "hawk.targets.row_ends",
     "hawk.targets.source",
@@ -73,6 +75,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.rulebook": ("hawk.relaxed", "hawk.rules", "hawk.targets.base"),
     # the two sides of speculation, which never import each other
     "hawk.targets": ("hawk.targets",),
+    "hawk.targets.convert": ("hawk.targets",),
     "hawk.targets.*": TARGETS,
     "hawk.drafters": DRAFTERS,
     "hawk.drafters.*": DRAFTERS,
@@ -100,6 +103,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.bench": ("hawk.pipeline", *PIPELINE),
     "hawk.doctor": ("hawk.pipeline", *PIPELINE),
     "hawk.gallery": ("hawk.pipeline", "hawk.request"),
+    "hawk.batch_cli": PACKAGES,
+    "hawk.options": ("hawk.rulebook",),
     "hawk.cli": PACKAGES,  # its commands start jobs and the server too
     "hawk.serve_cli": ("serve",),
     "hawk.cluster": ("hawk",),
