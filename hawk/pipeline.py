@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from PIL import Image
 
+from hawk import drafters
 from hawk.budget import Budget
-from hawk.drafters import DRAFTERS, resolve_drafter
 from hawk.request import Finished, Request
 from hawk.rules import RULES
 from hawk.sampler import SamplerConfig
@@ -87,13 +87,13 @@ class Pipeline:
 
     Args:
         target: the model.
-        drafter: one of `DRAFTERS`, or `auto`.
+        drafter: one of `DRAFTERS`, the folder of a trained one, or `auto`.
         rule: one of `RULES`.
         slots: images in flight at most.
     """
 
     def __init__(self, target: Target, *, drafter: str, rule: str, slots: int) -> None:
-        self.drafter = resolve_drafter(drafter)
+        self.drafter, self._facts = drafters.choose(drafter, target.facts)
         if rule not in RULES:
             raise ValueError(f"no rule {rule!r}: choose from {', '.join(RULES)}")
         if slots < 1:
@@ -119,7 +119,7 @@ class Pipeline:
             device: a torch device, or `auto` for CUDA where there is some.
             dtype: one of `DTYPES`, or `auto`: bfloat16 on CUDA, float32 elsewhere.
         """
-        resolve_drafter(drafter)  # before the model takes its time to load
+        drafters.check(drafter)  # before the model takes its time to load
         place = resolve_device(device)
         if dtype == "auto":
             dtype = "bfloat16" if place.type == "cuda" else "float32"
@@ -211,12 +211,8 @@ class Pipeline:
         """The session of this pipeline with or without guidance; made at its first use."""
         if guided not in self._sessions:
             budget = self._budget(guided=guided)
-            drafter = DRAFTERS[self.drafter](
-                grid=self.target.grid,
-                vocabulary=self.target.vocabulary,
-                slots=self.slots,
-                budget=budget,
-                device=self.target.device,
+            drafter = drafters.DRAFTERS[self.drafter](
+                self._facts, slots=self.slots, budget=budget, device=self.target.device
             )
             self._sessions[guided] = Session(
                 self.target, drafter, self.rule, budget=budget, slots=self.slots, guided=guided
@@ -239,7 +235,7 @@ class Pipeline:
         )
 
     def _budget(self, *, guided: bool) -> Budget:
-        most = DRAFTERS[self.drafter].most_nodes
+        most = drafters.DRAFTERS[self.drafter].most_nodes
         timer = PassTimer(self.target, slots=self.slots, guided=guided, most_nodes=most)
         return Budget.measure(timer, self.slots, most)
 

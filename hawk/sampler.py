@@ -60,8 +60,11 @@ class Law:
 
     def perturbed(self, seeds_B: Tensor, steps_BN: Tensor) -> Tensor:
         """Scores plus the noise of (seed, step), [B, N, K]."""
-        noise = gumbel(seeds_B, steps_BN, self.ids)
-        return noise.mul_(self.noise_scale_B11).add_(self.scores_BNK)
+        return self.noise(seeds_B, steps_BN, self.ids).add_(self.scores_BNK)
+
+    def noise(self, seeds_B: Tensor, steps_BN: Tensor, ids: Tensor) -> Tensor:
+        """The noise of (seed, step) for some token ids [K] or [B, N, K]; none at temperature 0."""
+        return gumbel(seeds_B, steps_BN, ids).mul_(self.noise_scale_B11)
 
     def token_ids(self, places_BNM: Tensor) -> Tensor:
         """int64 token ids at the given places of the K axis."""

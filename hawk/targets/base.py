@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hawk.cache import Cache
+from hawk.facts import Facts
 from hawk.grid import Grid
 from hawk.sampler import SamplerConfig
 from hawk.tree import Tree
@@ -36,19 +37,33 @@ class Target(Protocol):
         name: what it was loaded as.
         grid: of the image it makes.
         vocabulary: V, number of image tokens.
+        hidden_size: D.
         prompt_limit: longest prompt in tokens.
         default_guidance, default_sampler: of the model's own settings or official script.
+        facts: what its drafters have to know.
     """
 
     name: str
     grid: Grid
     vocabulary: int
+    hidden_size: int
     prompt_limit: int
     default_guidance: float
     default_sampler: SamplerConfig
+    facts: Facts
 
     @property
     def device(self) -> torch.device: ...
+
+    @property
+    def embeddings_VX(self) -> Tensor:
+        """Embeddings of the image tokens; drafters in training start from them."""
+        ...
+
+    @property
+    def head_VX(self) -> Tensor:
+        """Last matrix of the image head; drafters in training start from it."""
+        ...
 
     def encode(self, prompt: str) -> list[int]:
         """Token ids of the whole prompt form. ValueError where it is longer than the limit."""

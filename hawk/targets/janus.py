@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, JanusForConditionalGeneration, PreTrainedTokenizerBase
 
 from hawk.cache import Cache
+from hawk.facts import Facts
 from hawk.grid import Grid
 from hawk.sampler import SamplerConfig
 from hawk.targets import guidance
@@ -19,6 +20,8 @@ from hawk.tree import Tree
 
 class Janus:
     """Prompt, guidance and embeddings of `JanusForConditionalGeneration`; see `Target`."""
+
+    facts: Facts  # of its files: `load_target` knows them
 
     def __init__(
         self,
@@ -34,6 +37,7 @@ class Janus:
         vq = model.model.vqmodel.config
         self.grid = Grid(height=vq.num_patches, width=vq.num_patches)
         self.vocabulary = int(vq.num_embeddings)
+        self.hidden_size = int(self._decoder.config.hidden_size)
         positions = self._decoder.config.max_position_embeddings
         self.prompt_limit = min(positions - self.grid.cells, tokenizer.model_max_length)
         own = model.generation_config
@@ -73,6 +77,14 @@ class Janus:
     @property
     def device(self) -> torch.device:
         return self.model.device
+
+    @property
+    def embeddings_VX(self) -> Tensor:
+        return self._image_embeds_VD
+
+    @property
+    def head_VX(self) -> Tensor:
+        return self._head.vision_head.weight
 
     def encode(self, prompt: str) -> list[int]:
         special = [token for token in self._tokenizer.all_special_tokens if token in prompt]

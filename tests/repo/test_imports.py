@@ -19,6 +19,7 @@ TARGETS = (
     "hawk.targets.guidance",
     "hawk.targets.hf",
     "hawk.cache",
+    "hawk.facts",
     "hawk.grid",
     "hawk.sampler",
     "hawk.tree",
@@ -26,6 +27,7 @@ TARGETS = (
 DRAFTERS = (
     "hawk.drafters",
     "hawk.budget",
+    "hawk.facts",
     "hawk.grid",
     "hawk.noise",
     "hawk.sampler",
@@ -35,6 +37,7 @@ DRAFTERS = (
 PIPELINE = (
     "hawk.budget",
     "hawk.drafters",
+    "hawk.facts",
     "hawk.grid",
     "hawk.noise",
     "hawk.request",
@@ -56,6 +59,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.noise": (),
     "hawk.stats": (),
     "hawk.tree": (),
+    # what the two sides know of each other
+    "hawk.facts": ("hawk.grid",),
     # the law of a token, and what agrees with it
     "hawk.sampler": ("hawk.noise",),
     "hawk.cache": ("hawk.tree",),
@@ -64,7 +69,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.verifier": ("hawk.rules", "hawk.tree"),
     "hawk.request": ("hawk.noise", "hawk.sampler", "hawk.stats"),
     # the two sides of speculation, which never import each other
-    "hawk.targets": ("hawk.targets",),
+    "hawk.targets": ("hawk.facts", "hawk.targets"),
     "hawk.targets.*": TARGETS,
     "hawk.drafters": DRAFTERS,
     "hawk.drafters.*": DRAFTERS,

@@ -4,7 +4,9 @@ import torch
 
 from hawk.budget import Budget
 from hawk.drafters.base import Feedback
-from hawk.drafters.jacobi import ABOVE_WEIGHTS, GUESSES, MOST_NODES, OWN_WEIGHTS, STEPS, Jacobi
+from hawk.drafters.jacobi import ABOVE_WEIGHTS, OWN_WEIGHTS, Jacobi
+from hawk.drafters.pool import GUESSES, MOST_NODES, STEPS
+from hawk.facts import Facts
 from hawk.grid import Grid
 from hawk.noise import gumbel
 from hawk.sampler import Sampler, SamplerConfig
@@ -14,13 +16,15 @@ from hawk.verifier import Commit
 VOCABULARY = 50
 CPU = torch.device("cpu")
 IDS = torch.arange(VOCABULARY, dtype=torch.int32)
+GRID = Grid(height=20, width=20)
 FREE = Budget([(1, 1.0), (100, 1.0)], MOST_NODES)
 
 
-def new_drafter(slots: int) -> Jacobi:
-    return Jacobi(
-        grid=Grid(height=20, width=20), vocabulary=VOCABULARY, slots=slots, budget=FREE, device=CPU
+def new_jacobi(slots: int, grid: Grid = GRID) -> Jacobi:
+    facts = Facts(
+        name="none", revision="0", grid=grid, vocabulary=VOCABULARY, hidden_size=1, drafters={}
     )
+    return Jacobi(facts, slots=slots, budget=FREE, device=CPU)
 
 
 def prompt_feedback(logits_BV: torch.Tensor, seeds: list[int]) -> Feedback:
@@ -41,7 +45,7 @@ def prompt_feedback(logits_BV: torch.Tensor, seeds: list[int]) -> Feedback:
 def test_after_the_prompt_its_law_is_offered_under_the_noise_of_each_step() -> None:
     torch.manual_seed(0)
     logits = torch.randn(2, VOCABULARY)
-    drafter = new_drafter(slots=4)
+    drafter = new_jacobi(slots=4)
     drafter.join(range(1, 3), prompt_feedback(logits, [5, 6]))
     drafter.move(1, 0)
     drafter.move(2, 1)
@@ -58,7 +62,7 @@ def test_after_the_prompt_its_law_is_offered_under_the_noise_of_each_step() -> N
 def test_laws_of_nodes_not_accepted_are_offered_at_their_own_step() -> None:
     """A chain of which nothing is accepted: the law of its node d is that of step d + 1."""
     torch.manual_seed(1)
-    drafter = new_drafter(slots=1)
+    drafter = new_jacobi(slots=1)
     drafter.join(range(1), prompt_feedback(torch.randn(1, VOCABULARY), [9]))
     tree = drafter.draft(torch.tensor([3]), FREE)
     nodes = tree.tokens_BN.shape[1]
@@ -86,9 +90,7 @@ def test_laws_of_nodes_not_accepted_are_offered_at_their_own_step() -> None:
 def test_below_the_first_row_the_law_of_the_cell_above_is_fused_in() -> None:
     """Width 2: when step 1 is committed, the guess of step 2 lies below step 0."""
     torch.manual_seed(2)
-    drafter = Jacobi(
-        grid=Grid(height=9, width=2), vocabulary=VOCABULARY, slots=1, budget=FREE, device=CPU
-    )
+    drafter = new_jacobi(slots=1, grid=Grid(height=9, width=2))
     first = torch.randn(1, VOCABULARY)
     drafter.join(range(1), prompt_feedback(first, [9]))
     tree = drafter.draft(torch.tensor([3]), FREE)

@@ -1,0 +1,70 @@
+"""hawk: the target's own stale laws, corrected by what is known around each cell.
+
+Three sources are fused log-linearly, with learned weights: the target's law at the nodes that the
+last pass did not accept, its law of the cell above, and the Window. The Window needs the tokens to
+the left, which are guesses beyond the next step, so it is run twice: first on what the laws alone
+say under the noise, then on its own picks. All steps ahead are one small batch each time.
+"""
+
+import torch
+from torch import Tensor
+
+from hawk.budget import Budget
+from hawk.drafters import weights
+from hawk.drafters.base import Feedback
+from hawk.drafters.jacobi import above, law_ring
+from hawk.drafters.pool import MOST_NODES, Pool, at_nodes, committed
+from hawk.drafters.window import Surroundings, Window, fuse
+from hawk.facts import Facts
+from hawk.tree import Tree
+
+ROUNDS = 2
+
+
+class Hawk:
+    """See `Drafter`."""
+
+    name = "hawk"
+    most_nodes = MOST_NODES
+
+    def __init__(self, facts: Facts, *, slots: int, budget: Budget, device: torch.device) -> None:
+        self._window = weights.load(self.name, facts, Window, device)
+        self._width = facts.grid.width
+        self._pool = Pool(slots, budget, device)
+        self._laws = law_ring(facts, slots, device)
+        self._around = Surroundings.empty(facts, slots, device)
+        self._ids_V = torch.arange(facts.vocabulary, dtype=torch.int32, device=device)
+
+    def draft(self, roots_B: Tensor, budget: Budget) -> Tree:
+        return self._pool.draft(roots_B, budget)
+
+    def join(self, slots: range, feedback: Feedback) -> None:
+        self._guess(slice(slots.start, slots.stop), feedback, *self._pool.open(len(slots)))
+
+    def move(self, source: int, target: int) -> None:
+        for part in (self._pool, self._laws, self._around):
+            part.move(source, target)
+
+    def observe(self, feedback: Feedback) -> None:
+        rows = slice(0, len(feedback.steps_B))
+        self._guess(rows, feedback, *self._pool.settle(feedback))
+
+    def _guess(self, slots: slice, feedback: Feedback, source_BJ: Tensor, short_BJ: Tensor) -> None:
+        unfiltered_BNV = feedback.law.unfiltered_BNV
+        self._laws.put(slots, *committed(feedback, unfiltered_BNV))
+        self._around.put(slots, feedback)
+        window, noise_BJV = self._window, self._pool.noise(feedback, self._ids_V)
+        laws = (
+            at_nodes(unfiltered_BNV, source_BJ),
+            *above(self._laws, slots, feedback, self._pool.ahead_J - self._width),
+            short_BJ,
+        )
+        stale_BJX = at_nodes(feedback.hidden_BND, source_BJ)
+        scene = self._around.scene(slots, feedback.steps_B, stale_BJX, short_BJ)
+        context_BJC = window.context(scene)
+        beside_BJV = fuse(window.beside, *laws)
+        scores_BJV = fuse(window.alone, *laws)
+        for _ in range(ROUNDS):
+            left_BJL = scene.left((scores_BJV + noise_BJV).argmax(-1))
+            scores_BJV = window(context_BJC, left_BJL).add_(beside_BJV)
+        self._pool.offer(slots, scores_BJV, noise_BJV, self._ids_V, short_BJ)

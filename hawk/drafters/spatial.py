@@ -1,0 +1,108 @@
+"""spatial: the paper's drafter. Horizontal and vertical heads, vertical guesses kept until their
+row comes; see `heads`.
+
+How the two directions meet in a cell's pool has four ways: `product`, a log-linear fusion whose
+weights are learned; `union`, the paper's, where each token has the score of the source that likes
+it best; and either direction alone.
+
+Letters: B rows, D committed levels, J steps ahead, F sources, V vocabulary.
+"""
+
+import torch
+from torch import Tensor
+
+from hawk.budget import Budget
+from hawk.drafters import weights
+from hawk.drafters.base import Feedback
+from hawk.drafters.heads import HORIZONTAL, VERTICAL, Heads, product
+from hawk.drafters.pool import MOST_NODES, STEPS, Pool, at_nodes, committed
+from hawk.drafters.ring import Ring
+from hawk.facts import Facts
+from hawk.tree import Tree
+
+
+class Spatial:
+    """See `Drafter`."""
+
+    name = "spatial"
+    most_nodes = MOST_NODES
+
+    def __init__(self, facts: Facts, *, slots: int, budget: Budget, device: torch.device) -> None:
+        self._heads = weights.load("spatial", facts, Heads, device)
+        self._pool = Pool(slots, budget, device)
+        width, vocabulary = facts.grid.width, facts.vocabulary
+        length = VERTICAL * width + STEPS + 1
+        self._below = Ring(torch.zeros(slots, length, VERTICAL, vocabulary, device=device))
+        self._ids_V = torch.arange(vocabulary, dtype=torch.int32, device=device)
+        rows_F = torch.arange(1, VERTICAL + 1, device=device)
+        self._back_JF = self._pool.ahead_J[:, None] - rows_F * width
+        self._rows_F = rows_F - 1
+
+    def draft(self, roots_B: Tensor, budget: Budget) -> Tree:
+        return self._pool.draft(roots_B, budget)
+
+    def join(self, slots: range, feedback: Feedback) -> None:
+        self._guess(slice(slots.start, slots.stop), feedback)
+
+    def move(self, source: int, target: int) -> None:
+        for part in (self._pool, self._below):
+            part.move(source, target)
+
+    def observe(self, feedback: Feedback) -> None:
+        self._pool.settle(feedback)
+        self._guess(slice(0, len(feedback.steps_B)), feedback)
+
+    def _guess(self, slots: slice, feedback: Feedback) -> None:
+        steps_BD, hidden_BDX = committed(feedback, feedback.hidden_BND)
+        below = self._heads(hidden_BDX.flatten(0, 1), slice(HORIZONTAL, None)).log_softmax(-1)
+        self._below.put(slots, steps_BD, below.unflatten(0, steps_BD.shape))
+        last_BD = at_nodes(feedback.hidden_BND, feedback.commit.end_B[:, None]).squeeze(1)
+        scores_BJFV, known_BJF = self._sources(slots, feedback.steps_B, last_BD)
+        scores_BJV = self._fused(scores_BJFV, known_BJF)
+        near_BJ = torch.zeros_like(known_BJF[..., 0], dtype=torch.int64)
+        noise_BJV = self._pool.noise(feedback, self._ids_V)
+        self._pool.offer(slots, scores_BJV, noise_BJV, self._ids_V, near_BJ)
+
+    def _sources(self, slots: slice, steps_B: Tensor, last_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of every source [B, J, F, V], and which there are."""
+        rows, last_B11 = len(steps_B), steps_B[:, None, None]
+        ahead = self._heads(last_BD, slice(0, HORIZONTAL)).log_softmax(-1)
+        ahead_BJV = torch.nn.functional.pad(ahead, (0, 0, 0, STEPS - HORIZONTAL))
+        back_BJF = last_B11 + self._back_JF
+        kept = self._below.at(slots, back_BJF.flatten(1)).view(rows, STEPS, VERTICAL, VERTICAL, -1)
+        above_BJFV = kept[:, :, self._rows_F, self._rows_F]
+        reached_BJ1 = (self._pool.ahead_J <= HORIZONTAL).expand(rows, -1)[..., None]
+        known_BJF = torch.cat([reached_BJ1, (back_BJF >= 0) & (back_BJF <= last_B11)], dim=-1)
+        return torch.cat([ahead_BJV[:, :, None], above_BJFV], dim=2), known_BJF
+
+    def _fused(self, scores_BJFV: Tensor, known_BJF: Tensor) -> Tensor:
+        return product(self._heads.weights_JF, scores_BJFV, known_BJF)
+
+
+class Union(Spatial):
+    """Candidates of both directions side by side."""
+
+    name = "union"
+
+    def _fused(self, scores_BJFV: Tensor, known_BJF: Tensor) -> Tensor:
+        # Finite, so that steps that no source reaches are guessed by the noise alone.
+        return scores_BJFV.masked_fill(~known_BJF[..., None], -1e4).amax(2)
+
+
+class Horizontal(Spatial):
+    """Horizontal heads alone: Medusa on a raster."""
+
+    name = "horizontal"
+
+    def _fused(self, scores_BJFV: Tensor, known_BJF: Tensor) -> Tensor:
+        return scores_BJFV[:, :, 0] * known_BJF[..., :1]
+
+
+class Vertical(Spatial):
+    """Vertical heads alone."""
+
+    name = "vertical"
+
+    def _fused(self, scores_BJFV: Tensor, known_BJF: Tensor) -> Tensor:
+        weights_JF = self._heads.weights_JF[:, 1:]
+        return product(weights_JF, scores_BJFV[:, :, 1:], known_BJF[..., 1:])
