@@ -21,9 +21,14 @@ class Gallery:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise type(error)(
+                f"cannot write into {folder} ({error.strerror}): choose another --out"
+            ) from error
         self._folder = folder
         self._pictures: dict[int, Picture] = {}
 

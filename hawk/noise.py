@@ -1,42 +1,63 @@
-"""Noise: Gumbel numbers as a pure function of (seed, step, token id).
+"""Noise: random numbers as a pure function of (seed, stream, step, id).
 
 No generator state: a number does not depend on batch, call order, process or device, so whoever
-asks for the noise of one token of one image gets the same answer. Drafters and the target share it.
+asks for the noise of one token of one image gets the same answer.
 
-Letters: B rows, N positions, K token ids.
+Streams are independent of each other. Tokens are picked under `TOKENS`, by the target and, where
+drafts only have to guess that pick, by drafters. Rules that weigh the law of a draft against the
+target's need three that know nothing of each other: `DRAFTS` + s for source s of drafts,
+`ACCEPTANCE` for the decision (ids count the siblings), `TOKENS` for what replaces refused drafts.
+
+Letters: B rows, N positions, K ids.
 """
+
+import hashlib
 
 import torch
 from torch import Tensor
 
 SEED_LIMIT = 1 << 63
+TOKENS, ACCEPTANCE, DRAFTS = 0, 1, 2
 
 _GOLDEN = -1640531527  # 2**32 / golden ratio as a signed 32-bit number
 _MULTIPLIERS = (0x7FEB352D, 0x846CA68B - (1 << 32))
 
 
-def gumbel(seeds_B: Tensor, steps_BN: Tensor, ids: Tensor) -> Tensor:
+def gumbel(seeds_B: Tensor, steps_BN: Tensor, ids: Tensor, stream: int = TOKENS) -> Tensor:
     """Standard Gumbel noise.
 
     Args:
         seeds_B: int64, 0 <= seed < 2**63.
         steps_BN: int64, raster step of each position.
         ids: int32 token ids, [K] for the same ids everywhere or [B, N, K].
+        stream: which of the independent streams.
 
     Returns:
         float32 [B, N, K]. The bits behind it are equal on every device; the two logarithms are
         taken in float64 so that rounding to float32 hides how a device computes them.
     """
-    uniform = bits(seeds_B, steps_BN, ids).double().mul_(2.0**-32).add_(0.5 + 2.0**-33)
-    return uniform.log_().neg_().log_().neg_().float()
+    return uniform(seeds_B, steps_BN, ids, stream).log_().neg_().log_().neg_().float()
 
 
-def bits(seeds_B: Tensor, steps_BN: Tensor, ids: Tensor) -> Tensor:
+def uniform(seeds_B: Tensor, steps_BN: Tensor, ids: Tensor, stream: int) -> Tensor:
+    """Uniform numbers between 0 and 1, neither included, float64 [B, N, K]; else as `gumbel`."""
+    return bits(seeds_B, steps_BN, ids, stream).double().mul_(2.0**-32).add_(0.5 + 2.0**-33)
+
+
+def seed_of(seed: int, text: str) -> int:
+    """Another seed, for independent noise where equal seeds meet unequal texts."""
+    word = hashlib.blake2b(f"{seed} {text}".encode(), digest_size=8).digest()
+    return int.from_bytes(word, "little") % SEED_LIMIT
+
+
+def bits(seeds_B: Tensor, steps_BN: Tensor, ids: Tensor, stream: int = TOKENS) -> Tensor:
     """Uniform signed 32-bit integers [B, N, K]; arguments as in `gumbel`."""
     low = seeds_B.to(torch.int32)[:, None]  # keeps the low 32 bits
     high = (seeds_B >> 32).to(torch.int32)[:, None]
     key = _mix(_mix(low + _GOLDEN) ^ high)
     key = _mix(key ^ _mix(steps_BN.to(torch.int32) * _GOLDEN))
+    if stream != TOKENS:
+        key = _mix(key + stream)
     second = _mix(key + _GOLDEN)
     mixed = _mix(ids + key.unsqueeze(-1))
     return _mix(mixed.bitwise_xor_(second.unsqueeze(-1)))

@@ -11,8 +11,9 @@ from PIL import Image
 
 from hawk import drafters
 from hawk.budget import Budget
+from hawk.drafters.guesses import Guesses
 from hawk.request import Finished, Request
-from hawk.rules import RULES
+from hawk.rulebook import check_rule, load_rule
 from hawk.sampler import SamplerConfig
 from hawk.session import Session
 from hawk.stats import Stats
@@ -88,18 +89,16 @@ class Pipeline:
     Args:
         target: the model.
         drafter: one of `DRAFTERS`, the folder of a trained one, or `auto`.
-        rule: one of `RULES`.
+        rule: its name in `RULES`, parameters behind it: `neighbour:limit=0.1`.
         slots: images in flight at most.
     """
 
     def __init__(self, target: Target, *, drafter: str, rule: str, slots: int) -> None:
         self.drafter, self._facts = drafters.choose(drafter, target.facts)
-        if rule not in RULES:
-            raise ValueError(f"no rule {rule!r}: choose from {', '.join(RULES)}")
         if slots < 1:
             raise ValueError(f"slots must be 1 or more, got {slots}")
         self.target, self.slots = target, slots
-        self.rule = RULES[rule]()
+        self.rule = load_rule(rule, target)
         self._sessions: dict[bool, Session] = {}
 
     @classmethod
@@ -120,6 +119,7 @@ class Pipeline:
             dtype: one of `DTYPES`, or `auto`: bfloat16 on CUDA, float32 elsewhere.
         """
         drafters.check(drafter)  # before the model takes its time to load
+        check_rule(rule)
         place = resolve_device(device)
         if dtype == "auto":
             dtype = "bfloat16" if place.type == "cuda" else "float32"
@@ -212,7 +212,11 @@ class Pipeline:
         if guided not in self._sessions:
             budget = self._budget(guided=guided)
             drafter = drafters.DRAFTERS[self.drafter](
-                self._facts, slots=self.slots, budget=budget, device=self.target.device
+                self._facts,
+                slots=self.slots,
+                budget=budget,
+                guesses=Guesses(by_chance=self.rule.by_chance),
+                device=self.target.device,
             )
             self._sessions[guided] = Session(
                 self.target, drafter, self.rule, budget=budget, slots=self.slots, guided=guided

@@ -1,10 +1,36 @@
-"""Rules: when a draft is accepted."""
+"""Rules: which drafts are accepted, and what follows where they end. Those here are exact.
 
+Letters: B rows, N nodes, C children of a node, L laws that drafts come from, V vocabulary.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
+from hawk.noise import ACCEPTANCE, gumbel, uniform
+from hawk.sampler import Law
 from hawk.tree import Tree
+
+# Two laws whose difference has less mass than this are the same up to rounding.
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a rule says of every node, whether the walk gets there or not.
+
+    Attributes:
+        accepted_BN: bool, the node may follow its parent; true for the root.
+        follows_BN: int64, the token after each node: that of an accepted child, else a new one.
+        healthy: bool [], whether the target's logits were numbers.
+    """
+
+    accepted_BN: Tensor
+    follows_BN: Tensor
+    healthy: Tensor
 
 
 class Rule(Protocol):
@@ -13,12 +39,26 @@ class Rule(Protocol):
     Attributes:
         name: as users give it.
         exact: whether images have the law of the target alone.
+        by_chance: whether drafts must be drawn by noise of their own, and tell from which law
+            (`Tree.drawn`). What a tree offers at a step, laws and number of guesses, may then
+            depend on what is decided and on drafts of earlier steps, never on drafts of that step
+            or later ones.
     """
 
     name: str
     exact: bool
+    by_chance: bool
 
-    def matches(self, tree: Tree, picks_BN: Tensor) -> Tensor: ...
+    def judge(self, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor) -> Verdict:
+        """Judge every node.
+
+        Args:
+            tree: the drafts.
+            law: the target's law after each node.
+            seeds_B: int64, seeds of the noise.
+            steps_BN: int64, raster step of the token after each node.
+        """
+        ...
 
 
 class Coupled:
@@ -30,13 +70,164 @@ class Coupled:
 
     name = "coupled"
     exact = True
+    by_chance = False
 
-    def matches(self, tree: Tree, picks_BN: Tensor) -> Tensor:
-        """bool [B, N]: the node's token is the pick at its parent; the root always matches."""
+    def judge(self, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor) -> Verdict:
+        """The node's token is the pick at its parent; equal siblings are accepted together."""
+        picks_BN, best_BN = law.picks(seeds_B, steps_BN)
         parents_BN = tree.shapes.parents_TN[tree.shape_B]
-        matches = tree.tokens_BN == picks_BN.gather(1, parents_BN)
-        matches[:, 0] = True
-        return matches
+        accepted_BN = tree.tokens_BN == picks_BN.gather(1, parents_BN)
+        accepted_BN[:, 0] = True
+        return Verdict(
+            accepted_BN=accepted_BN, follows_BN=picks_BN, healthy=best_BN.isfinite().all()
+        )
 
 
-RULES: dict[str, type[Rule]] = {"coupled": Coupled}
+class Residual:
+    """A draft from law q is accepted with probability min(1, p / q), p the target's.
+
+    The siblings of a step are tested one after the other. Each refusal leaves what q did not cover,
+    p <- norm((p - q)+), for the next; q is the law the draft was really drawn from, source by
+    source and without the siblings before it; when all are refused the token is drawn from the
+    last p. The token then has the law p exactly: Hawk (arXiv 2510.25739, its acceptance rule and
+    appendix A), after Leviathan, Kalman and Matias (arXiv 2211.17192, section 2.3 and appendix A).
+
+    At temperature 0 the law is a point, and accepting its token alone is the same rule.
+    """
+
+    name = "residual"
+    exact = True
+    by_chance = True
+
+    def judge(self, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor) -> Verdict:
+        target_BNV = law.dense_scores().double().softmax(-1)
+        chance_BN, rest_BNV = residual(tree, target_BNV)
+        by_chance = decide(tree, chance_BN, rest_BNV, seeds_B, steps_BN)
+        return unless_greedy(by_chance, tree, law, seeds_B, steps_BN)
+
+
+def residual(tree: Tree, target_BNV: Tensor) -> tuple[Tensor, Tensor]:
+    """The odds of every decision, as a function of drafts and laws alone.
+
+    Args:
+        tree: the drafts, and where they were drawn.
+        target_BNV: float64, the target's probabilities after each node.
+
+    Returns:
+        probability [B, N] that a node is accepted where the siblings before it were refused, and
+        law [B, N, V] of the token after a node where all its children were refused.
+    """
+    rest_BNV = target_BNV
+    chance_BN = torch.zeros(tree.tokens_BN.shape, dtype=target_BNV.dtype, device=target_BNV.device)
+    for trial in trials(tree, target_BNV.shape[-1]):
+        left_BNV = (rest_BNV - trial.law_BNV).clamp(min=0)
+        mass_BN1 = left_BNV.sum(-1, keepdim=True)
+        ratio_BN1 = rest_BNV.gather(-1, trial.tokens_BN1) / trial.own_BN1
+        # Where both laws are the same up to rounding, nothing would be left after a refusal.
+        differ_BN1 = mass_BN1 > ROUNDING
+        accept_BN1 = torch.where(differ_BN1, ratio_BN1.clamp(max=1), 1.0)
+        trial.store(chance_BN, accept_BN1)
+        rest_BNV = torch.where(trial.there_BN1 & differ_BN1, left_BNV / mass_BN1, rest_BNV)
+    return chance_BN, rest_BNV
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """The next child of every node at once, and the law that it was drawn from.
+
+    Attributes:
+        children_BN: int64, that child; 0 where there is none.
+        there_BN1: bool, whether there is one.
+        tokens_BN1: int64, its token.
+        law_BNV: float64, probabilities; zero where there is no child.
+        own_BN1: the token's probability, 1 where there is no child.
+    """
+
+    children_BN: Tensor
+    there_BN1: Tensor
+    tokens_BN1: Tensor
+    law_BNV: Tensor
+    own_BN1: Tensor
+
+    def store(self, into_BN: Tensor, values_BN1: Tensor) -> None:
+        """Write values of the children to where they are nodes; 0 where there is none."""
+        into_BN.scatter_(1, self.children_BN, (values_BN1 * self.there_BN1).squeeze(-1))
+
+
+def trials(tree: Tree, vocabulary: int) -> Iterator[Trial]:
+    """First children, then second ones, and so on."""
+    children_BNC = tree.shapes.children_TNC[tree.shape_B]
+    if not children_BNC.shape[-1]:
+        return
+    drawn = tree.drawn
+    assert drawn is not None, "this rule needs the laws of drafts: the drafter must use Guesses"
+    laws_BLV = drawn.scores_BLV.double().softmax(-1)
+    taken_BNV = torch.zeros(
+        *tree.tokens_BN.shape, vocabulary, dtype=torch.bool, device=laws_BLV.device
+    )
+    for children_BN in children_BNC.unbind(-1):
+        tokens_BN1 = tree.tokens_BN.gather(1, children_BN)[..., None]
+        which_BN1 = drawn.which_BN.gather(1, children_BN)[..., None]
+        law_BNV = laws_BLV.gather(1, which_BN1.expand(-1, -1, vocabulary))
+        law_BNV = law_BNV.masked_fill(taken_BNV, 0)
+        mass_BN1 = law_BNV.sum(-1, keepdim=True)
+        # A law with fewer tokens than it was asked for has no more drafts to offer.
+        there_BN1 = (children_BN > 0)[..., None] & (mass_BN1 > 0)
+        law_BNV = torch.where(there_BN1, law_BNV / mass_BN1, 0.0)
+        own_BN1 = torch.where(there_BN1, law_BNV.gather(-1, tokens_BN1), 1.0)
+        assert not (own_BN1 == 0).any(), "a draft that its law, without its siblings, cannot give"
+        yield Trial(
+            children_BN=children_BN,
+            there_BN1=there_BN1,
+            tokens_BN1=tokens_BN1,
+            law_BNV=law_BNV,
+            own_BN1=own_BN1,
+        )
+        taken_BNV = taken_BNV.scatter(-1, tokens_BN1, taken_BNV.gather(-1, tokens_BN1) | there_BN1)
+
+
+def decide(
+    tree: Tree, chance_BN: Tensor, rest_BNV: Tensor, seeds_B: Tensor, steps_BN: Tensor
+) -> Verdict:
+    """Roll the dice: siblings in order, the first that is accepted counts.
+
+    Args:
+        tree: the drafts.
+        chance_BN, rest_BNV: odds as `residual` returns them.
+        seeds_B, steps_BN: as in `Rule.judge`.
+    """
+    which = tree.shape_B
+    children_BNC = tree.shapes.children_TNC[which]
+    place_BN1 = tree.shapes.place_TN[which].int()[..., None]
+    dice_BN = uniform(seeds_B, steps_BN - 1, place_BN1, ACCEPTANCE).squeeze(-1)
+    hit_BN = dice_BN < chance_BN
+    hit_BN[:, 0] = False
+    nobody = children_BNC.new_zeros(*children_BNC.shape[:2], 1)
+    # A last place for nobody, which counts where no child was accepted.
+    hit_BNC = hit_BN[:, None].expand(-1, hit_BN.shape[1], -1).gather(-1, children_BNC)
+    hit_BNC = torch.nn.functional.pad(hit_BNC, (0, 1), value=True)
+    first_BN1 = hit_BNC.int().argmax(-1, keepdim=True)
+    chosen_BN = torch.cat([children_BNC, nobody], -1).gather(-1, first_BN1).squeeze(-1)
+    ids = torch.arange(rest_BNV.shape[-1], dtype=torch.int32, device=rest_BNV.device)
+    score_BN, extra_BN = (rest_BNV.log() + gumbel(seeds_B, steps_BN, ids)).max(-1)
+    accepted_BN = chosen_BN.gather(1, tree.shapes.parents_TN[which]) == torch.arange(
+        hit_BN.shape[1], device=hit_BN.device
+    )
+    accepted_BN[:, 0] = True
+    follows_BN = torch.where(chosen_BN > 0, tree.tokens_BN.gather(1, chosen_BN), extra_BN)
+    return Verdict(
+        accepted_BN=accepted_BN, follows_BN=follows_BN, healthy=score_BN.isfinite().all()
+    )
+
+
+def unless_greedy(
+    verdict: Verdict, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor
+) -> Verdict:
+    """The verdict, but that of `Coupled` for rows at temperature 0."""
+    greedy_B1 = law.noise_scale_B11.squeeze(-1) == 0
+    certain = Coupled().judge(tree, law, seeds_B, steps_BN)
+    return Verdict(
+        accepted_BN=torch.where(greedy_B1, certain.accepted_BN, verdict.accepted_BN),
+        follows_BN=torch.where(greedy_B1, certain.follows_BN, verdict.follows_BN),
+        healthy=verdict.healthy & certain.healthy,
+    )

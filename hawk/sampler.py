@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hawk.noise import gumbel
+from hawk.noise import TOKENS, gumbel
 
 TIE_ROOM = 16  # a top-k threshold keeps equal scores too; this many of them have a place
 
@@ -62,9 +62,17 @@ class Law:
         """Scores plus the noise of (seed, step), [B, N, K]."""
         return self.noise(seeds_B, steps_BN, self.ids).add_(self.scores_BNK)
 
-    def noise(self, seeds_B: Tensor, steps_BN: Tensor, ids: Tensor) -> Tensor:
-        """The noise of (seed, step) for some token ids [K] or [B, N, K]; none at temperature 0."""
-        return gumbel(seeds_B, steps_BN, ids).mul_(self.noise_scale_B11)
+    def noise(self, seeds_B: Tensor, steps_BN: Tensor, ids: Tensor, stream: int = TOKENS) -> Tensor:
+        """The noise of (seed, stream, step) for token ids [K] or [B, N, K]; 0 at temperature 0."""
+        return gumbel(seeds_B, steps_BN, ids, stream).mul_(self.noise_scale_B11)
+
+    def dense_scores(self) -> Tensor:
+        """The scores of the whole vocabulary, [B, N, V]."""
+        if self.ids.ndim == 1:
+            return self.scores_BNK
+        size = (*self.scores_BNK.shape[:2], self.unfiltered_BNV.shape[-1])
+        empty = self.scores_BNK.new_full(size, -math.inf)
+        return empty.scatter_(-1, self.ids.long(), self.scores_BNK)
 
     def token_ids(self, places_BNM: Tensor) -> Tensor:
         """int64 token ids at the given places of the K axis."""

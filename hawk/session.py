@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hawk.budget import Budget
 from hawk.drafters.base import Drafter, Feedback
+from hawk.noise import seed_of
 from hawk.request import Finished, Request
 from hawk.rules import Rule
 from hawk.sampler import Law, Sampler
@@ -142,9 +143,10 @@ class Session:
             self._sampler = Sampler(configs, self.target.vocabulary, self.target.device)
         law = self._sampler.law(output.logits_BNV)
         counts_B = self._counts_S[:rows]
-        picks_BN, best_BN = law.picks(self._seeds_S[:rows], counts_B[:, None] + tree.depths_BN)
-        commit = verify(tree, picks_BN, self.target.grid.cells - counts_B, self.rule)
-        return law, commit, best_BN.isfinite().all()
+        steps_BN = counts_B[:, None] + tree.depths_BN
+        verdict = self.rule.judge(tree, law, self._seeds_S[:rows], steps_BN)
+        commit = verify(tree, verdict, self.target.grid.cells - counts_B)
+        return law, commit, verdict.healthy
 
     def _commit(self, commit: Commit, healthy: Tensor, valid: Tensor) -> list[int]:
         """Store the new tokens, keep their keys and values; returns the tokens of each row.
@@ -194,7 +196,7 @@ class Session:
         first = len(self._active)
         slots = range(first, first + len(entering))
         requests = [request for _, request, _ in entering]
-        self._seeds_S[slots.start : slots.stop] = torch.tensor([r.seed for r in requests])
+        self._seeds_S[slots.start : slots.stop] = torch.tensor([self._seed(r) for r in requests])
         self._guidance_S[slots.start : slots.stop] = torch.tensor([r.guidance for r in requests])
         clock = _Clock()
         output = self.target.prefill(
@@ -210,6 +212,13 @@ class Session:
             self.stats += stats
         self._sampler = None
         self._first_tokens(slots, output)
+
+    def _seed(self, request: Request) -> int:
+        """Seed of an image's noise. Shapes are learned from all images in flight: where they may
+        not know an image's noise, no other image may have the same."""
+        if self.rule.by_chance:
+            return seed_of(request.seed, request.prompt)
+        return request.seed
 
     def _first_tokens(self, slots: range, output: Output) -> None:
         """The prompt's own pass is a tree that is only a root, one step before the image."""

@@ -4,7 +4,8 @@ Node 0 is the root: the last committed token, whose keys and values the pass has
 Nodes 1 .. N-1 are drafts, parents before children. Plain decoding is a tree with a root only, a
 block is a tree of width one.
 
-Letters: B rows, T shapes, N nodes (root included), D levels (depth of the deepest node plus one).
+Letters: B rows, T shapes, N nodes (root included), D levels (depth of the deepest node plus one),
+C children of a node, L laws, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ class Shapes:
         depths_TN: int64, 0 for the root.
         ancestors_TNN: bool, [t, n, m] is true where m is n or an ancestor of n.
         path_TND: int64, the node at depth d on the way from the root to n, and n itself below it.
+        children_TNC: int64, children of each node in order, padded with 0 (the root is no child).
+        place_TN: int64, how many siblings come before a node.
         nodes, levels: N and D.
     """
 
@@ -35,10 +38,15 @@ class Shapes:
                 ancestors[t, node, way] = True
         padded = [[way + way[-1:] * (self.levels - len(way)) for way in tree] for tree in ways]
         depths = [[len(way) - 1 for way in tree] for tree in ways]
+        places, children = zip(*(_families(row) for row in parents), strict=True)
+        most = max((len(some) for tree in children for some in tree), default=0)
+        filled = [[some + [0] * (most - len(some)) for some in tree] for tree in children]
         self.parents_TN = torch.tensor(parents, device=device)
         self.depths_TN = torch.tensor(depths, device=device)
         self.ancestors_TNN = ancestors.to(device)
         self.path_TND = torch.tensor(padded, device=device)
+        self.children_TNC = torch.tensor(filled, dtype=torch.int64, device=device)
+        self.place_TN = torch.tensor(places, device=device)
 
     @classmethod
     def chain(cls, drafts: int, device: torch.device) -> "Shapes":
@@ -56,6 +64,31 @@ def _ways_from_root(parents: Sequence[int]) -> list[list[int]]:
     return ways
 
 
+def _families(parents: Sequence[int]) -> tuple[list[int], list[list[int]]]:
+    """Place of each node among its siblings, and the children of each node."""
+    places, children = [0], [[] for _ in parents]
+    for node, parent in enumerate(parents[1:], start=1):
+        places.append(len(children[parent]))
+        children[parent].append(node)
+    return places, children
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """The laws that drafts were drawn from, for rules that weigh them against the target's.
+
+    A draft is drawn from its law without the tokens of the siblings before it, whichever law those
+    were drawn from; siblings therefore never repeat a token.
+
+    Attributes:
+        scores_BLV: unnormalised log-probabilities of the L laws of each row.
+        which_BN: int64, the law of each node; the root's means nothing.
+    """
+
+    scores_BLV: Tensor
+    which_BN: Tensor
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tree:
     """One draft for every row.
@@ -64,11 +97,13 @@ class Tree:
         shapes: all shapes that occur.
         shape_B: int64, which of them each row has.
         tokens_BN: int64; column 0 is the root.
+        drawn: where the tokens come from; None where no rule asks, or there are no drafts.
     """
 
     shapes: Shapes
     shape_B: Tensor
     tokens_BN: Tensor
+    drawn: Drawn | None = None
 
     @property
     def depths_BN(self) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hawk.rules import Rule
+from hawk.rules import Verdict
 from hawk.tree import Tree
 
 
@@ -31,22 +31,21 @@ class Commit:
     path_BD: Tensor
 
 
-def verify(tree: Tree, picks_BN: Tensor, remaining_B: Tensor, rule: Rule) -> Commit:
-    """Accept the deepest path whose every node matches.
+def verify(tree: Tree, verdict: Verdict, remaining_B: Tensor) -> Commit:
+    """Accept the deepest path whose every node is accepted.
 
     Args:
         tree: the drafts of B rows.
-        picks_BN: int64, the target's token after each node.
+        verdict: what the rule says of its nodes.
         remaining_B: int64, tokens that each image still lacks, at least 1.
-        rule: what counts as a match.
     """
     shapes, which = tree.shapes, tree.shape_B
-    matches_B1N = rule.matches(tree, picks_BN)[:, None]
-    accepted_BN = (matches_B1N | ~shapes.ancestors_TNN[which]).all(-1)
-    length, deepest = (accepted_BN * (shapes.depths_TN[which] + 1)).max(-1)
+    accepted_B1N = verdict.accepted_BN[:, None]
+    reached_BN = (accepted_B1N | ~shapes.ancestors_TNN[which]).all(-1)
+    length, deepest = (reached_BN * (shapes.depths_TN[which] + 1)).max(-1)
     counts = torch.minimum(length, remaining_B)
     path = shapes.path_TND[which, deepest]
     end = path.gather(1, counts[:, None] - 1).squeeze(1)
-    # The token committed after path node d is the pick there: for accepted drafts it equals the
-    # next node's token, at the end it is the extra one.
-    return Commit(end_B=end, counts_B=counts, tokens_BD=picks_BN.gather(1, path), path_BD=path)
+    # What follows path node d is the next node's token, and at the end the extra one.
+    tokens = verdict.follows_BN.gather(1, path)
+    return Commit(end_B=end, counts_B=counts, tokens_BD=tokens, path_BD=path)

@@ -12,10 +12,12 @@ from hawk import Session
 from hawk.budget import Budget
 from hawk.drafters import DRAFTERS, weights
 from hawk.drafters.base import Drafter
+from hawk.drafters.guesses import Guesses
 from hawk.drafters.heads import Heads
 from hawk.drafters.window import Window
 from hawk.facts import Facts
-from hawk.rules import Coupled
+from hawk.rulebook import load_rule
+from hawk.rules import Rule
 from hawk.targets.base import Target
 from jobs.emoji.text import BOI, BOS, PAD, token_id, train_tokenizer
 
@@ -93,14 +95,26 @@ def save_tiny_drafters(folder: Path, facts: Facts) -> None:
         weights.save(folder / kind, kind, facts, module, network=network, training={})
 
 
-def new_drafter(facts: Facts, drafter: str, slots: int, budget: Budget) -> Drafter:
-    return DRAFTERS[drafter](facts, slots=slots, budget=budget, device=torch.device("cpu"))
+def new_drafter(facts: Facts, drafter: str, slots: int, budget: Budget, rule: Rule) -> Drafter:
+    return DRAFTERS[drafter](
+        facts,
+        slots=slots,
+        budget=budget,
+        guesses=Guesses(by_chance=rule.by_chance),
+        device=torch.device("cpu"),
+    )
 
 
 def new_session(
-    target: Target, drafter: str = "jacobi", slots: int = 2, *, guided: bool = True
+    target: Target,
+    drafter: str = "jacobi",
+    slots: int = 2,
+    *,
+    guided: bool = True,
+    rule: str = "coupled",
 ) -> Session:
     """A session whose budget takes the largest trees, as costs are flat."""
     budget = Budget([(1, 1.0), (1000, 1.0)], DRAFTERS[drafter].most_nodes)
-    made = new_drafter(target.facts, drafter, slots, budget)
-    return Session(target, made, Coupled(), budget=budget, slots=slots, guided=guided)
+    judge = load_rule(rule, target)
+    made = new_drafter(target.facts, drafter, slots, budget, judge)
+    return Session(target, made, judge, budget=budget, slots=slots, guided=guided)

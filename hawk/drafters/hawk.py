@@ -12,8 +12,9 @@ from torch import Tensor
 from hawk.budget import Budget
 from hawk.drafters import weights
 from hawk.drafters.base import Feedback
+from hawk.drafters.guesses import Guesses
 from hawk.drafters.jacobi import above, law_ring
-from hawk.drafters.pool import MOST_NODES, Pool, at_nodes, committed
+from hawk.drafters.pool import MOST_NODES, Pool, at_nodes, committed, law_of
 from hawk.drafters.window import Surroundings, Window, fuse
 from hawk.facts import Facts
 from hawk.tree import Tree
@@ -27,10 +28,12 @@ class Hawk:
     name = "hawk"
     most_nodes = MOST_NODES
 
-    def __init__(self, facts: Facts, *, slots: int, budget: Budget, device: torch.device) -> None:
+    def __init__(
+        self, facts: Facts, *, slots: int, budget: Budget, guesses: Guesses, device: torch.device
+    ) -> None:
         self._window = weights.load(self.name, facts, Window, device)
         self._width = facts.grid.width
-        self._pool = Pool(slots, budget, device)
+        self._pool = Pool(facts, slots, budget, guesses, device)
         self._laws = law_ring(facts, slots, device)
         self._around = Surroundings.empty(facts, slots, device)
         self._ids_V = torch.arange(facts.vocabulary, dtype=torch.int32, device=device)
@@ -67,4 +70,5 @@ class Hawk:
         for _ in range(ROUNDS):
             left_BJL = scene.left((scores_BJV + noise_BJV).argmax(-1))
             scores_BJV = window(context_BJC, left_BJL).add_(beside_BJV)
-        self._pool.offer(slots, scores_BJV, noise_BJV, self._ids_V, short_BJ)
+        law = law_of(feedback, scores_BJV, self._ids_V)
+        self._pool.offer(slots, [law], [noise_BJV], short_BJ)

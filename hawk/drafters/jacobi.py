@@ -14,7 +14,8 @@ from torch import Tensor
 
 from hawk.budget import Budget
 from hawk.drafters.base import Feedback
-from hawk.drafters.pool import MOST_NODES, STEPS, Pool, at_nodes, committed
+from hawk.drafters.guesses import Guesses
+from hawk.drafters.pool import MOST_NODES, STEPS, Pool, at_nodes, committed, law_of
 from hawk.drafters.ring import Ring
 from hawk.facts import Facts
 from hawk.tree import Tree
@@ -31,9 +32,11 @@ class Jacobi:
     name = "jacobi"
     most_nodes = MOST_NODES
 
-    def __init__(self, facts: Facts, *, slots: int, budget: Budget, device: torch.device) -> None:
+    def __init__(
+        self, facts: Facts, *, slots: int, budget: Budget, guesses: Guesses, device: torch.device
+    ) -> None:
         self._width = facts.grid.width
-        self._pool = Pool(slots, budget, device)
+        self._pool = Pool(facts, slots, budget, guesses, device)
         self._laws = law_ring(facts, slots, device)
         self._own_weights = torch.tensor(OWN_WEIGHTS, device=device)
         self._above_weights = torch.tensor(ABOVE_WEIGHTS, device=device)
@@ -66,7 +69,8 @@ class Jacobi:
         own_BJ = torch.where(known_BJ, self._own_weights[stands_in_BJ], 1.0)
         weight_BJ = torch.where(known_BJ, self._above_weights[stands_in_BJ], 0.0)
         fused_BJK = scores_BJK * own_BJ[..., None] + above_BJK * weight_BJ[..., None]
-        self._pool.offer(slots, fused_BJK, self._pool.noise(feedback, ids), ids, short_BJ)
+        noise_BJK = self._pool.noise(feedback, ids)
+        self._pool.offer(slots, [law_of(feedback, fused_BJK, ids)], [noise_BJK], short_BJ)
 
 
 def law_ring(facts: Facts, slots: int, device: torch.device) -> Ring:

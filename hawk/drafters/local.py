@@ -10,7 +10,8 @@ from torch import Tensor
 from hawk.budget import Budget
 from hawk.drafters import weights
 from hawk.drafters.base import Feedback
-from hawk.drafters.pool import MOST_NODES, STEPS, Pool
+from hawk.drafters.guesses import Guesses
+from hawk.drafters.pool import MOST_NODES, STEPS, Pool, law_of
 from hawk.drafters.window import LEFT, Surroundings, Window
 from hawk.facts import Facts
 from hawk.tree import Tree
@@ -22,9 +23,11 @@ class Local:
     name = "local"
     most_nodes = MOST_NODES
 
-    def __init__(self, facts: Facts, *, slots: int, budget: Budget, device: torch.device) -> None:
+    def __init__(
+        self, facts: Facts, *, slots: int, budget: Budget, guesses: Guesses, device: torch.device
+    ) -> None:
         self._window = weights.load(self.name, facts, Window, device)
-        self._pool = Pool(slots, budget, device)
+        self._pool = Pool(facts, slots, budget, guesses, device)
         self._around = Surroundings.empty(facts, slots, device)
         self._ids_V = torch.arange(facts.vocabulary, dtype=torch.int32, device=device)
 
@@ -52,7 +55,8 @@ class Local:
         scores_BJV = draft_alone(
             self._window, scene.line_BL, self._window.context(scene), noise_BJV
         )
-        self._pool.offer(slots, scores_BJV, noise_BJV, self._ids_V, near_BJ)
+        law = law_of(feedback, scores_BJV, self._ids_V)
+        self._pool.offer(slots, [law], [noise_BJV], near_BJ)
 
 
 def draft_alone(window: Window, line_BL: Tensor, context_BJC: Tensor, noise_BJV: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from hawk.budget import Budget
 from hawk.drafters.base import Feedback
+from hawk.drafters.guesses import Guesses
 from hawk.facts import Facts
 from hawk.tree import Shapes, Tree
 
@@ -15,7 +16,9 @@ class Plain:
     name = "plain"
     most_nodes = 1
 
-    def __init__(self, facts: Facts, *, slots: int, budget: Budget, device: torch.device) -> None:
+    def __init__(
+        self, facts: Facts, *, slots: int, budget: Budget, guesses: Guesses, device: torch.device
+    ) -> None:
         self._root = Shapes.chain(0, device)
         self._shape_S = torch.zeros(slots, dtype=torch.int64, device=device)
 

@@ -6,13 +6,18 @@ them under the noise, remembers how such guesses came out, and offers the tree t
 Letters: B rows, S slots, J steps ahead, M guesses a step, K tokens of a law.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from hawk.budget import Budget
 from hawk.drafters.base import Feedback
 from hawk.drafters.confidence import LEADS, Confidence
+from hawk.drafters.guesses import Guesses
 from hawk.drafters.library import Library, Size
+from hawk.facts import Facts
+from hawk.sampler import Law
 from hawk.tree import Tree
 
 STEPS = 12  # how far ahead is guessed
@@ -32,16 +37,32 @@ class Pool:
     """Guesses by slot.
 
     Args:
+        facts: of the target.
         slots: images in flight at most.
         budget: its options are the sizes of trees.
+        guesses: draws them, as the rule needs it.
+        sources: how many laws a step has to draw from, in turn.
     """
 
-    def __init__(self, slots: int, budget: Budget, device: torch.device) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        slots: int,
+        budget: Budget,
+        guesses: Guesses,
+        device: torch.device,
+        *,
+        sources: int = 1,
+    ) -> None:
+        self._guesses, self._sources = guesses, sources
         self._library = Library(budget.options, STEPS, GUESSES, device)
         self._confidence = Confidence(_prior(device))
         self.ahead_J = torch.arange(1, STEPS + 1, device=device)
         self._guesses_SJM = torch.zeros(slots, STEPS, GUESSES, dtype=torch.int64, device=device)
         self._bucket_SJ = torch.zeros(slots, STEPS, dtype=torch.int64, device=device)
+        # The laws that guesses were drawn from, source by source, where the rule asks for them.
+        size = (slots if guesses.by_chance else 0, sources * STEPS, facts.vocabulary)
+        self._drawn_SLV = torch.zeros(size, device=device)
         self._size: Size | None = None
 
     def draft(self, roots_B: Tensor, budget: Budget) -> Tree:
@@ -49,7 +70,8 @@ class Pool:
         rows = len(roots_B)
         hits_BJM = self._confidence.rates(self._bucket_SJ[:rows])
         tree, self._size = self._library.tree(roots_B, self._guesses_SJM[:rows], hits_BJM, budget)
-        return tree
+        ranks_BN = self._size.ranks_TN[tree.shape_B]
+        return self._guesses.tell(tree, ranks_BN, self._drawn_SLV[:rows], self._sources)
 
     def open(self, rows: int) -> tuple[Tensor, Tensor]:
         """As `settle`, for new images: their prompt's pass has one node, short of every step."""
@@ -73,28 +95,29 @@ class Pool:
         where = shape_B, commit.end_B
         return self._size.source_TNJ[where], self._size.short_TNJ[where]
 
-    def noise(self, feedback: Feedback, ids: Tensor) -> Tensor:
-        """The noise of the steps ahead [B, J, K] that guesses are drawn under."""
+    def noise(self, feedback: Feedback, ids: Tensor, source: int = 0) -> Tensor:
+        """The noise of the steps ahead [B, J, K] that guesses of a source are drawn under."""
         steps_BJ = feedback.steps_B[:, None] + self.ahead_J
-        return feedback.law.noise(feedback.seeds_B, steps_BJ, ids)
+        return self._guesses.noise(feedback.law, feedback.seeds_B, steps_BJ, ids, source)
 
     def offer(
-        self, slots: slice, scores_BJK: Tensor, noise_BJK: Tensor, ids: Tensor, short_BJ: Tensor
+        self,
+        slots: slice,
+        laws: Sequence[Law],
+        noise: Sequence[Tensor],
+        short_BJ: Tensor,
     ) -> None:
         """Draw the guesses of the next steps.
 
         Args:
-            scores_BJK: unnormalised log-probabilities.
-            noise_BJK: of `noise`.
-            ids: int32 token ids of the scores, [K] for the whole vocabulary or [B, J, K].
+            laws: of the steps ahead, one a source.
+            noise: of `noise`, for each source.
             short_BJ: as `settle` gave it.
         """
-        best = (scores_BJK + noise_BJK).topk(min(GUESSES, scores_BJK.shape[-1]), dim=-1)
-        found = best.indices if ids.ndim == 1 else ids.gather(-1, best.indices).long()
-        # Fewer tokens than guesses: the last one again.
-        self._guesses_SJM[slots] = found[..., -1:]
-        self._guesses_SJM[slots, :, : found.shape[-1]] = found
-        lead_BJ = best.values[..., 0] - best.values[..., min(1, found.shape[-1] - 1)]
+        scores = [law.scores_BNK + own for law, own in zip(laws, noise, strict=True)]
+        self._guesses_SJM[slots], lead_BJ = self._guesses.best(laws, scores, GUESSES)
+        if self._guesses.by_chance:
+            self._drawn_SLV[slots] = torch.cat([law.dense_scores() for law in laws], dim=1)
         near_J = (self.ahead_J - 1).clamp(max=NEAR - 1)
         kind_BJ = torch.where(short_BJ == 0, near_J, NEAR - 1 + short_BJ.clamp(max=SHORT))
         self._bucket_SJ[slots] = self._confidence.file(kind_BJ, lead_BJ)
@@ -102,6 +125,20 @@ class Pool:
     def move(self, source: int, target: int) -> None:
         for rows in (self._guesses_SJM, self._bucket_SJ):
             rows[target] = rows[source]
+        if self._guesses.by_chance:
+            self._drawn_SLV[target] = self._drawn_SLV[source]
+
+
+def law_of(feedback: Feedback, scores_BJK: Tensor, ids: Tensor) -> Law:
+    """A drafter's law: its scores of the tokens `ids` ([K] for the whole vocabulary), for images
+    sampled like those of a pass."""
+    target = feedback.law
+    return Law(
+        scores_BNK=scores_BJK,
+        ids=ids,
+        unfiltered_BNV=target.unfiltered_BNV,
+        noise_scale_B11=target.noise_scale_B11,
+    )
 
 
 def committed(feedback: Feedback, values_BN: Tensor) -> tuple[Tensor, Tensor]:

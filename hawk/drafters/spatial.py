@@ -2,8 +2,8 @@
 row comes; see `heads`.
 
 How the two directions meet in a cell's pool has four ways: `product`, a log-linear fusion whose
-weights are learned; `union`, the paper's, where each token has the score of the source that likes
-it best; and either direction alone.
+weights are learned; `union`, the paper's, where guesses are taken from both in turn; and either
+direction alone.
 
 Letters: B rows, D committed levels, J steps ahead, F sources, V vocabulary.
 """
@@ -14,8 +14,9 @@ from torch import Tensor
 from hawk.budget import Budget
 from hawk.drafters import weights
 from hawk.drafters.base import Feedback
+from hawk.drafters.guesses import Guesses
 from hawk.drafters.heads import HORIZONTAL, VERTICAL, Heads, product
-from hawk.drafters.pool import MOST_NODES, STEPS, Pool, at_nodes, committed
+from hawk.drafters.pool import MOST_NODES, STEPS, Pool, at_nodes, committed, law_of
 from hawk.drafters.ring import Ring
 from hawk.facts import Facts
 from hawk.tree import Tree
@@ -26,10 +27,13 @@ class Spatial:
 
     name = "spatial"
     most_nodes = MOST_NODES
+    sources = 1  # laws that a step's guesses are drawn from
 
-    def __init__(self, facts: Facts, *, slots: int, budget: Budget, device: torch.device) -> None:
+    def __init__(
+        self, facts: Facts, *, slots: int, budget: Budget, guesses: Guesses, device: torch.device
+    ) -> None:
         self._heads = weights.load("spatial", facts, Heads, device)
-        self._pool = Pool(slots, budget, device)
+        self._pool = Pool(facts, slots, budget, guesses, device, sources=self.sources)
         width, vocabulary = facts.grid.width, facts.vocabulary
         length = VERTICAL * width + STEPS + 1
         self._below = Ring(torch.zeros(slots, length, VERTICAL, vocabulary, device=device))
@@ -58,10 +62,13 @@ class Spatial:
         self._below.put(slots, steps_BD, below.unflatten(0, steps_BD.shape))
         last_BD = at_nodes(feedback.hidden_BND, feedback.commit.end_B[:, None]).squeeze(1)
         scores_BJFV, known_BJF = self._sources(slots, feedback.steps_B, last_BD)
-        scores_BJV = self._fused(scores_BJFV, known_BJF)
+        laws = [
+            law_of(feedback, fused_BJV, self._ids_V)
+            for fused_BJV in self._fused(scores_BJFV, known_BJF)
+        ]
+        noise = [self._pool.noise(feedback, self._ids_V, source) for source in range(len(laws))]
         near_BJ = torch.zeros_like(known_BJF[..., 0], dtype=torch.int64)
-        noise_BJV = self._pool.noise(feedback, self._ids_V)
-        self._pool.offer(slots, scores_BJV, noise_BJV, self._ids_V, near_BJ)
+        self._pool.offer(slots, laws, noise, near_BJ)
 
     def _sources(self, slots: slice, steps_B: Tensor, last_BD: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities of every source [B, J, F, V], and which there are."""
@@ -75,18 +82,13 @@ class Spatial:
         known_BJF = torch.cat([reached_BJ1, (back_BJF >= 0) & (back_BJF <= last_B11)], dim=-1)
         return torch.cat([ahead_BJV[:, :, None], above_BJFV], dim=2), known_BJF
 
-    def _fused(self, scores_BJFV: Tensor, known_BJF: Tensor) -> Tensor:
-        return product(self._heads.weights_JF, scores_BJFV, known_BJF)
+    def _fused(self, scores_BJFV: Tensor, known_BJF: Tensor) -> list[Tensor]:
+        """The laws that guesses are drawn from, scores [B, J, V] each."""
+        return [product(self._heads.weights_JF, scores_BJFV, known_BJF)]
 
-
-class Union(Spatial):
-    """Candidates of both directions side by side."""
-
-    name = "union"
-
-    def _fused(self, scores_BJFV: Tensor, known_BJF: Tensor) -> Tensor:
-        # Finite, so that steps that no source reaches are guessed by the noise alone.
-        return scores_BJFV.masked_fill(~known_BJF[..., None], -1e4).amax(2)
+    def _vertical(self, scores_BJFV: Tensor, known_BJF: Tensor) -> Tensor:
+        """Scores of the vertical sources, all equal where none is known."""
+        return product(self._heads.weights_JF[:, 1:], scores_BJFV[:, :, 1:], known_BJF[..., 1:])
 
 
 class Horizontal(Spatial):
@@ -94,8 +96,8 @@ class Horizontal(Spatial):
 
     name = "horizontal"
 
-    def _fused(self, scores_BJFV: Tensor, known_BJF: Tensor) -> Tensor:
-        return scores_BJFV[:, :, 0] * known_BJF[..., :1]
+    def _fused(self, scores_BJFV: Tensor, known_BJF: Tensor) -> list[Tensor]:
+        return [horizontal(scores_BJFV, known_BJF)]
 
 
 class Vertical(Spatial):
@@ -103,6 +105,27 @@ class Vertical(Spatial):
 
     name = "vertical"
 
-    def _fused(self, scores_BJFV: Tensor, known_BJF: Tensor) -> Tensor:
-        weights_JF = self._heads.weights_JF[:, 1:]
-        return product(weights_JF, scores_BJFV[:, :, 1:], known_BJF[..., 1:])
+    def _fused(self, scores_BJFV: Tensor, known_BJF: Tensor) -> list[Tensor]:
+        return [self._vertical(scores_BJFV, known_BJF)]
+
+
+class Union(Spatial):
+    """Guesses of both directions in turn."""
+
+    name = "union"
+    sources = 2
+
+    def _fused(self, scores_BJFV: Tensor, known_BJF: Tensor) -> list[Tensor]:
+        along = horizontal(scores_BJFV, known_BJF)
+        down = self._vertical(scores_BJFV, known_BJF)
+        # Where one direction has nothing to say the other speaks for both.
+        there_BJ1 = known_BJF[..., 1:].any(-1, keepdim=True)
+        return [
+            along.where(known_BJF[..., :1], down),
+            down.where(there_BJ1, along),
+        ]
+
+
+def horizontal(scores_BJFV: Tensor, known_BJF: Tensor) -> Tensor:
+    """Scores of the horizontal source, all equal where no head reaches."""
+    return scores_BJFV[:, :, 0] * known_BJF[..., :1]

@@ -98,7 +98,8 @@ class Janus:
                     [turn], add_generation_prompt=True, tokenize=False
                 )
             )
-        ids = [*self._tokenizer(text)["input_ids"], self._boi]
+        # Not verbose: of a long prompt the error below says more than the tokenizer's warning.
+        ids = [*self._tokenizer(text, verbose=False)["input_ids"], self._boi]
         if len(ids) > self.prompt_limit:
             raise ValueError(
                 f"the prompt takes {len(ids)} tokens, {self.name} reads up to {self.prompt_limit}: "

@@ -12,6 +12,7 @@ from torch import Tensor
 from jobs.emoji.architecture import CODE_DIM, CODEBOOK, PATCH_PIXELS
 from jobs.emoji.dataset import to_pixels
 
+IMAGES = 6000  # drawn for the sample
 SAMPLE = 200_000  # patches
 FLAT_SHARE = 0.25  # of the sample at most; most patches are one plain colour, mostly white
 ROUNDS = 25
@@ -24,7 +25,7 @@ def patches(pixels: Tensor) -> Tensor:
 
 def fit(images: np.ndarray, rng: np.random.Generator) -> Tensor:
     """Centres of k-means (Lloyd's algorithm, random start), [1024, 48]; the first one is white."""
-    drawn = images[rng.integers(0, len(images), 6000)]
+    drawn = images[rng.integers(0, len(images), IMAGES)]
     pool = patches(to_pixels(drawn)).flatten(0, 1)
     flat = pool.std(1) < 0.05
     edges, plain = pool[~flat], pool[flat]

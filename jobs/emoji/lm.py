@@ -1,6 +1,7 @@
 """Training of the language model: caption in, 256 image codes out.
 
-Matrices inside the blocks are trained with Muon (Jordan et al. 2024), everything else with AdamW.
+Matrices inside the blocks are trained with Muon (Jordan et al. 2024), everything else with AdamW;
+without fast bfloat16, in which Muon orthogonalises, AdamW trains all, at half the rate.
 The learning rate is constant and falls linearly over the last epochs, so that a run can be
 prolonged from any checkpoint of the constant part. A moving average of the weights is what ships.
 """
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
+from jobs.emoji.architecture import fast_bfloat16, has_fast_bfloat16
 from jobs.emoji.dataset import EmojiData
 from jobs.emoji.text import BOI, token_id
 
@@ -26,6 +28,9 @@ PEAK_LR = 2.5e-3
 WARMUP_STEPS = 100
 AVERAGE_DECAY = 0.998
 CAPTION_DROP = 0.1
+# Up to this share of the codes that an image is continued from are those of another image, so that
+# the caption must be heard: without it the model recites training images from their first rows.
+NOISE = 0.3
 CAPTION_WEIGHTS = np.array([3, 4, 2, 2, 1, 2]) / 14  # the templates' own weights in the data
 LOG_EVERY = 20
 SAVE_EVERY = 100
@@ -38,11 +43,17 @@ class Batch:
 
     Attributes:
         text: int64 [n, length], BOS first and BOI last.
-        codes: int64 [n, 256].
+        seen: int64 [n, 256], what the model reads.
+        codes: int64 [n, 256], what it is to say.
     """
 
     text: Tensor
+    seen: Tensor
     codes: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        return Batch(**{name: rows.to(device) for name, rows in vars(self).items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,38 +64,46 @@ class Split:
     codes: np.ndarray
 
 
+Row = tuple[list[int], np.ndarray, np.ndarray]  # text, codes as seen, codes
+
+
 def batches(
     split: Split, tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator, per_concept: int
 ) -> Iterator[Batch]:
     """Endless training batches; captions of equal length share one, so nothing is padded."""
     boi = token_id(tokenizer, BOI)
-    waiting: dict[int, list[tuple[list[int], np.ndarray]]] = defaultdict(list)
+    waiting: dict[int, list[Row]] = defaultdict(list)
     while True:
         for row in split.data.epoch(rng, per_concept):
             caption = split.data.captions[row][rng.choice(len(CAPTION_WEIGHTS), p=CAPTION_WEIGHTS)]
             ids = [*tokenizer(caption)["input_ids"], boi]
             if rng.random() < CAPTION_DROP:  # the unconditional prompt of Janus: BOS, pads, BOI
                 ids[1:-1] = [tokenizer.pad_token_id] * (len(ids) - 2)
+            other = split.codes[rng.integers(len(split.codes))]
+            noisy = rng.random(other.shape) < NOISE * rng.random()
             codes = split.codes[row]
             ready = waiting[len(ids)]
-            ready.append((ids, codes))
+            ready.append((ids, np.where(noisy, other, codes), codes))
             if len(ready) == BATCH:
                 yield _collate(ready)
                 ready.clear()
 
 
-def _collate(rows: list[tuple[list[int], np.ndarray]]) -> Batch:
+def _collate(rows: list[Row]) -> Batch:
+    text, seen, codes = zip(*rows, strict=True)
     return Batch(
-        text=torch.tensor([ids for ids, _ in rows]),
-        codes=torch.from_numpy(np.stack([codes for _, codes in rows]).astype(np.int64)),
+        text=torch.tensor(text),
+        seen=torch.from_numpy(np.stack(seen).astype(np.int64)),
+        codes=torch.from_numpy(np.stack(codes).astype(np.int64)),
     )
 
 
 def code_loss(model: JanusForConditionalGeneration, batch: Batch) -> Tensor:
     """Cross entropy of the image codes, [n, 256] nats."""
-    with torch.autocast(batch.codes.device.type, torch.bfloat16):
-        text = model.get_input_embeddings()(batch.text).bfloat16()
-        image = model.prepare_embeddings_for_image_generation(batch.codes[:, :-1])
+    batch = batch.to(model.device)
+    with fast_bfloat16(model.device):
+        text = model.get_input_embeddings()(batch.text)
+        image = model.prepare_embeddings_for_image_generation(batch.seen[:, :-1]).to(text.dtype)
         states = model.model.language_model(
             inputs_embeds=torch.cat([text, image], dim=1), use_cache=False
         ).last_hidden_state[:, batch.text.shape[1] - 1 :]
@@ -100,10 +119,10 @@ def held_out_loss(
 ) -> float:
     """Mean nats a code over up to 256 rows of a split with their second caption."""
     boi = token_id(tokenizer, BOI)
-    by_length: dict[int, list[tuple[list[int], np.ndarray]]] = defaultdict(list)
+    by_length: dict[int, list[Row]] = defaultdict(list)
     for row in range(0, len(split.data.images), max(1, len(split.data.images) // 256)):
         ids = [*tokenizer(split.data.captions[row][1])["input_ids"], boi]
-        by_length[len(ids)].append((ids, split.codes[row]))
+        by_length[len(ids)].append((ids, split.codes[row], split.codes[row]))
     losses = [code_loss(model, _collate(rows)).mean(1) for rows in by_length.values()]
     return torch.cat(losses).mean().item()
 
@@ -112,7 +131,7 @@ class Trainer:
     """A model in training, with its optimizers and the moving average of its weights.
 
     Args:
-        model: trained in place.
+        model: trained in place, on the device where it is.
         tokenizer, splits: what it learns from; every split but `train` is only measured.
         folder: for `lm.pt`, from which it resumes, and the log `lm.jsonl`.
     """
@@ -141,11 +160,12 @@ class Trainer:
         decay_steps = max(1, round(decay_epochs * epoch_rows / BATCH))
         rng = np.random.default_rng(self._step + 1)
         source = batches(self._splits["train"], self._tokenizer, rng, per_concept)
+        peak_lr = PEAK_LR if has_fast_bfloat16(self._model.device) else PEAK_LR / 2
         self._model.train()
         losses: list[float] = []
         started = time.monotonic()
         while self._step < steps:
-            lr = PEAK_LR * min(
+            lr = peak_lr * min(
                 1.0, (self._step + 1) / WARMUP_STEPS, (steps - self._step) / decay_steps
             )
             losses.append(self._update(next(source), lr))
@@ -215,7 +235,7 @@ class Trainer:
         fresh.replace(self._checkpoint)
 
     def _resume(self) -> None:
-        state = torch.load(self._checkpoint, weights_only=True)
+        state = torch.load(self._checkpoint, weights_only=True, map_location=self._model.device)
         for p, saved in zip(self._parameters, state["parameters"], strict=True):
             p.data.copy_(saved)
         self._average = state["average"]
@@ -227,6 +247,8 @@ class Trainer:
 def _optimizers(
     model: JanusForConditionalGeneration, parameters: list[nn.Parameter]
 ) -> list[torch.optim.Optimizer]:
+    if not has_fast_bfloat16(model.device):
+        return [torch.optim.AdamW(parameters, betas=(0.9, 0.95), weight_decay=0.1)]
     matrices = [p for p in model.model.language_model.layers.parameters() if p.ndim == 2]
     inside = {id(p) for p in matrices}
     rest = [p for p in parameters if id(p) not in inside]

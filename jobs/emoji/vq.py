@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
+from jobs.emoji.architecture import fast_bfloat16
 from jobs.emoji.lm import Split
 
 BATCH = 16
@@ -27,8 +28,9 @@ SAVE_EVERY = 100
 
 def decode(model: JanusVQVAE, codes: np.ndarray) -> Tensor:
     """Images [n, 3, 64, 64] of codes [n, 256]: `JanusVQVAE.decode` in bfloat16."""
-    tokens: Any = torch.from_numpy(codes.astype(np.int64))
-    with torch.autocast("cpu", torch.bfloat16):
+    device = model.quantize.embedding.weight.device
+    tokens: Any = torch.from_numpy(codes.astype(np.int64)).to(device)
+    with fast_bfloat16(device):
         return model.decode(tokens).float()
 
 
@@ -52,7 +54,9 @@ class Trainer:
         self._checkpoint, self._log = folder / "vq.pt", folder / "vq.jsonl"
         self._step = 0
         if self._checkpoint.exists():
-            state = torch.load(self._checkpoint, weights_only=True)
+            state = torch.load(
+                self._checkpoint, weights_only=True, map_location=self._parameters[0].device
+            )
             self._model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
             self._step = state["step"]
@@ -86,7 +90,7 @@ class Trainer:
 
     def _update(self, rows: np.ndarray, lr: float) -> float:
         made = decode(self._model, self._split.codes[rows])
-        loss = image_loss(made, self._split.data.pixels(rows))
+        loss = image_loss(made, self._split.data.pixels(rows).to(made.device))
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._optimizer.zero_grad(set_to_none=True)

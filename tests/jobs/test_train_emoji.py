@@ -15,6 +15,12 @@ from jobs.emoji.dataset import EmojiData, to_pixels
 from jobs.emoji.text import PAD, token_id
 
 
+@pytest.fixture(autouse=True)
+def small_codebook_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codebook, "IMAGES", 50)
+    monkeypatch.setattr(codebook, "SAMPLE", 4000)
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Twelve rows: four concepts in three variants, one row in each held-out split."""

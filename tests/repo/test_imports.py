@@ -41,6 +41,7 @@ PIPELINE = (
     "hawk.grid",
     "hawk.noise",
     "hawk.request",
+    "hawk.rulebook",
     "hawk.rules",
     "hawk.sampler",
     "hawk.session",
@@ -68,6 +69,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.relaxed": ("hawk.noise", "hawk.rules", "hawk.sampler", "hawk.tree"),
     "hawk.verifier": ("hawk.rules", "hawk.tree"),
     "hawk.request": ("hawk.noise", "hawk.sampler", "hawk.stats"),
+    # lossy rules come in here, by explicit choice
+    "hawk.rulebook": ("hawk.relaxed", "hawk.rules", "hawk.targets.base"),
     # the two sides of speculation, which never import each other
     "hawk.targets": ("hawk.facts", "hawk.targets"),
     "hawk.targets.*": TARGETS,
@@ -88,7 +91,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "hawk.tree",
         "hawk.verifier",
     ),
-    # what ties them together; lossy rules come in here, by explicit choice
+    # what ties them together
     "hawk.pipeline": PIPELINE,
     "hawk.training": ("hawk.training", "hawk.drafters", "hawk.grid", "hawk.targets"),
     "hawk.training.*": ("hawk.training", "hawk.drafters", "hawk.grid", "hawk.targets"),

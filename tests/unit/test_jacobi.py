@@ -4,6 +4,7 @@ import torch
 
 from hawk.budget import Budget
 from hawk.drafters.base import Feedback
+from hawk.drafters.guesses import Guesses
 from hawk.drafters.jacobi import ABOVE_WEIGHTS, OWN_WEIGHTS, Jacobi
 from hawk.drafters.pool import GUESSES, MOST_NODES, STEPS
 from hawk.facts import Facts
@@ -16,6 +17,7 @@ from hawk.verifier import Commit
 VOCABULARY = 50
 CPU = torch.device("cpu")
 IDS = torch.arange(VOCABULARY, dtype=torch.int32)
+COUPLED = Guesses(by_chance=False)
 GRID = Grid(height=20, width=20)
 FREE = Budget([(1, 1.0), (100, 1.0)], MOST_NODES)
 
@@ -24,7 +26,7 @@ def new_jacobi(slots: int, grid: Grid = GRID) -> Jacobi:
     facts = Facts(
         name="none", revision="0", grid=grid, vocabulary=VOCABULARY, hidden_size=1, drafters={}
     )
-    return Jacobi(facts, slots=slots, budget=FREE, device=CPU)
+    return Jacobi(facts, slots=slots, budget=FREE, guesses=COUPLED, device=CPU)
 
 
 def prompt_feedback(logits_BV: torch.Tensor, seeds: list[int]) -> Feedback:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hawk.rules import Coupled
+from hawk.sampler import Law
 from hawk.tree import Shapes, Tree
 from hawk.verifier import Commit, verify
 
@@ -21,6 +22,8 @@ def test_tables_of_a_tree_drawn_by_hand() -> None:
     assert shapes.path_TND[0].tolist() == [
         [0, 0, 0], [0, 1, 1], [0, 1, 2], [0, 1, 3], [0, 4, 4], [0, 4, 5],
     ]  # fmt: skip
+    assert shapes.children_TNC.tolist() == [[[1, 4], [2, 3], [0, 0], [0, 0], [5, 0], [0, 0]]]
+    assert shapes.place_TN.tolist() == [[0, 0, 0, 1, 1, 0]]
     seen = [{0}, {0, 1}, {0, 1, 2}, {0, 1, 3}, {0, 4}, {0, 4, 5}]
     assert [set(row.nonzero().flatten().tolist()) for row in shapes.ancestors_TNN[0]] == seen
 
@@ -42,7 +45,15 @@ def walk(tokens: list[int], picks: list[int], remaining: int = 99) -> Commit:
         shape_B=torch.tensor([0]),
         tokens_BN=torch.tensor([tokens]),
     )
-    return verify(tree, torch.tensor([picks]), torch.tensor([remaining]), Coupled())
+    certain = torch.nn.functional.one_hot(torch.tensor([picks]), 10).float()
+    law = Law(
+        scores_BNK=certain,
+        ids=torch.arange(10, dtype=torch.int32),
+        unfiltered_BNV=certain,
+        noise_scale_B11=torch.zeros(1, 1, 1),
+    )
+    verdict = Coupled().judge(tree, law, torch.tensor([0]), torch.zeros(1, 6, dtype=torch.int64))
+    return verify(tree, verdict, torch.tensor([remaining]))
 
 
 def committed(commit: Commit) -> list[int]:
