@@ -15,7 +15,7 @@ from hawk.drafters.base import Feedback
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.jacobi import above, law_ring
 from hawk.drafters.pool import MOST_NODES, Pool, at_nodes, committed, law_of
-from hawk.drafters.window import Surroundings, Window, fuse
+from hawk.drafters.window import Scene, Surroundings, Window, fuse
 from hawk.facts import Facts
 from hawk.tree import Tree
 
@@ -64,11 +64,28 @@ class Hawk:
         )
         stale_BJX = at_nodes(feedback.hidden_BND, source_BJ)
         scene = self._around.scene(slots, feedback.steps_B, stale_BJX, short_BJ)
-        context_BJC = window.context(scene)
-        beside_BJV = fuse(window.beside, *laws)
-        scores_BJV = fuse(window.alone, *laws)
-        for _ in range(ROUNDS):
-            left_BJL = scene.left((scores_BJV + noise_BJV).argmax(-1))
-            scores_BJV = window(context_BJC, left_BJL).add_(beside_BJV)
+        *_, scores_BJV = refine(window, scene, window.context(scene), laws, noise_BJV)
         law = law_of(feedback, scores_BJV, self._ids_V)
         self._pool.offer(slots, [law], [noise_BJV], short_BJ)
+
+
+def refine(
+    window: Window,
+    scene: Scene,
+    context_BJC: Tensor,
+    laws: tuple[Tensor, Tensor, Tensor, Tensor],
+    noise_BJV: Tensor,
+) -> list[Tensor]:
+    """Scores [B, J, V] of the laws alone, then of each round.
+
+    Args:
+        context_BJC: the window's, of the scene.
+        laws: stale laws, laws above, whether those are known, shortness; as `fuse` takes them.
+        noise_BJV: of the steps ahead.
+    """
+    beside_BJV = fuse(window.beside, *laws)
+    scores = [fuse(window.alone, *laws)]
+    for _ in range(ROUNDS):
+        left_BJL = scene.left((scores[-1] + noise_BJV).argmax(-1))
+        scores.append(window(context_BJC, left_BJL).add_(beside_BJV))
+    return scores

@@ -36,11 +36,11 @@ class Heads(nn.Module):
         # Of each source in the product, by steps ahead.
         self.weights_JF = nn.Parameter(torch.tensor(FIRST_WEIGHTS).repeat(STEPS, 1))
 
-    def forward(self, hidden_BD: Tensor, heads: slice) -> Tensor:
-        """Logits [B, I, V] of some heads."""
-        x = F.rms_norm(hidden_BD.float(), (hidden_BD.shape[-1],))
-        block = torch.einsum("bd,ide->bie", x, self.blocks_IDD[heads]) + self.biases_ID[heads]
-        return self.head(F.gelu(self.out(x[:, None] + F.silu(block))))
+    def forward(self, hidden_BID: Tensor, heads: slice) -> Tensor:
+        """Logits [B, I, V] of some heads, each on its own hidden state or all on one."""
+        x = F.rms_norm(hidden_BID.float(), (hidden_BID.shape[-1],))
+        block = torch.einsum("bid,ide->bie", x, self.blocks_IDD[heads]) + self.biases_ID[heads]
+        return self.head(F.gelu(self.out(x + F.silu(block))))
 
 
 def product(weights_JF: Tensor, scores_BJFV: Tensor, known_BJF: Tensor) -> Tensor:

@@ -58,10 +58,11 @@ class Spatial:
 
     def _guess(self, slots: slice, feedback: Feedback) -> None:
         steps_BD, hidden_BDX = committed(feedback, feedback.hidden_BND)
-        below = self._heads(hidden_BDX.flatten(0, 1), slice(HORIZONTAL, None)).log_softmax(-1)
+        nodes_XID = hidden_BDX.flatten(0, 1)[:, None]
+        below = self._heads(nodes_XID, slice(HORIZONTAL, None)).log_softmax(-1)
         self._below.put(slots, steps_BD, below.unflatten(0, steps_BD.shape))
-        last_BD = at_nodes(feedback.hidden_BND, feedback.commit.end_B[:, None]).squeeze(1)
-        scores_BJFV, known_BJF = self._sources(slots, feedback.steps_B, last_BD)
+        last_BID = at_nodes(feedback.hidden_BND, feedback.commit.end_B[:, None])
+        scores_BJFV, known_BJF = self._sources(slots, feedback.steps_B, last_BID)
         laws = [
             law_of(feedback, fused_BJV, self._ids_V)
             for fused_BJV in self._fused(scores_BJFV, known_BJF)
@@ -70,10 +71,10 @@ class Spatial:
         near_BJ = torch.zeros_like(known_BJF[..., 0], dtype=torch.int64)
         self._pool.offer(slots, laws, noise, near_BJ)
 
-    def _sources(self, slots: slice, steps_B: Tensor, last_BD: Tensor) -> tuple[Tensor, Tensor]:
+    def _sources(self, slots: slice, steps_B: Tensor, last_BID: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities of every source [B, J, F, V], and which there are."""
         rows, last_B11 = len(steps_B), steps_B[:, None, None]
-        ahead = self._heads(last_BD, slice(0, HORIZONTAL)).log_softmax(-1)
+        ahead = self._heads(last_BID, slice(0, HORIZONTAL)).log_softmax(-1)
         ahead_BJV = torch.nn.functional.pad(ahead, (0, 0, 0, STEPS - HORIZONTAL))
         back_BJF = last_B11 + self._back_JF
         kept = self._below.at(slots, back_BJF.flatten(1)).view(rows, STEPS, VERTICAL, VERTICAL, -1)
