@@ -42,7 +42,7 @@ screen = Console(stderr=True)  # for people; stdout is for results
 transformers_logging.disable_progress_bar()  # one bar at a time, and it is ours
 
 ModelOption = Annotated[str, typer.Option(help="Embedded model, folder, or transformers hub id.")]
-DrafterOption = Annotated[str, typer.Option(help="auto, jacobi or plain.")]
+DrafterOption = Annotated[str, typer.Option(help="auto, a name, or the folder of a trained one.")]
 RuleOption = Annotated[str, typer.Option(help="Acceptance rule: coupled.")]
 SlotsOption = Annotated[int, typer.Option(help="Images in flight at most.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
@@ -90,8 +90,8 @@ def generate(
     debug: DebugOption = False,
 ) -> None:
     """Make images of prompts: PNG files and a contact sheet."""
-    with _errors_reported(debug=debug):
-        texts = _prompts(prompts, prompts_file)
+    with errors_reported(debug=debug):
+        texts = read_prompts(prompts, prompts_file)
         gallery = Gallery(out)
         pipeline = Pipeline.from_pretrained(
             model, drafter=drafter, rule=rule, slots=slots, device=device, dtype=dtype
@@ -125,11 +125,11 @@ def bench(
     debug: DebugOption = False,
 ) -> None:
     """Time drafters against plain decoding and transformers, image by image in turn."""
-    with _errors_reported(debug=debug):
+    with errors_reported(debug=debug):
         names = list(dict.fromkeys(["plain", *drafters.split(",")]))
         pipelines = benchmark.load(model, names, device=device, dtype=dtype)
         plan = benchmark.plan(pipelines["plain"], images, seed=seed, guidance=guidance)
-        with _progress() as progress:
+        with progress_bar() as progress:
             report = benchmark.run(pipelines, progress.track(plan, description="images"), hf=hf)
         if as_json:
             typer.echo(json.dumps(report))
@@ -162,7 +162,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
 
 @contextlib.contextmanager
-def _errors_reported(*, debug: bool) -> Generator[None, None, None]:
+def errors_reported(*, debug: bool) -> Generator[None, None, None]:
     """One sentence on stderr: exit 2 for what the user gave, 1 for what went wrong."""
     try:
         yield
@@ -180,7 +180,7 @@ def _sentence(error: Exception) -> str:
     return text
 
 
-def _prompts(arguments: Sequence[str] | None, file: Path | None) -> list[str]:
+def read_prompts(arguments: Sequence[str] | None, file: Path | None) -> list[str]:
     """Prompts of the command line, then those of the file; its blank lines are passed over."""
     texts = list(arguments or [])
     if file is not None:
@@ -210,13 +210,13 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:.2f} images/s" if task.speed else "")
 
 
-def _progress() -> Progress:
+def progress_bar() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate())
     return Progress(*columns, TimeRemainingColumn(), console=screen)
 
 
 def _run(pipeline: Pipeline, requests: Sequence[Request], gallery: Gallery) -> Result:
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("images", total=len(requests))
 
         def finished(picture: Picture) -> None:
@@ -251,3 +251,6 @@ def _show(report: dict[str, Any], *, as_json: bool) -> None:
             f"{plain['identical_images']} of {len(report['images'])} images identical"
         )
     typer.echo(f"pictures: {report['contact_sheet']}")
+
+
+import hawk.train_cli  # noqa: E402, F401  # pyright: ignore[reportUnusedImport] adds commands

@@ -94,7 +94,7 @@ class Pipeline:
     """
 
     def __init__(self, target: Target, *, drafter: str, rule: str, slots: int) -> None:
-        self.drafter, self._facts = drafters.choose(drafter, target.facts)
+        self.drafter, self._identity = drafters.choose(drafter, target.identity)
         if slots < 1:
             raise ValueError(f"slots must be 1 or more, got {slots}")
         self.target, self.slots = target, slots
@@ -212,7 +212,7 @@ class Pipeline:
         if guided not in self._sessions:
             budget = self._budget(guided=guided)
             drafter = drafters.DRAFTERS[self.drafter](
-                self._facts,
+                self._identity,
                 slots=self.slots,
                 budget=budget,
                 guesses=Guesses(by_chance=self.rule.by_chance),

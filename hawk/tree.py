@@ -26,6 +26,7 @@ class Shapes:
         children_TNC: int64, children of each node in order, padded with 0 (the root is no child).
         place_TN: int64, how many siblings come before a node.
         nodes, levels: N and D.
+        widest: most nodes at each depth in any of the shapes, on the host.
     """
 
     def __init__(self, parents: Sequence[Sequence[int]], device: torch.device) -> None:
@@ -41,6 +42,7 @@ class Shapes:
         places, children = zip(*(_families(row) for row in parents), strict=True)
         most = max((len(some) for tree in children for some in tree), default=0)
         filled = [[some + [0] * (most - len(some)) for some in tree] for tree in children]
+        self.widest = [max(row.count(depth) for row in depths) for depth in range(self.levels)]
         self.parents_TN = torch.tensor(parents, device=device)
         self.depths_TN = torch.tensor(depths, device=device)
         self.ancestors_TNN = ancestors.to(device)

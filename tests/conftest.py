@@ -17,7 +17,7 @@ from tests.tiny import save_tiny_drafters, save_tiny_janus
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-janus")
     save_tiny_janus(folder)
-    save_tiny_drafters(folder / "drafters", load(folder).facts)
+    save_tiny_drafters(folder / "drafters", load(folder).identity)
     return folder
 
 

@@ -15,7 +15,7 @@ from hawk.drafters.base import Drafter
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.heads import Heads
 from hawk.drafters.window import Window
-from hawk.facts import Facts
+from hawk.identity import Identity
 from hawk.rulebook import load_rule
 from hawk.rules import Rule
 from hawk.targets.base import Target
@@ -82,22 +82,24 @@ def save_tiny_janus(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def save_tiny_drafters(folder: Path, facts: Facts) -> None:
+def save_tiny_drafters(folder: Path, identity: Identity) -> None:
     """A folder of random weights a kind."""
     torch.manual_seed(1)
     sizes = {"channels": 32, "embedding": 8, "head": 16}
     networks: dict[str, tuple[nn.Module, dict[str, int]]] = {
-        "hawk": (Window(facts, stale=True, **sizes), sizes | {"stale": True}),
-        "local": (Window(facts, stale=False, **sizes), sizes | {"stale": False}),
-        "spatial": (Heads(facts, head=16), {"head": 16}),
+        "hawk": (Window(identity, stale=True, **sizes), sizes | {"stale": True}),
+        "local": (Window(identity, stale=False, **sizes), sizes | {"stale": False}),
+        "spatial": (Heads(identity, head=16), {"head": 16}),
     }
     for kind, (module, network) in networks.items():
-        weights.save(folder / kind, kind, facts, module, network=network, training={})
+        weights.save(folder / kind, kind, identity, module, network=network, training={})
 
 
-def new_drafter(facts: Facts, drafter: str, slots: int, budget: Budget, rule: Rule) -> Drafter:
+def new_drafter(
+    identity: Identity, drafter: str, slots: int, budget: Budget, rule: Rule
+) -> Drafter:
     return DRAFTERS[drafter](
-        facts,
+        identity,
         slots=slots,
         budget=budget,
         guesses=Guesses(by_chance=rule.by_chance),
@@ -116,5 +118,5 @@ def new_session(
     """A session whose budget takes the largest trees, as costs are flat."""
     budget = Budget([(1, 1.0), (1000, 1.0)], DRAFTERS[drafter].most_nodes)
     judge = load_rule(rule, target)
-    made = new_drafter(target.facts, drafter, slots, budget, judge)
+    made = new_drafter(target.identity, drafter, slots, budget, judge)
     return Session(target, made, judge, budget=budget, slots=slots, guided=guided)

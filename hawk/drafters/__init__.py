@@ -9,7 +9,7 @@ from hawk.drafters.jacobi import Jacobi
 from hawk.drafters.local import Local
 from hawk.drafters.plain import Plain
 from hawk.drafters.spatial import Horizontal, Spatial, Union, Vertical
-from hawk.facts import Facts
+from hawk.identity import Identity
 
 Kind = (
     type[Hawk]
@@ -42,18 +42,18 @@ def check(name: str) -> None:
         )
 
 
-def choose(name: str, facts: Facts) -> tuple[str, Facts]:
-    """The drafter that a name stands for, and the facts by which it finds its weights.
+def choose(name: str, identity: Identity) -> tuple[str, Identity]:
+    """The drafter that a name stands for, and the identity by which it finds its weights.
 
     `auto` is `hawk` where there are weights for exactly this target, else `jacobi`; a folder is the
     drafter that it holds. ValueError as `check`.
     """
     check(name)
     if name == "auto":
-        return ("hawk" if weights.fits("hawk", facts) else "jacobi"), facts
+        return ("hawk" if weights.fits("hawk", identity) else "jacobi"), identity
     if name in DRAFTERS:
-        return name, facts
+        return name, identity
     kind = str(weights.read_config(Path(name))["kind"])
     if kind not in DRAFTERS:
         raise ValueError(f"the drafter in {name} is a {kind!r}: choose from {', '.join(DRAFTERS)}")
-    return kind, replace(facts, drafters={kind: Path(name)})
+    return kind, replace(identity, drafters={kind: Path(name)})

@@ -16,7 +16,7 @@ from hawk.drafters.guesses import Guesses
 from hawk.drafters.jacobi import above, law_ring
 from hawk.drafters.pool import MOST_NODES, Pool, at_nodes, committed, law_of
 from hawk.drafters.window import Scene, Surroundings, Window, fuse
-from hawk.facts import Facts
+from hawk.identity import Identity
 from hawk.tree import Tree
 
 ROUNDS = 2
@@ -29,14 +29,20 @@ class Hawk:
     most_nodes = MOST_NODES
 
     def __init__(
-        self, facts: Facts, *, slots: int, budget: Budget, guesses: Guesses, device: torch.device
+        self,
+        identity: Identity,
+        *,
+        slots: int,
+        budget: Budget,
+        guesses: Guesses,
+        device: torch.device,
     ) -> None:
-        self._window = weights.load(self.name, facts, Window, device)
-        self._width = facts.grid.width
-        self._pool = Pool(facts, slots, budget, guesses, device)
-        self._laws = law_ring(facts, slots, device)
-        self._around = Surroundings.empty(facts, slots, device)
-        self._ids_V = torch.arange(facts.vocabulary, dtype=torch.int32, device=device)
+        self._window = weights.load(self.name, identity, Window, device)
+        self._width = identity.grid.width
+        self._pool = Pool(identity, slots, budget, guesses, device)
+        self._laws = law_ring(identity, slots, device)
+        self._around = Surroundings.empty(identity, slots, device)
+        self._ids_V = torch.arange(identity.vocabulary, dtype=torch.int32, device=device)
 
     def draft(self, roots_B: Tensor, budget: Budget) -> Tree:
         return self._pool.draft(roots_B, budget)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hawk.drafters.pool import STEPS
-from hawk.facts import Facts
+from hawk.identity import Identity
 
 HORIZONTAL = 8
 VERTICAL = 3
@@ -21,18 +21,18 @@ FIRST_WEIGHTS = (0.5, 0.3, 0.15, 0.1)
 
 class Heads(nn.Module):
     """Args:
-    facts: sizes of the target.
+    identity: sizes of the target.
     head: size of the output layer's input.
     """
 
-    def __init__(self, facts: Facts, *, head: int) -> None:
+    def __init__(self, identity: Identity, *, head: int) -> None:
         super().__init__()
-        size = facts.hidden_size
+        size = identity.hidden_size
         self.blocks_IDD = nn.Parameter(torch.empty(HORIZONTAL + VERTICAL, size, size))
         nn.init.normal_(self.blocks_IDD, std=size**-0.5)
         self.biases_ID = nn.Parameter(torch.zeros(HORIZONTAL + VERTICAL, size))
         self.out = nn.Linear(size, head)
-        self.head = nn.Linear(head, facts.vocabulary)
+        self.head = nn.Linear(head, identity.vocabulary)
         # Of each source in the product, by steps ahead.
         self.weights_JF = nn.Parameter(torch.tensor(FIRST_WEIGHTS).repeat(STEPS, 1))
 

@@ -17,7 +17,7 @@ from hawk.drafters.base import Feedback
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.pool import MOST_NODES, STEPS, Pool, at_nodes, committed, law_of
 from hawk.drafters.ring import Ring
-from hawk.facts import Facts
+from hawk.identity import Identity
 from hawk.tree import Tree
 
 # Weights of a law and of the one above, found by grid search on an early model; first for laws
@@ -33,11 +33,17 @@ class Jacobi:
     most_nodes = MOST_NODES
 
     def __init__(
-        self, facts: Facts, *, slots: int, budget: Budget, guesses: Guesses, device: torch.device
+        self,
+        identity: Identity,
+        *,
+        slots: int,
+        budget: Budget,
+        guesses: Guesses,
+        device: torch.device,
     ) -> None:
-        self._width = facts.grid.width
-        self._pool = Pool(facts, slots, budget, guesses, device)
-        self._laws = law_ring(facts, slots, device)
+        self._width = identity.grid.width
+        self._pool = Pool(identity, slots, budget, guesses, device)
+        self._laws = law_ring(identity, slots, device)
         self._own_weights = torch.tensor(OWN_WEIGHTS, device=device)
         self._above_weights = torch.tensor(ABOVE_WEIGHTS, device=device)
 
@@ -73,10 +79,10 @@ class Jacobi:
         self._pool.offer(slots, [law_of(feedback, fused_BJK, ids)], [noise_BJK], short_BJ)
 
 
-def law_ring(facts: Facts, slots: int, device: torch.device) -> Ring:
+def law_ring(identity: Identity, slots: int, device: torch.device) -> Ring:
     """Room for the laws of the last row and of what one pass reaches beyond it."""
-    length = facts.grid.width + STEPS + 1
-    return Ring(torch.zeros(slots, length, facts.vocabulary, device=device))
+    length = identity.grid.width + STEPS + 1
+    return Ring(torch.zeros(slots, length, identity.vocabulary, device=device))
 
 
 def above(ring: Ring, slots: slice, feedback: Feedback, offset_J: Tensor) -> tuple[Tensor, Tensor]:

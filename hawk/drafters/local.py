@@ -13,7 +13,7 @@ from hawk.drafters.base import Feedback
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.pool import MOST_NODES, STEPS, Pool, law_of
 from hawk.drafters.window import LEFT, Surroundings, Window
-from hawk.facts import Facts
+from hawk.identity import Identity
 from hawk.tree import Tree
 
 
@@ -24,12 +24,18 @@ class Local:
     most_nodes = MOST_NODES
 
     def __init__(
-        self, facts: Facts, *, slots: int, budget: Budget, guesses: Guesses, device: torch.device
+        self,
+        identity: Identity,
+        *,
+        slots: int,
+        budget: Budget,
+        guesses: Guesses,
+        device: torch.device,
     ) -> None:
-        self._window = weights.load(self.name, facts, Window, device)
-        self._pool = Pool(facts, slots, budget, guesses, device)
-        self._around = Surroundings.empty(facts, slots, device)
-        self._ids_V = torch.arange(facts.vocabulary, dtype=torch.int32, device=device)
+        self._window = weights.load(self.name, identity, Window, device)
+        self._pool = Pool(identity, slots, budget, guesses, device)
+        self._around = Surroundings.empty(identity, slots, device)
+        self._ids_V = torch.arange(identity.vocabulary, dtype=torch.int32, device=device)
 
     def draft(self, roots_B: Tensor, budget: Budget) -> Tree:
         return self._pool.draft(roots_B, budget)

@@ -6,7 +6,7 @@ from torch import Tensor
 from hawk.budget import Budget
 from hawk.drafters.base import Feedback
 from hawk.drafters.guesses import Guesses
-from hawk.facts import Facts
+from hawk.identity import Identity
 from hawk.tree import Shapes, Tree
 
 
@@ -17,7 +17,13 @@ class Plain:
     most_nodes = 1
 
     def __init__(
-        self, facts: Facts, *, slots: int, budget: Budget, guesses: Guesses, device: torch.device
+        self,
+        identity: Identity,
+        *,
+        slots: int,
+        budget: Budget,
+        guesses: Guesses,
+        device: torch.device,
     ) -> None:
         self._root = Shapes.chain(0, device)
         self._shape_S = torch.zeros(slots, dtype=torch.int64, device=device)

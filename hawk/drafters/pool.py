@@ -16,7 +16,7 @@ from hawk.drafters.base import Feedback
 from hawk.drafters.confidence import LEADS, Confidence
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.library import Library, Size
-from hawk.facts import Facts
+from hawk.identity import Identity
 from hawk.sampler import Law
 from hawk.tree import Tree
 
@@ -37,7 +37,7 @@ class Pool:
     """Guesses by slot.
 
     Args:
-        facts: of the target.
+        identity: of the target.
         slots: images in flight at most.
         budget: its options are the sizes of trees.
         guesses: draws them, as the rule needs it.
@@ -46,7 +46,7 @@ class Pool:
 
     def __init__(
         self,
-        facts: Facts,
+        identity: Identity,
         slots: int,
         budget: Budget,
         guesses: Guesses,
@@ -61,7 +61,7 @@ class Pool:
         self._guesses_SJM = torch.zeros(slots, STEPS, GUESSES, dtype=torch.int64, device=device)
         self._bucket_SJ = torch.zeros(slots, STEPS, dtype=torch.int64, device=device)
         # The laws that guesses were drawn from, source by source, where the rule asks for them.
-        size = (slots if guesses.by_chance else 0, sources * STEPS, facts.vocabulary)
+        size = (slots if guesses.by_chance else 0, sources * STEPS, identity.vocabulary)
         self._drawn_SLV = torch.zeros(size, device=device)
         self._size: Size | None = None
 

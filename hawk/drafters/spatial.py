@@ -18,7 +18,7 @@ from hawk.drafters.guesses import Guesses
 from hawk.drafters.heads import HORIZONTAL, VERTICAL, Heads, product
 from hawk.drafters.pool import MOST_NODES, STEPS, Pool, at_nodes, committed, law_of
 from hawk.drafters.ring import Ring
-from hawk.facts import Facts
+from hawk.identity import Identity
 from hawk.tree import Tree
 
 
@@ -30,11 +30,17 @@ class Spatial:
     sources = 1  # laws that a step's guesses are drawn from
 
     def __init__(
-        self, facts: Facts, *, slots: int, budget: Budget, guesses: Guesses, device: torch.device
+        self,
+        identity: Identity,
+        *,
+        slots: int,
+        budget: Budget,
+        guesses: Guesses,
+        device: torch.device,
     ) -> None:
-        self._heads = weights.load("spatial", facts, Heads, device)
-        self._pool = Pool(facts, slots, budget, guesses, device, sources=self.sources)
-        width, vocabulary = facts.grid.width, facts.vocabulary
+        self._heads = weights.load("spatial", identity, Heads, device)
+        self._pool = Pool(identity, slots, budget, guesses, device, sources=self.sources)
+        width, vocabulary = identity.grid.width, identity.vocabulary
         length = VERTICAL * width + STEPS + 1
         self._below = Ring(torch.zeros(slots, length, VERTICAL, vocabulary, device=device))
         self._ids_V = torch.arange(vocabulary, dtype=torch.int32, device=device)

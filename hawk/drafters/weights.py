@@ -13,17 +13,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from hawk.facts import Facts
+from hawk.identity import Identity
 
 CONFIG, MODEL = "config.json", "model.safetensors"
-IDENTITY = ("target_revision", "grid", "vocabulary", "hidden_size")  # what has to be equal
+DECISIVE = ("target_revision", "grid", "vocabulary", "hidden_size")  # what has to be equal
 N = TypeVar("N", bound=nn.Module)
 
 
 def save(
     folder: Path,
     kind: str,
-    facts: Facts,
+    identity: Identity,
     module: nn.Module,
     *,
     network: Mapping[str, Any],
@@ -40,7 +40,7 @@ def save(
     save_file(state, folder / MODEL)
     config = {
         "kind": kind,
-        **_identity(facts),
+        **_fields(identity),
         "network": dict(network),
         "training": dict(training),
     }
@@ -51,7 +51,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """`config.json` of a drafter's folder. ValueError where it is none."""
     try:
         config = json.loads((folder / CONFIG).read_text())
-        missing = {"kind", "network", *IDENTITY} - set(config)
+        missing = {"kind", "network", *DECISIVE} - set(config)
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{folder} is not a trained drafter: {error}") from error
     if missing:
@@ -59,25 +59,25 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def fits(kind: str, facts: Facts) -> bool:
+def fits(kind: str, identity: Identity) -> bool:
     """Whether there are weights of that kind for exactly this target."""
-    folder = facts.drafters.get(kind)
-    return folder is not None and _difference(read_config(folder), facts) is None
+    folder = identity.drafters.get(kind)
+    return folder is not None and _difference(read_config(folder), identity) is None
 
 
-def load(kind: str, facts: Facts, network: type[N], device: torch.device) -> N:
+def load(kind: str, identity: Identity, network: type[N], device: torch.device) -> N:
     """The network of a kind of drafter for a target.
 
     ValueError where there is none, or one of another target.
     """
-    again = f"train one: hawk train drafter --model {facts.name} --kind {kind}"
-    folder = facts.drafters.get(kind)
+    again = f"train one: hawk train drafter --model {identity.name} --kind {kind}"
+    folder = identity.drafters.get(kind)
     if folder is None:
-        raise ValueError(f"no trained {kind!r} drafter for {facts.name}; {again}")
+        raise ValueError(f"no trained {kind!r} drafter for {identity.name}; {again}")
     config = read_config(folder)
-    if difference := _difference(config, facts):
+    if difference := _difference(config, identity):
         raise ValueError(f"the drafter in {folder} is for another target ({difference}); {again}")
-    module = network(facts, **config["network"])
+    module = network(identity, **config["network"])
     try:
         module.load_state_dict(load_file(folder / MODEL))
     except Exception as error:  # safetensors raises bare Exception
@@ -85,20 +85,20 @@ def load(kind: str, facts: Facts, network: type[N], device: torch.device) -> N:
     return module.float().eval().requires_grad_(requires_grad=False).to(device)
 
 
-def _identity(facts: Facts) -> dict[str, Any]:
+def _fields(identity: Identity) -> dict[str, Any]:
     return {
-        "target": facts.name,
-        "target_revision": facts.revision,
-        "grid": [facts.grid.height, facts.grid.width],
-        "vocabulary": facts.vocabulary,
-        "hidden_size": facts.hidden_size,
+        "target": identity.name,
+        "target_revision": identity.revision,
+        "grid": [identity.grid.height, identity.grid.width],
+        "vocabulary": identity.vocabulary,
+        "hidden_size": identity.hidden_size,
     }
 
 
-def _difference(config: Mapping[str, Any], facts: Facts) -> str | None:
+def _difference(config: Mapping[str, Any], identity: Identity) -> str | None:
     """What speaks against a drafter; the target's name does not, folders may be moved."""
-    own = _identity(facts)
-    for key in IDENTITY:
+    own = _fields(identity)
+    for key in DECISIVE:
         if config[key] != own[key]:
             return f"its {key} is {config[key]}, this target's is {own[key]}"
     return None

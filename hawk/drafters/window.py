@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from hawk.drafters.base import Feedback
 from hawk.drafters.pool import SHORT, STEPS, committed
 from hawk.drafters.ring import Ring
-from hawk.facts import Facts
 from hawk.grid import Grid
+from hawk.identity import Identity
 
 LEFT = 4
 ABOVE = (*((1, column) for column in range(-3, 5)), *((2, column) for column in range(-1, 3)))
@@ -70,11 +70,11 @@ class Surroundings:
         self._above_hidden_JX = self._ahead_J[:, None] - grid.width + torch.arange(2, device=device)
 
     @classmethod
-    def empty(cls, facts: Facts, slots: int, device: torch.device) -> "Surroundings":
-        grid = facts.grid
+    def empty(cls, identity: Identity, slots: int, device: torch.device) -> "Surroundings":
+        grid = identity.grid
         tokens = torch.zeros(slots, grid.cells + STEPS + 1, dtype=torch.int64, device=device)
-        hidden = torch.zeros(slots, grid.width + STEPS + 1, facts.hidden_size, device=device)
-        return cls(Ring(tokens), Ring(hidden), grid, facts.vocabulary)
+        hidden = torch.zeros(slots, grid.width + STEPS + 1, identity.hidden_size, device=device)
+        return cls(Ring(tokens), Ring(hidden), grid, identity.vocabulary)
 
     def put(self, slots: slice, feedback: Feedback) -> None:
         """Take in what a pass committed."""
@@ -124,7 +124,7 @@ class Window(nn.Module):
     """Logits of the steps ahead from their scene.
 
     Args:
-        facts: sizes of the target.
+        identity: sizes of the target.
         channels: of the network.
         embedding: of a token.
         head: size of the output head's input.
@@ -132,16 +132,16 @@ class Window(nn.Module):
     """
 
     def __init__(
-        self, facts: Facts, *, channels: int, embedding: int, head: int, stale: bool
+        self, identity: Identity, *, channels: int, embedding: int, head: int, stale: bool
     ) -> None:
         super().__init__()
         self.stale = stale
-        grid, vocabulary = facts.grid, facts.vocabulary
+        grid, vocabulary = identity.grid, identity.vocabulary
         self._width, self._cells = grid.width, grid.cells
         self.tokens = nn.Embedding(vocabulary + 1, embedding)
         self.left = nn.Linear(LEFT * embedding, channels, bias=False)
         self.above = nn.Linear(len(ABOVE) * embedding, channels, bias=False)
-        self.hidden = nn.Linear((4 if stale else 3) * facts.hidden_size, channels)
+        self.hidden = nn.Linear((4 if stale else 3) * identity.hidden_size, channels)
         self.row = nn.Embedding(grid.height, channels)
         self.column = nn.Embedding(grid.width, channels)
         self.ahead = nn.Parameter(torch.zeros(STEPS, channels))
@@ -151,7 +151,7 @@ class Window(nn.Module):
         )
         self.out = nn.Linear(channels, head)
         self.head = nn.Linear(head, vocabulary)
-        self._hidden_size = facts.hidden_size
+        self._hidden_size = identity.hidden_size
         # Weights of the stale law and of the law above by shortness: alone, and beside the network.
         own = torch.tensor([OWN_WEIGHTS[0], *[OWN_WEIGHTS[1]] * SHORT])
         above = torch.tensor([ABOVE_WEIGHTS[0], *[ABOVE_WEIGHTS[1]] * SHORT])

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from hawk.cache import Cache
-from hawk.facts import Facts
 from hawk.grid import Grid
+from hawk.identity import Identity
 from hawk.sampler import SamplerConfig
 from hawk.tree import Tree
+
+Branches = list[list[int]]  # token ids of a prompt's branches, conditional first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ class Target(Protocol):
         hidden_size: D.
         prompt_limit: longest prompt in tokens.
         default_guidance, default_sampler: of the model's own settings or official script.
-        facts: what its drafters have to know.
+        identity: what its drafters have to know.
     """
 
     name: str
@@ -50,7 +52,7 @@ class Target(Protocol):
     prompt_limit: int
     default_guidance: float
     default_sampler: SamplerConfig
-    facts: Facts
+    identity: Identity
 
     @property
     def device(self) -> torch.device: ...
@@ -65,8 +67,12 @@ class Target(Protocol):
         """Last matrix of the image head; drafters in training start from it."""
         ...
 
-    def encode(self, prompt: str) -> list[int]:
-        """Token ids of the whole prompt form. ValueError where it is longer than the limit."""
+    def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
+        """Token ids of the whole prompt form, for the conditional branch and the other.
+
+        ValueError where it is longer than the limit, and for a negative prompt where the model
+        reads none.
+        """
         ...
 
     def new_cache(self, *, slots: int, branches: int, nodes: int) -> Cache:
@@ -74,7 +80,7 @@ class Target(Protocol):
         ...
 
     def prefill(
-        self, prompts: Sequence[list[int]], slots: Sequence[int], guidance_B: Tensor, cache: Cache
+        self, prompts: Sequence[Branches], slots: Sequence[int], guidance_B: Tensor, cache: Cache
     ) -> Output:
         """Write prompts into fresh slots; the one node of the output is the first image token's."""
         ...

@@ -8,7 +8,7 @@ BLOCK_BYTES = 2**18
 BLOCKS = 256  # of a larger file, evenly spread, its header among them
 
 
-def revision(folder: Path) -> str:
+def fingerprint(folder: Path) -> str:
     """Sixteen hex digits over name, size and bytes of the safetensors files in a folder.
 
     Of large files a sample of blocks is read: fine-tuning changes every matrix, and reading 15 GB

@@ -90,7 +90,7 @@ class Recorder(Jacobi):
     def __init__(self, target: Target, *, slots: int, budget: Budget) -> None:
         guesses = Guesses(by_chance=Coupled.by_chance)
         super().__init__(
-            target.facts, slots=slots, budget=budget, guesses=guesses, device=target.device
+            target.identity, slots=slots, budget=budget, guesses=guesses, device=target.device
         )
         self._kept = min(KEPT, target.vocabulary)
         self._records: dict[int, _Record] = {}
@@ -167,14 +167,15 @@ def record(
         file = folder / f"shard-{first // SHARD_IMAGES:05d}.safetensors"
         if not file.exists():
             fresh = file.with_suffix(".tmp")
-            save_file(_record_shard(target, part), fresh)
+            save_file(record_shard(target, part), fresh)
             fresh.replace(file)
         files.append(file)
         each(len(part))
     return files
 
 
-def _record_shard(target: Target, requests: Sequence[Request]) -> dict[str, Tensor]:
+def record_shard(target: Target, requests: Sequence[Request]) -> dict[str, Tensor]:
+    """The corpus of some images."""
     flat = Budget([(1, 1.0)], NODES)  # always the largest tree
     recorder = Recorder(target, slots=SLOTS, budget=flat)
     guided = any(request.guidance != 1 for request in requests)

@@ -18,7 +18,7 @@ from hawk.drafters.heads import HORIZONTAL, VERTICAL, Heads, product
 from hawk.drafters.local import draft_alone
 from hawk.drafters.ring import Ring
 from hawk.drafters.window import Scene, Surroundings, Window, fuse
-from hawk.facts import Facts
+from hawk.identity import Identity
 from hawk.noise import gumbel
 from hawk.targets.base import Target
 from hawk.training.corpus import Corpus
@@ -75,14 +75,16 @@ class WindowLesson:
 
     def __init__(self, target: Target, *, stale: bool, channels: int, embedding: int) -> None:
         self.kind = "hawk" if stale else "local"
-        self._facts, self._stale = target.facts, stale
+        self._identity, self._stale = target.identity, stale
         head_VX = target.head_VX.float()
-        self.network = {"channels": channels, "embedding": embedding, "head": head_VX.shape[1]}
-        self.network["stale"] = stale
-        window = Window(target.facts, **self.network)
+        sizes = {"channels": channels, "embedding": embedding, "head": head_VX.shape[1]}
+        self.network = sizes | {"stale": stale}
+        window = Window(target.identity, stale=stale, **sizes)
         with torch.no_grad():
             window.head.weight.copy_(head_VX)
             window.head.bias.zero_()
+            window.out.weight.zero_()  # it begins as a correction of nothing
+            window.out.bias.zero_()
             window.tokens.weight[:-1].copy_(_principal(target.embeddings_VX.float(), embedding))
         self.module = window
 
@@ -93,17 +95,20 @@ class WindowLesson:
         yield from _shuffled(inside.nonzero().flatten(), generator)
 
     def answer(self, corpus: Corpus, places_B: Tensor) -> Answers:
-        facts, window = self._facts, self.module
+        identity, window = self._identity, self.module
         image_B, last_B = corpus.image_P[places_B].long(), corpus.step_P[places_B].long()
         short_BJ = corpus.short_PJ[places_B].long()
         stale_BJX = corpus.stale_PJD[places_B].float()
         around = Surroundings(
-            Ring(corpus.tokens_IT.long()), Ring(corpus.hidden_ITD), facts.grid, facts.vocabulary
+            Ring(corpus.tokens_IT.long()),
+            Ring(corpus.hidden_ITD),
+            identity.grid,
+            identity.vocabulary,
         )
         if not self._stale:
             short_BJ, stale_BJX = torch.zeros_like(short_BJ), stale_BJX[..., :0]
         scene = around.scene(image_B, last_B, stale_BJX, short_BJ)
-        cells = _Cells(corpus, image_B, scene.steps_BJ, facts)
+        cells = _Cells(corpus, image_B, scene.steps_BJ, identity)
         context_BJC = window.context(scene)
         given_BJV = window(context_BJC, scene.left(cells.truth))
         if not self._stale:
@@ -126,12 +131,14 @@ class WindowLesson:
     def _laws(
         self, corpus: Corpus, places_B: Tensor, scene: Scene, cells: "_Cells"
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        facts = self._facts
+        identity = self._identity
         kept, ids = corpus.stale_PJK[places_B], corpus.stale_ids_PJK[places_B]
-        above_BJ = scene.steps_BJ - facts.grid.width
+        above_BJ = scene.steps_BJ - identity.grid.width
         known_BJ = (above_BJ >= 0) & (above_BJ < scene.steps_BJ[:, :1])
-        above_BJV = _law(corpus, cells.image_B1, above_BJ.clamp(0, facts.grid.cells - 1), facts)
-        return dense(kept, ids, facts.vocabulary), above_BJV, known_BJ, scene.short_BJ
+        above_BJV = _law(
+            corpus, cells.image_B1, above_BJ.clamp(0, identity.grid.cells - 1), identity
+        )
+        return dense(kept, ids, identity.vocabulary), above_BJV, known_BJ, scene.short_BJ
 
 
 class HeadsLesson:
@@ -144,10 +151,10 @@ class HeadsLesson:
     kind = "spatial"
 
     def __init__(self, target: Target) -> None:
-        self._facts = target.facts
+        self._identity = target.identity
         head_VX = target.head_VX.float()
         self.network = {"head": head_VX.shape[1]}
-        heads = Heads(target.facts, **self.network)
+        heads = Heads(target.identity, **self.network)
         with torch.no_grad():
             heads.head.weight.copy_(head_VX)
             heads.head.bias.zero_()
@@ -161,10 +168,10 @@ class HeadsLesson:
         yield from _shuffled(cells, generator)
 
     def answer(self, corpus: Corpus, places_B: Tensor) -> Answers:
-        facts, heads, steps = self._facts, self.module, corpus.tokens_IT.shape[1]
+        identity, heads, steps = self._identity, self.module, corpus.tokens_IT.shape[1]
         image_B, cell_B = places_B // steps, places_B % steps
         ahead = torch.arange(1, HORIZONTAL + 1)
-        below = torch.arange(1, VERTICAL + 1) * facts.grid.width
+        below = torch.arange(1, VERTICAL + 1) * identity.grid.width
         before_BI = cell_B[:, None] - torch.cat([ahead, below])
         there_BI = before_BI >= 0
         hidden_BID = corpus.hidden_ITD[image_B[:, None], before_BI.clamp(min=0)]
@@ -175,7 +182,7 @@ class HeadsLesson:
         rows = there_BI[:, None, HORIZONTAL:].expand(-1, HORIZONTAL, -1)
         known = torch.cat([there_BI[:, :HORIZONTAL, None], rows], dim=-1)
         fused = product(heads.weights_JF[:HORIZONTAL], torch.cat([along, down], dim=2), known)
-        cells = _Cells(corpus, image_B, cell_B[:, None], facts)
+        cells = _Cells(corpus, image_B, cell_B[:, None], identity)
         return Answers(
             scores={"heads": scores_BIV, "product": fused},
             there={"heads": there_BI, "product": there_BI[:, :HORIZONTAL]},
@@ -189,13 +196,15 @@ class HeadsLesson:
 class _Cells:
     """The truth about some cells [B, J] of some images."""
 
-    def __init__(self, corpus: Corpus, image_B: Tensor, steps_BJ: Tensor, facts: Facts) -> None:
-        self.there = steps_BJ < facts.grid.cells
-        steps_BJ = steps_BJ.clamp(max=facts.grid.cells - 1)
+    def __init__(
+        self, corpus: Corpus, image_B: Tensor, steps_BJ: Tensor, identity: Identity
+    ) -> None:
+        self.there = steps_BJ < identity.grid.cells
+        steps_BJ = steps_BJ.clamp(max=identity.grid.cells - 1)
         self.image_B1 = image_B[:, None]
         self.truth = corpus.tokens_IT[self.image_B1, steps_BJ].long()
-        self.law = _law(corpus, self.image_B1, steps_BJ, facts)
-        ids = torch.arange(facts.vocabulary, dtype=torch.int32)
+        self.law = _law(corpus, self.image_B1, steps_BJ, identity)
+        ids = torch.arange(identity.vocabulary, dtype=torch.int32)
         self.noise = gumbel(corpus.seeds_I[image_B], steps_BJ, ids)
 
     def answers(self, scores: dict[str, Tensor], weights: dict[str, float]) -> Answers:
@@ -209,10 +218,10 @@ class _Cells:
         )
 
 
-def _law(corpus: Corpus, image_B1: Tensor, steps_BJ: Tensor, facts: Facts) -> Tensor:
+def _law(corpus: Corpus, image_B1: Tensor, steps_BJ: Tensor, identity: Identity) -> Tensor:
     """The target's law of each cell [B, J, V]."""
     kept, ids = corpus.law_ITK[image_B1, steps_BJ], corpus.law_ids_ITK[image_B1, steps_BJ]
-    return dense(kept, ids, facts.vocabulary)
+    return dense(kept, ids, identity.vocabulary)
 
 
 def _shuffled(places: Tensor, generator: torch.Generator) -> Iterator[Tensor]:

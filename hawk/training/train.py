@@ -94,7 +94,9 @@ def train(
         "steps": steps,
         "acceptance": {name: shares["top"] for name, shares in acceptance.items()},
     }
-    weights.save(out, kind, target.facts, lesson.module, network=lesson.network, training=training)
+    weights.save(
+        out, kind, target.identity, lesson.module, network=lesson.network, training=training
+    )
     return acceptance
 
 
@@ -102,7 +104,7 @@ def _claim(run: Path, target: Target, requests: Sequence[Request]) -> None:
     """ValueError where a run folder was made for something else."""
     run.mkdir(parents=True, exist_ok=True)
     own = {
-        "target_revision": target.facts.revision,
+        "target_revision": target.identity.revision,
         "requests": [[r.prompt, r.seed, r.guidance] for r in requests],
     }
     file = run / "plan.json"

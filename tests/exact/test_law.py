@@ -16,10 +16,10 @@ from hawk.budget import Budget
 from hawk.cache import Cache, Layout
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.jacobi import Jacobi
-from hawk.facts import Facts
 from hawk.grid import Grid
+from hawk.identity import Identity
 from hawk.rules import Residual
-from hawk.targets.base import Output
+from hawk.targets.base import Branches, Output
 from hawk.tree import Tree
 
 V, CELLS = 6, 4
@@ -37,7 +37,9 @@ class Toy:
     default_guidance = 1.0
     default_sampler = SamplerConfig()
     hidden_size = 1
-    facts = Facts(name=name, revision="0", grid=grid, vocabulary=V, hidden_size=1, drafters={})
+    identity = Identity(
+        name=name, revision="0", grid=grid, vocabulary=V, hidden_size=1, drafters={}
+    )
     device = CPU
 
     def __init__(self) -> None:
@@ -45,15 +47,15 @@ class Toy:
         self.first_V = torch.randn(V, generator=generator) * 0.8
         self.next_VV = torch.randn(V, V, generator=generator) * 0.8
 
-    def encode(self, prompt: str) -> list[int]:
-        return [0]
+    def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
+        return [[0]]
 
     def new_cache(self, *, slots: int, branches: int, nodes: int) -> Cache:
         layout = Layout(layers=1, heads=1, head_size=1, dtype=torch.float32, device=CPU)
         return Cache(layout, slots=slots, branches=branches, capacity=1 + CELLS + nodes)
 
     def prefill(
-        self, prompts: Sequence[list[int]], slots: Sequence[int], guidance_B: Tensor, cache: Cache
+        self, prompts: Sequence[Branches], slots: Sequence[int], guidance_B: Tensor, cache: Cache
     ) -> Output:
         cache.begin_prompts(slots, torch.ones(len(prompts), 1, dtype=torch.int64))
         logits = self.first_V.expand(len(prompts), 1, -1)
@@ -86,7 +88,7 @@ def chi_square(nodes: int) -> float:
     target, rule = Toy(), Residual()
     budget = Budget([(1, 1.0), (10**6, 1.0)], nodes)
     drafter = Jacobi(
-        target.facts,
+        target.identity,
         slots=SLOTS,
         budget=budget,
         guesses=Guesses(by_chance=rule.by_chance),

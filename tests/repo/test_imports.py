@@ -18,8 +18,13 @@ TARGETS = (
     "hawk.targets.base",
     "hawk.targets.guidance",
     "hawk.targets.hf",
+    "hawk.targets.prompts",
+    "hawk.targets.row_ends",
+    "hawk.targets.source",
+    "hawk.targets.vq",
+    "hawk.targets.words",
     "hawk.cache",
-    "hawk.facts",
+    "hawk.identity",
     "hawk.grid",
     "hawk.sampler",
     "hawk.tree",
@@ -27,7 +32,7 @@ TARGETS = (
 DRAFTERS = (
     "hawk.drafters",
     "hawk.budget",
-    "hawk.facts",
+    "hawk.identity",
     "hawk.grid",
     "hawk.noise",
     "hawk.sampler",
@@ -37,7 +42,7 @@ DRAFTERS = (
 PIPELINE = (
     "hawk.budget",
     "hawk.drafters",
-    "hawk.facts",
+    "hawk.identity",
     "hawk.grid",
     "hawk.noise",
     "hawk.request",
@@ -61,7 +66,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.stats": (),
     "hawk.tree": (),
     # what the two sides know of each other
-    "hawk.facts": ("hawk.grid",),
+    "hawk.identity": ("hawk.grid",),
     # the law of a token, and what agrees with it
     "hawk.sampler": ("hawk.noise",),
     "hawk.cache": ("hawk.tree",),
@@ -72,7 +77,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # lossy rules come in here, by explicit choice
     "hawk.rulebook": ("hawk.relaxed", "hawk.rules", "hawk.targets.base"),
     # the two sides of speculation, which never import each other
-    "hawk.targets": ("hawk.facts", "hawk.targets"),
+    "hawk.targets": ("hawk.identity", "hawk.targets"),
     "hawk.targets.*": TARGETS,
     "hawk.drafters": DRAFTERS,
     "hawk.drafters.*": DRAFTERS,
@@ -93,8 +98,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     # what ties them together
     "hawk.pipeline": PIPELINE,
-    "hawk.training": ("hawk.training", "hawk.drafters", "hawk.grid", "hawk.targets"),
-    "hawk.training.*": ("hawk.training", "hawk.drafters", "hawk.grid", "hawk.targets"),
+    "hawk.training": ("hawk.training",),
+    "hawk.training.*": ("hawk.training", *PIPELINE),
+    "hawk.train_cli": ("hawk.cli", "hawk.training", *PIPELINE),
     # entry points of the library
     "hawk": ("hawk.pipeline", *PIPELINE),
     "hawk.bench": ("hawk.pipeline", *PIPELINE),

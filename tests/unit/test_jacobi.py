@@ -7,8 +7,8 @@ from hawk.drafters.base import Feedback
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.jacobi import ABOVE_WEIGHTS, OWN_WEIGHTS, Jacobi
 from hawk.drafters.pool import GUESSES, MOST_NODES, STEPS
-from hawk.facts import Facts
 from hawk.grid import Grid
+from hawk.identity import Identity
 from hawk.noise import gumbel
 from hawk.sampler import Sampler, SamplerConfig
 from hawk.tree import Shapes, Tree
@@ -23,10 +23,10 @@ FREE = Budget([(1, 1.0), (100, 1.0)], MOST_NODES)
 
 
 def new_jacobi(slots: int, grid: Grid = GRID) -> Jacobi:
-    facts = Facts(
+    identity = Identity(
         name="none", revision="0", grid=grid, vocabulary=VOCABULARY, hidden_size=1, drafters={}
     )
-    return Jacobi(facts, slots=slots, budget=FREE, guesses=COUPLED, device=CPU)
+    return Jacobi(identity, slots=slots, budget=FREE, guesses=COUPLED, device=CPU)
 
 
 def prompt_feedback(logits_BV: torch.Tensor, seeds: list[int]) -> Feedback:

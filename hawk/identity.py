@@ -1,4 +1,4 @@
-"""Facts: what a drafter has to know of the target that it drafts for."""
+"""Identity: what a drafter has to know of the target that it drafts for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from hawk.grid import Grid
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class Identity:
     """A target, seen from outside.
 
     Attributes:
