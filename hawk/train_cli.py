@@ -8,13 +8,12 @@ from typing import Annotated
 import torch
 import typer
 
-from hawk.cli import (
+from hawk.options import (
     DebugOption,
     DeviceOption,
     GuidanceOption,
     JsonOption,
     ModelOption,
-    app,
     errors_reported,
     progress_bar,
     read_prompts,
@@ -24,7 +23,6 @@ from hawk.targets import load_target
 from hawk.training.train import KINDS, Course, plan, train
 
 train_app = typer.Typer(help="Train what Hawk drafts with.", no_args_is_help=True)
-app.add_typer(train_app, name="train")
 
 
 @train_app.callback()

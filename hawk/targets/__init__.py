@@ -23,19 +23,19 @@ def load_target(
     *,
     dtype: torch.dtype,
     device: torch.device,
-    revision: str | None = None,
     size: tuple[int, int] | None = None,
 ) -> Target:
     """Load an embedded model by name, or any other from a folder or transformers hub id.
 
     Args:
-        revision: commit, tag or branch of a hub id.
+        model: a hub id may end in `@` and a commit, tag or branch, which pins it.
         size: (height, width) of the images in pixels, for families that have a choice.
 
     ValueError where the model cannot be found or its family is not supported.
     """
+    location, revision = _split(model)
     source = Source(
-        location=EMBEDDED.get(model, model),
+        location=EMBEDDED.get(location, location),
         name=model,
         revision=revision,
         size=size,
@@ -67,6 +67,14 @@ def _identity(source: Source, target: Target) -> Identity:
         hidden_size=target.hidden_size,
         drafters={file.parent.name: file.parent for file in folder.glob(DRAFTER_CONFIGS)},
     )
+
+
+def _split(model: str) -> tuple[str, str | None]:
+    """Hub id and revision; a folder may have an `@` in its name."""
+    if "@" not in model or Path(model).exists():
+        return model, None
+    location, _, revision = model.partition("@")
+    return location, revision
 
 
 def _family(source: Source) -> str:

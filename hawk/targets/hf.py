@@ -65,6 +65,10 @@ class DecoderTarget(ABC):
         self._decoder, self._row_end_D = decoder, row_end
         self.hidden_size = int(decoder.config.hidden_size)
 
+    @property
+    @abstractmethod
+    def codebook_VD(self) -> Tensor: ...
+
     @abstractmethod
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches: ...
 

@@ -100,12 +100,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.pipeline": PIPELINE,
     "hawk.training": ("hawk.training",),
     "hawk.training.*": ("hawk.training", *PIPELINE),
-    "hawk.train_cli": ("hawk.cli", "hawk.training", *PIPELINE),
+    "hawk.train_cli": ("hawk.options", "hawk.pipeline", "hawk.training", *PIPELINE),
     # entry points of the library
     "hawk": ("hawk.pipeline", *PIPELINE),
     "hawk.bench": ("hawk.pipeline", *PIPELINE),
     "hawk.doctor": ("hawk.pipeline", *PIPELINE),
     "hawk.gallery": ("hawk.pipeline", "hawk.request"),
+    "hawk.batch_cli": PACKAGES,
+    "hawk.options": ("hawk.drafters", "hawk.rulebook"),
     "hawk.cli": PACKAGES,  # its commands start jobs and the server too
     "hawk.cluster": ("hawk",),
     "hawk.cluster.*": ("hawk",),
