@@ -1,7 +1,6 @@
 """The `hawk` command: a thin coat over the library."""
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,8 +37,10 @@ from hawk.options import (
 from hawk.pipeline import Picture, Pipeline, Result
 from hawk.request import Request
 from hawk.sampler import SamplerConfig
+from hawk.serve_cli import serve
 from hawk.targets import EMBEDDED, FAMILIES
-from hawk.targets.convert import convert_chameleon
+from hawk.targets import convert as conversion
+from hawk.targets.source import parse_size
 from hawk.train_cli import train_app
 
 app = typer.Typer(
@@ -90,7 +91,7 @@ def generate(
             slots=slots,
             device=device,
             dtype=dtype,
-            size=_size(size),
+            size=parse_size(size),
         )
         sampler = _sampler(pipeline, temperature, top_k, top_p)
         requests = pipeline.requests(
@@ -113,6 +114,7 @@ def generate(
 
 
 app.command()(batch)
+app.command()(serve)
 
 
 @app.command()
@@ -121,6 +123,9 @@ def bench(
     drafters: Annotated[
         str, typer.Option(help="Measured against plain, comma separated.")
     ] = "auto",
+    rules: Annotated[
+        str, typer.Option(help="Each drafter by each of them, comma separated.")
+    ] = "coupled",
     hf: Annotated[bool, typer.Option(help="Measure transformers' own generate too.")] = True,
     model: ModelOption = "emoji",
     device: DeviceOption = "auto",
@@ -132,8 +137,9 @@ def bench(
 ) -> None:
     """Time drafters against plain decoding and transformers, image by image in turn."""
     with errors_reported(debug=debug):
-        names = list(dict.fromkeys(["plain", *drafters.split(",")]))
-        pipelines = benchmark.load(model, names, device=device, dtype=dtype)
+        pipelines = benchmark.load(
+            model, drafters.split(","), rules.split(","), device=device, dtype=dtype
+        )
         plan = benchmark.plan(pipelines["plain"], images, seed=seed, guidance=guidance)
         with progress_bar() as progress:
             report = benchmark.run(pipelines, progress.track(plan, description="images"), hf=hf)
@@ -156,21 +162,23 @@ def models(as_json: JsonOption = False) -> None:
 
 @app.command()
 def convert(
-    family: Annotated[str, typer.Argument(help="anole or lumina.")],
-    checkpoint: Annotated[Path, typer.Argument(help="Folder in the layout of transformers.")],
+    family: Annotated[str, typer.Argument(help="anole, lumina or llamagen.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Folder in transformers' layout; LlamaGen: the .pt file.")
+    ],
     out: Annotated[Path, typer.Argument(help="New folder, for --model.")],
-    vq: Annotated[Path | None, typer.Option(help="vqgan.ckpt of Meta's Chameleon release.")] = None,
+    vq: Annotated[
+        Path | None, typer.Option(help="Meta's vqgan.ckpt; LlamaGen: vq_ds16_t2i.pt.")
+    ] = None,
     size: SizeOption = None,
+    text_encoder: Annotated[
+        str, typer.Option(help="LlamaGen: folder or hub id of its T5.")
+    ] = "google/flan-t5-xl",
     debug: DebugOption = False,
 ) -> None:
     """Make a published checkpoint that lacks parts, or has another layout, ready for Hawk."""
     with errors_reported(debug=debug):
-        if out.exists():
-            raise ValueError(f"{out} is there already: give a new folder")
-        converters = {"anole": "chameleon", "lumina": "lumina_mgpt"}
-        if family not in converters:
-            raise ValueError(f"no converter for {family!r}: choose from {', '.join(converters)}")
-        convert_chameleon(checkpoint, out, family=converters[family], vqgan=vq, size=_size(size))
+        conversion.convert(family, checkpoint, out, vq=vq, size=size, text_encoder=text_encoder)
         typer.echo(f"{out} is ready: hawk generate --model {out} ...")
 
 
@@ -193,16 +201,6 @@ def _sampler(
     asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     return replace(pipeline.target.default_sampler, **given)
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    """(height, width) of WIDTHxHEIGHT."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text.lower())
-    if found is None:
-        raise ValueError(f"size must be WIDTHxHEIGHT in pixels, as 768x512; got {text!r}")
-    return int(found[2]), int(found[1])
 
 
 def _run(pipeline: Pipeline, requests: Sequence[Request], gallery: Gallery) -> Result:

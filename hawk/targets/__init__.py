@@ -9,13 +9,20 @@ from hawk.targets.base import Target
 from hawk.targets.chameleon import Chameleon, Lumina
 from hawk.targets.emu3 import Emu3
 from hawk.targets.janus import Janus
+from hawk.targets.llamagen import LlamaGen
 from hawk.targets.revision import fingerprint
 from hawk.targets.source import Source
 
 EMBEDDED = {"emoji": Path(__file__).parent.parent / "assets" / "emoji"}
 DRAFTER_CONFIGS = "drafters/*/config.json"  # trained drafters that lie beside a model
 # By `model_type` of config.json, or `hawk_family` where `hawk convert` wrote one.
-FAMILIES = {"janus": Janus, "emu3": Emu3, "chameleon": Chameleon, "lumina_mgpt": Lumina}
+FAMILIES = {
+    "janus": Janus,
+    "emu3": Emu3,
+    "chameleon": Chameleon,
+    "lumina_mgpt": Lumina,
+    "llamagen": LlamaGen,
+}
 
 
 def load_target(

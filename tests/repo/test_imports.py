@@ -16,8 +16,10 @@ PACKAGES = ("hawk", "jobs", "serve")
 
 TARGETS = (
     "hawk.targets.base",
+    "hawk.targets.checkpoint",
     "hawk.targets.guidance",
     "hawk.targets.hf",
+    "hawk.targets.llamagen",
     "hawk.targets.prompts",
     "hawk.targets.row_ends",
     "hawk.targets.source",
@@ -78,6 +80,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.rulebook": ("hawk.relaxed", "hawk.rules", "hawk.targets.base"),
     # the two sides of speculation, which never import each other
     "hawk.targets": ("hawk.identity", "hawk.targets"),
+    "hawk.targets.convert": ("hawk.targets",),
     "hawk.targets.*": TARGETS,
     "hawk.drafters": DRAFTERS,
     "hawk.drafters.*": DRAFTERS,
@@ -109,6 +112,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.batch_cli": PACKAGES,
     "hawk.options": ("hawk.drafters", "hawk.rulebook"),
     "hawk.cli": PACKAGES,  # its commands start jobs and the server too
+    "hawk.serve_cli": ("serve",),
     "hawk.cluster": ("hawk",),
     "hawk.cluster.*": ("hawk",),
     # entry points beside it, which never import each other

@@ -151,6 +151,21 @@ def test_bench_holds_every_contender_against_plain(tiny_folder: Path) -> None:
     assert "jacobi" in table
 
 
+def test_bench_takes_every_drafter_by_every_rule(tiny_folder: Path) -> None:
+    rules = "coupled,residual,typical:delta=0.2"
+    common = ("--images", 1, "--model", tiny_folder, "--no-hf", "--json")
+    stdout, _ = hawk("bench", "--drafters", "jacobi", "--rules", rules, *common)
+    rows = json.loads(stdout.splitlines()[-1])["contenders"]
+    assert {name: (row["rule"], row["exact"]) for name, row in rows.items()} == {
+        "plain": ("coupled", True),
+        "jacobi": ("coupled", True),
+        "jacobi, residual": ("residual", True),
+        "jacobi, typical:delta=0.2": ("typical:delta=0.2", False),
+    }
+    _, stderr = hawk("bench", "--rules", "coupled,none", *common, code=2)
+    assert "no rule 'none'" in stderr
+
+
 def test_models_and_doctor_answer() -> None:
     stdout, _ = hawk("models", "--json")
     assert json.loads(stdout)["embedded"] == ["emoji"]
