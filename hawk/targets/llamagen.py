@@ -193,6 +193,10 @@ class LlamaGen(DecoderTarget):
         encoded = self.text_encoder(input_ids=torch.tensor([ids], device=self.device))
         return encoded.last_hidden_state[0]
 
+    @property
+    def head_VX(self) -> Tensor:
+        return self.model.head.weight
+
     def embed_image(self, tokens_BN: Tensor) -> Tensor:
         return self.model.decoder.embed_tokens(tokens_BN)
 
@@ -206,8 +210,9 @@ class LlamaGen(DecoderTarget):
 
 def load_empty(own: dict[str, Any]) -> LlamaGenModel:
     """The transformer of a config.json, its weights still to come."""
+    settings: dict[str, Any] = own | {"attn_implementation": "sdpa"}
     with torch.device("meta"):
-        return LlamaGenModel(LlamaConfig(**(own | {"attn_implementation": "sdpa"})))
+        return LlamaGenModel(LlamaConfig(**settings))
 
 
 def load_empty_vq(own: dict[str, Any]) -> nn.Module:

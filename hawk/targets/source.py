@@ -40,12 +40,16 @@ class Source:
         )
         return None if found is None else Path(found)
 
-    def config(self) -> Any:
-        """The contents of config.json."""
+    def folder(self) -> Path:
+        """Where the files are on this machine."""
         path = self.file("config.json")
         if path is None:
             raise FileNotFoundError(f"no config.json in {self.location}")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return path.parent
+
+    def config(self) -> Any:
+        """The contents of config.json."""
+        return json.loads((self.folder() / "config.json").read_text(encoding="utf-8"))
 
     def refuse_size(self, family: str) -> None:
         """ValueError where a size is asked for, of a family that has one only."""
