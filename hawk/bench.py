@@ -101,7 +101,7 @@ def run(
 
 def transformers_generate(target: Janus, request: Request) -> None:
     """The same prompt by `JanusForConditionalGeneration.generate`, with its own noise."""
-    ids: Any = torch.tensor([target.encode(request.prompt)], device=target.device)
+    ids: Any = torch.tensor(target.encode(request.prompt)[:1], device=target.device)
     sampler = request.sampler
     target.model.generate(
         ids,

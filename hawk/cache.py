@@ -79,7 +79,11 @@ class Cache:
         Returns:
             positions int64 [R, N] and mask bool [R, 1, N, visible] for the attention.
         """
-        active, nodes = tree.tokens_BN.shape
+        return self._begin_nodes(tree.depths_BN, tree.shapes.ancestors_TNN[tree.shape_B])
+
+    def _begin_nodes(self, depths_BN: Tensor, ancestors_BNN: Tensor) -> tuple[Tensor, Tensor]:
+        """`begin_tree` for nodes at the given depths, which see their ancestors and themselves."""
+        active, nodes = depths_BN.shape
         longest = max(self._longest[:active])
         if longest + nodes > self.capacity:
             raise ValueError(
@@ -92,12 +96,11 @@ class Cache:
         self._index = index_RN[:, None, :, None]
         behind_RC = self._positions_C[: self._visible] - lengths_R1
         inside_RC = (behind_RC >= 0) & (behind_RC < nodes)
-        which_R = tree.shape_B.repeat_interleave(self.branches)
-        ancestors_RNN = tree.shapes.ancestors_TNN[which_R]
+        ancestors_RNN = ancestors_BNN.repeat_interleave(self.branches, 0)
         place_RNC = behind_RC.clamp(0, nodes - 1)[:, None].expand(-1, nodes, -1)
         in_tree_RNC = ancestors_RNN.gather(2, place_RNC) & inside_RC[:, None]
         mask_RNC = in_tree_RNC | (behind_RC < 0)[:, None]
-        return lengths_R1 + tree.shapes.depths_TN[which_R], mask_RNC[:, None]
+        return lengths_R1 + depths_BN.repeat_interleave(self.branches, 0), mask_RNC[:, None]
 
     def update(
         self, keys: Tensor, values: Tensor, layer_idx: int, **_: object

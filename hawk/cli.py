@@ -1,14 +1,13 @@
 """The `hawk` command: a thin coat over the library."""
 
-import contextlib
 import json
+import re
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 from rich.console import Console
 from rich.progress import (
@@ -25,12 +24,32 @@ from transformers.utils import logging as transformers_logging
 
 from hawk import bench as benchmark
 from hawk import doctor as health
+from hawk.batch_cli import batch
 from hawk.gallery import Gallery
+from hawk.options import (
+    DebugOption,
+    DeviceOption,
+    DrafterOption,
+    DtypeOption,
+    GuidanceOption,
+    JsonOption,
+    ModelOption,
+    NegativeOption,
+    RuleOption,
+    SeedOption,
+    SizeOption,
+    SlotsOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
+    errors_reported,
+    screen,
+)
 from hawk.pipeline import Picture, Pipeline, Result
 from hawk.request import Request
-from hawk.rulebook import RULES
 from hawk.sampler import SamplerConfig
 from hawk.targets import EMBEDDED, FAMILIES
+from hawk.targets.convert import convert_chameleon
 
 app = typer.Typer(
     help="Fast, exact generation with autoregressive text-to-image models.",
@@ -38,34 +57,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-USAGE_ERRORS = (ValueError, FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError)
-screen = Console(stderr=True)  # for people; stdout is for results
 transformers_logging.disable_progress_bar()  # one bar at a time, and it is ours
-
-ModelOption = Annotated[str, typer.Option(help="Embedded model, folder, or transformers hub id.")]
-DrafterOption = Annotated[str, typer.Option(help="auto, jacobi or plain.")]
-RuleOption = Annotated[
-    str,
-    typer.Option(help=f"Acceptance rule: {', '.join(RULES)}; parameters as in typical:delta=0.2."),
-]
-SlotsOption = Annotated[int, typer.Option(help="Images in flight at most.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of the first image of every prompt.")]
-GuidanceOption = Annotated[
-    float | None, typer.Option(help="Classifier-free guidance, 1 is none.", show_default="model's")
-]
-TemperatureOption = Annotated[
-    float | None, typer.Option(help="0 takes the likeliest token.", show_default="model's")
-]
-TopKOption = Annotated[
-    int | None, typer.Option(help="Keep the k likeliest tokens, 0 all.", show_default="model's")
-]
-TopPOption = Annotated[
-    float | None, typer.Option(help="Keep the likeliest mass p.", show_default="model's")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Last line of stdout is a JSON object.")]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
 @app.command()
@@ -87,6 +79,8 @@ def generate(
     dtype: DtypeOption = "auto",
     seed: SeedOption = 0,
     guidance: GuidanceOption = None,
+    negative_prompt: NegativeOption = None,
+    size: SizeOption = None,
     temperature: TemperatureOption = None,
     top_k: TopKOption = None,
     top_p: TopPOption = None,
@@ -94,14 +88,27 @@ def generate(
     debug: DebugOption = False,
 ) -> None:
     """Make images of prompts: PNG files and a contact sheet."""
-    with _errors_reported(debug=debug):
+    with errors_reported(debug=debug):
         texts = _prompts(prompts, prompts_file)
         gallery = Gallery(out)
         pipeline = Pipeline.from_pretrained(
-            model, drafter=drafter, rule=rule, slots=slots, device=device, dtype=dtype
+            model,
+            drafter=drafter,
+            rule=rule,
+            slots=slots,
+            device=device,
+            dtype=dtype,
+            size=_size(size),
         )
         sampler = _sampler(pipeline, temperature, top_k, top_p)
-        requests = pipeline.requests(texts, seed=seed, n=n, guidance=guidance, sampler=sampler)
+        requests = pipeline.requests(
+            texts,
+            seed=seed,
+            n=n,
+            guidance=guidance,
+            sampler=sampler,
+            negative_prompt=negative_prompt,
+        )
         result = _run(pipeline, requests, gallery)
         report = result.summary() | {
             "images": [gallery.describe(picture) for picture in result.pictures],
@@ -111,6 +118,9 @@ def generate(
             plain = Pipeline(pipeline.target, drafter="plain", rule=rule, slots=slots)
             report["plain"] = _comparison(plain.run(requests), result)
         _show(report, as_json=as_json)
+
+
+app.command()(batch)
 
 
 @app.command()
@@ -132,7 +142,7 @@ def bench(
     debug: DebugOption = False,
 ) -> None:
     """Time drafters against plain decoding and transformers, image by image in turn."""
-    with _errors_reported(debug=debug):
+    with errors_reported(debug=debug):
         pipelines = benchmark.load(
             model, drafters.split(","), rules.split(","), device=device, dtype=dtype
         )
@@ -157,6 +167,26 @@ def models(as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def convert(
+    family: Annotated[str, typer.Argument(help="anole or lumina.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Folder in the layout of transformers.")],
+    out: Annotated[Path, typer.Argument(help="New folder, for --model.")],
+    vq: Annotated[Path | None, typer.Option(help="vqgan.ckpt of Meta's Chameleon release.")] = None,
+    size: SizeOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Make a published checkpoint that lacks parts, or has another layout, ready for Hawk."""
+    with errors_reported(debug=debug):
+        if out.exists():
+            raise ValueError(f"{out} is there already: give a new folder")
+        converters = {"anole": "chameleon", "lumina": "lumina_mgpt"}
+        if family not in converters:
+            raise ValueError(f"no converter for {family!r}: choose from {', '.join(converters)}")
+        convert_chameleon(checkpoint, out, family=converters[family], vqgan=vq, size=_size(size))
+        typer.echo(f"{out} is ready: hawk generate --model {out} ...")
+
+
+@app.command()
 def doctor(as_json: JsonOption = False) -> None:
     """Check versions, devices, memory and models; say how to mend what is missing."""
     checks = health.examine()
@@ -167,25 +197,6 @@ def doctor(as_json: JsonOption = False) -> None:
             typer.echo(str(check))
     if not all(check.fine for check in checks if check.needed):
         raise typer.Exit(1)
-
-
-@contextlib.contextmanager
-def _errors_reported(*, debug: bool) -> Generator[None, None, None]:
-    """One sentence on stderr: exit 2 for what the user gave, 1 for what went wrong."""
-    try:
-        yield
-    except (ValueError, OSError, MemoryError, ArithmeticError, RuntimeError) as error:
-        if debug:
-            raise
-        typer.echo(f"hawk: {_sentence(error)}", err=True)
-        raise typer.Exit(2 if isinstance(error, USAGE_ERRORS) else 1) from error
-
-
-def _sentence(error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in text:
-        return "out of memory: lower --slots, or use --dtype bfloat16"
-    return text
 
 
 def _prompts(arguments: Sequence[str] | None, file: Path | None) -> list[str]:
@@ -209,6 +220,16 @@ def _sampler(
     asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     return replace(pipeline.target.default_sampler, **given)
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """(height, width) of WIDTHxHEIGHT."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text.lower())
+    if found is None:
+        raise ValueError(f"size must be WIDTHxHEIGHT in pixels, as 768x512; got {text!r}")
+    return int(found[2]), int(found[1])
 
 
 class _Rate(ProgressColumn):

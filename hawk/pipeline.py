@@ -102,7 +102,7 @@ class Pipeline:
         self._sessions: dict[bool, Session] = {}
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # noqa: PLR0913  # each is a choice of the user
         cls,
         model: str = "emoji",
         *,
@@ -111,10 +111,13 @@ class Pipeline:
         slots: int = 8,
         device: str = "auto",
         dtype: str = "auto",
+        size: tuple[int, int] | None = None,
     ) -> "Pipeline":
         """Load an embedded model by name, or another from a folder or transformers hub id.
 
         Args:
+            model: a hub id may end in `@` and a commit, tag or branch, which pins it.
+            size: (height, width) in pixels, for families that have a choice; None is their own.
             device: a torch device, or `auto` for CUDA where there is some.
             dtype: one of `DTYPES`, or `auto`: bfloat16 on CUDA, float32 elsewhere.
         """
@@ -125,7 +128,7 @@ class Pipeline:
             dtype = "bfloat16" if place.type == "cuda" else "float32"
         if dtype not in DTYPES:
             raise ValueError(f"no dtype {dtype!r}: choose from auto, {', '.join(DTYPES)}")
-        target = load_target(model, dtype=DTYPES[dtype], device=place)
+        target = load_target(model, dtype=DTYPES[dtype], device=place, size=size)
         return cls(target, drafter=drafter, rule=rule, slots=slots)
 
     def __call__(
@@ -136,13 +139,23 @@ class Pipeline:
         n: int = 1,
         guidance: float | None = None,
         sampler: SamplerConfig | None = None,
+        negative_prompt: str | None = None,
     ) -> Result:
         """Make `n` images of every prompt, with seeds `seed`, `seed + 1`, ...
 
         What is not given is the model's own default. ValueError for bad settings or prompts, before
         anything is made.
         """
-        return self.run(self.requests(prompts, seed=seed, n=n, guidance=guidance, sampler=sampler))
+        return self.run(
+            self.requests(
+                prompts,
+                seed=seed,
+                n=n,
+                guidance=guidance,
+                sampler=sampler,
+                negative_prompt=negative_prompt,
+            )
+        )
 
     def run(
         self, requests: Sequence[Request], each: Callable[[Picture], object] = lambda _: None
@@ -174,6 +187,7 @@ class Pipeline:
         n: int,
         guidance: float | None,
         sampler: SamplerConfig | None,
+        negative_prompt: str | None = None,
     ) -> list[Request]:
         """The requests of a call, checked."""
         if n < 1:
@@ -184,6 +198,7 @@ class Pipeline:
                 seed=seed + copy,
                 guidance=self.target.default_guidance if guidance is None else guidance,
                 sampler=sampler or self.target.default_sampler,
+                negative_prompt=negative_prompt,
             )
             for prompt in ([prompts] if isinstance(prompts, str) else prompts)
             for copy in range(n)
@@ -191,7 +206,7 @@ class Pipeline:
         if not made:
             raise ValueError("no prompts: give at least one")
         for request in made:
-            self.target.encode(request.prompt)
+            self.target.encode(request.prompt, request.negative_prompt)
         return made
 
     def stream(self, requests: Sequence[Request]) -> Generator[Picture, None, None]:

@@ -18,12 +18,14 @@ class Request:
         seed: 0 <= seed < 2**63; the same seed gives the same image.
         guidance: scale of classifier-free guidance; 1 is none.
         sampler: temperature, top-k, top-p.
+        negative_prompt: what guidance leads away from, for models that read one; None is theirs.
     """
 
     prompt: str
     seed: int
     guidance: float
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    negative_prompt: str | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt.strip():

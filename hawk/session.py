@@ -22,7 +22,7 @@ from hawk.request import Finished, Request
 from hawk.rules import Rule
 from hawk.sampler import Law, Sampler
 from hawk.stats import Stats
-from hawk.targets.base import Output, Target
+from hawk.targets.base import Branches, Output, Target
 from hawk.tree import Shapes, Tree
 from hawk.verifier import Commit, verify
 
@@ -60,7 +60,7 @@ class Session:
         self.slots, self.guided = slots, guided
         self.stats = Stats()
         self._tickets = 0
-        self._waiting: deque[tuple[int, Request, list[int]]] = deque()
+        self._waiting: deque[tuple[int, Request, Branches]] = deque()
         self._active: list[_Image] = []
         self._sampler: Sampler | None = None  # of the active rows; None when those changed
         self._cache = target.new_cache(
@@ -79,7 +79,7 @@ class Session:
         """Queue an image; returns its ticket. ValueError where the prompt does not fit."""
         if request.guidance != 1 and not self.guided:
             raise ValueError(f"this session runs without guidance, got {request.guidance}")
-        ids = self.target.encode(request.prompt)
+        ids = self.target.encode(request.prompt, request.negative_prompt)
         self._tickets += 1
         self._waiting.append((self._tickets, request, ids))
         return self._tickets

@@ -26,6 +26,7 @@ class Shapes:
         children_TNC: int64, children of each node in order, padded with 0 (the root is no child).
         place_TN: int64, how many siblings come before a node.
         nodes, levels: N and D.
+        widest: most nodes at each depth in any of the shapes, on the host.
     """
 
     def __init__(self, parents: Sequence[Sequence[int]], device: torch.device) -> None:
@@ -38,6 +39,7 @@ class Shapes:
                 ancestors[t, node, way] = True
         padded = [[way + way[-1:] * (self.levels - len(way)) for way in tree] for tree in ways]
         depths = [[len(way) - 1 for way in tree] for tree in ways]
+        self.widest = [max(row.count(depth) for row in depths) for depth in range(self.levels)]
         places, children = zip(*(_families(row) for row in parents), strict=True)
         most = max((len(some) for tree in children for some in tree), default=0)
         filled = [[some + [0] * (most - len(some)) for some in tree] for tree in children]

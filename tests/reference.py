@@ -86,3 +86,22 @@ def coupled_pick(seed: int, sampler: SamplerConfig) -> Callable[[torch.Tensor, i
         return int((warp(logits, sampler) + noise).argmax())
 
     return pick
+
+
+def raster_decoding(
+    next_logits: Callable[[list[int]], torch.Tensor],
+    cells: int,
+    guidance: float,
+    pick: Callable[[torch.Tensor, int], int],
+) -> list[int]:
+    """Tokens of one image, for any model.
+
+    `next_logits` says what follows some tokens, [branches, V], the conditional branch first.
+    """
+    tokens: list[int] = []
+    for step in range(cells):
+        logits = next_logits(tokens)
+        if len(logits) == 2:
+            logits = logits[1:] + guidance * (logits[:1] - logits[1:])
+        tokens.append(pick(logits, step))
+    return tokens

@@ -1,46 +1,77 @@
 """Targets: the models that Hawk speeds up."""
 
-import json
 from pathlib import Path
 
 import torch
-from transformers.utils.hub import cached_file
 
 from hawk.targets.base import Target
+from hawk.targets.chameleon import Chameleon, Lumina
+from hawk.targets.emu3 import Emu3
 from hawk.targets.janus import Janus
+from hawk.targets.source import Source
 
 EMBEDDED = {"emoji": Path(__file__).parent.parent / "assets" / "emoji"}
-FAMILIES = {"janus": Janus}  # by `model_type` of config.json
+# By `model_type` of config.json, or `hawk_family` where `hawk convert` wrote one.
+FAMILIES = {"janus": Janus, "emu3": Emu3, "chameleon": Chameleon, "lumina_mgpt": Lumina}
 
 
-def load_target(model: str, *, dtype: torch.dtype, device: torch.device) -> Target:
+def load_target(
+    model: str,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    size: tuple[int, int] | None = None,
+) -> Target:
     """Load an embedded model by name, or any other from a folder or transformers hub id.
+
+    Args:
+        model: a hub id may end in `@` and a commit, tag or branch, which pins it.
+        size: (height, width) of the images in pixels, for families that have a choice.
 
     ValueError where the model cannot be found or its family is not supported.
     """
-    source = EMBEDDED.get(model, model)
-    found = _model_type(source, model)
+    location, revision = _split(model)
+    source = Source(
+        location=EMBEDDED.get(location, location),
+        name=model,
+        revision=revision,
+        size=size,
+        dtype=dtype,
+        device=device,
+    )
+    found = _family(source)
     if found not in FAMILIES:
         raise ValueError(f"{model!r} is a {found!r} model; Hawk runs {', '.join(FAMILIES)}")
     try:
-        return FAMILIES[found].load(source, model, dtype=dtype, device=device)
+        return FAMILIES[found].load(source)
     except torch.OutOfMemoryError:
         raise
+    except ValueError as error:
+        raise ValueError(f"cannot load {model!r}: {error}") from error
     except Exception as error:  # tokenizers and safetensors raise bare Exception
         raise ValueError(f"cannot load {model!r}, get its files again: {error}") from error
 
 
-def _model_type(source: str | Path, model: str) -> str:
+def _split(model: str) -> tuple[str, str | None]:
+    """Hub id and revision; a folder may have an `@` in its name."""
+    if "@" not in model or Path(model).exists():
+        return model, None
+    location, _, revision = model.partition("@")
+    return location, revision
+
+
+def _family(source: Source) -> str:
     try:
-        path = cached_file(str(source), "config.json")
-    except OSError:
-        path = None
-    if path is None:
+        config = source.config()
+    except OSError as error:
         raise ValueError(
-            f"no model {model!r}: give one of {', '.join(EMBEDDED)}, a folder with config.json, or "
-            f"a hub id that can be reached or is in the cache"
-        )
-    try:
-        return str(json.loads(Path(path).read_text())["model_type"])
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"cannot load {model!r}: its config.json is broken ({error})") from error
+            f"no model {source.name!r}: give one of {', '.join(EMBEDDED)}, a folder with "
+            f"config.json, or a hub id that can be reached or is in the cache"
+        ) from error
+    except ValueError as error:
+        raise ValueError(
+            f"cannot load {source.name!r}: its config.json is broken ({error})"
+        ) from error
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise ValueError(f"cannot load {source.name!r}: its config.json is broken (no model_type)")
+    return str(config.get("hawk_family", config["model_type"]))

@@ -15,6 +15,8 @@ from hawk.grid import Grid
 from hawk.sampler import SamplerConfig
 from hawk.tree import Tree
 
+Branches = list[list[int]]  # token ids of a prompt's branches, conditional first
+
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
@@ -55,8 +57,12 @@ class Target(Protocol):
         """What the image decoder sees of each token, for rules that ask how alike tokens look."""
         ...
 
-    def encode(self, prompt: str) -> list[int]:
-        """Token ids of the whole prompt form. ValueError where it is longer than the limit."""
+    def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
+        """Token ids of the whole prompt form, for the conditional branch and the other.
+
+        ValueError where it is longer than the limit, and for a negative prompt where the model
+        reads none.
+        """
         ...
 
     def new_cache(self, *, slots: int, branches: int, nodes: int) -> Cache:
@@ -64,7 +70,7 @@ class Target(Protocol):
         ...
 
     def prefill(
-        self, prompts: Sequence[list[int]], slots: Sequence[int], guidance_B: Tensor, cache: Cache
+        self, prompts: Sequence[Branches], slots: Sequence[int], guidance_B: Tensor, cache: Cache
     ) -> Output:
         """Write prompts into fresh slots; the one node of the output is the first image token's."""
         ...

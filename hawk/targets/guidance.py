@@ -1,9 +1,33 @@
-"""Classifier-free guidance: two rows an image, mixed into one (Ho and Salimans, arXiv 2207.12598).
+"""Classifier-free guidance: rows of one image side by side, mixed into one (arXiv 2207.12598).
 
-Letters: R rows (branches of an image next to each other), B images, N nodes, V vocabulary.
+Families differ in what the second branch reads (pads, a negative prompt, only what follows the
+prompt, a learned null prompt), never in how two branches are mixed. So a target encodes a prompt as
+its branches, conditional first, and all else is shared. All branches of all images go through the
+model in one pass; official codes that run one pass a branch read the weights twice as often.
+
+Letters: R rows (branches of an image next to each other), P prompt, B images, N nodes, V image
+vocabulary.
 """
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
+
+from hawk.targets.base import Branches
+
+
+def rows(prompts: Sequence[Branches], branches: int) -> list[list[int]]:
+    """The first `branches` branches of every prompt, one row each."""
+    return [ids for prompt in prompts for ids in prompt[:branches]]
+
+
+def pad(rows: Sequence[list[int]], filler: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """int64 ids [R, P] padded on the right with `filler`, and their lengths [R]."""
+    longest = max(map(len, rows))
+    padded = [ids + [filler] * (longest - len(ids)) for ids in rows]
+    lengths = [len(ids) for ids in rows]
+    return torch.tensor(padded, device=device), torch.tensor(lengths, device=device)
 
 
 def mix(logits_RNV: Tensor, guidance_B: Tensor, branches: int) -> Tensor:

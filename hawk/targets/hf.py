@@ -1,34 +1,94 @@
-"""The forward that every transformers decoder shares: prompts and trees in, hidden states out.
+"""What all families share: prompts and trees through a transformers decoder, guided laws out.
 
 The decoder is the unmodified transformers module. It is given embeddings, explicit positions, a
 4-D bool mask and our Cache, and must run `sdpa` attention (with eager attention a bool mask is
 silently wrong).
 
-Letters: R rows (branches of an image next to each other), B images, N nodes, P prompt, D hidden.
+Letters: R rows (branches of an image next to each other), B images, N nodes, E entries of a pass
+(nodes and row ends), P prompt, D hidden, V image vocabulary, T cells.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hawk.cache import Cache, Layout
+from hawk.grid import Grid
+from hawk.sampler import SamplerConfig
+from hawk.targets import guidance
+from hawk.targets.base import Branches, Output
+from hawk.targets.row_ends import RowEndCache
 from hawk.tree import Tree
 
 
-class Decoder:
-    """A transformers decoder stack (`LlamaModel` and its kin) behind a Cache."""
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a Target says about itself; see there."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self.config: Any = module.config
-        attention = self.config._attn_implementation
+    name: str
+    grid: Grid
+    vocabulary: int
+    prompt_limit: int
+    default_guidance: float
+    default_sampler: SamplerConfig
+
+
+class DecoderTarget(ABC):
+    """A Target around a decoder stack (`LlamaModel` and its kin).
+
+    Args:
+        facts: what it says about itself.
+        decoder: the stack.
+        row_end: embedding [D] of the token that the model writes after every row, if it does.
+    """
+
+    def __init__(self, facts: Facts, decoder: Any, row_end: Tensor | None = None) -> None:
+        self.name, self.grid, self.vocabulary = facts.name, facts.grid, facts.vocabulary
+        self.prompt_limit = facts.prompt_limit
+        self.default_guidance, self.default_sampler = facts.default_guidance, facts.default_sampler
+        attention = decoder.config._attn_implementation
         if attention != "sdpa":
             raise ValueError(f"the decoder must use sdpa attention, got {attention!r}")
-        self._module = module
+        if facts.prompt_limit < 1:
+            positions = decoder.config.max_position_embeddings
+            raise ValueError(
+                f"{facts.name} has {positions} positions, too few for an image of "
+                f"{facts.grid.height} x {facts.grid.width} tokens: ask for a smaller size"
+            )
+        self._decoder, self._row_end_D = decoder, row_end
 
-    def new_cache(self, *, slots: int, branches: int, capacity: int) -> Cache:
-        config, weight = self.config, next(self._module.parameters())
+    @property
+    @abstractmethod
+    def codebook_VD(self) -> Tensor: ...
+
+    @abstractmethod
+    def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches: ...
+
+    @abstractmethod
+    def pixels(self, tokens_BT: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def embed_prompts(self, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+        """Embeddings [R, P, D] padded on the right, and int64 lengths [R]."""
+
+    @abstractmethod
+    def embed_image(self, tokens_BN: Tensor) -> Tensor:
+        """Embeddings [B, N, D] of image tokens."""
+
+    @abstractmethod
+    def head(self, hidden_RND: Tensor) -> Tensor:
+        """Logits [R, N, V] over the image vocabulary."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self._decoder.parameters()).device
+
+    def new_cache(self, *, slots: int, branches: int, nodes: int) -> Cache:
+        config, weight = self._decoder.config, next(self._decoder.parameters())
         heads = config.num_attention_heads
         layout = Layout(
             layers=config.num_hidden_layers,
@@ -37,30 +97,60 @@ class Decoder:
             dtype=weight.dtype,
             device=weight.device,
         )
-        return Cache(layout, slots=slots, branches=branches, capacity=capacity)
+        capacity = self.prompt_limit + self.grid.cells + nodes
+        if self._row_end_D is None:
+            return Cache(layout, slots=slots, branches=branches, capacity=capacity)
+        return RowEndCache(
+            layout,
+            slots=slots,
+            branches=branches,
+            capacity=capacity + self.grid.height + nodes,
+            width=self.grid.width,
+        )
 
+    @torch.inference_mode()
     def prefill(
-        self, embeds_RPD: Tensor, lengths_R: Tensor, slots: Sequence[int], cache: Cache
-    ) -> Tensor:
-        """Prompts padded on the right; returns the hidden state of each row's last token [R, D]."""
+        self, prompts: Sequence[Branches], slots: Sequence[int], guidance_B: Tensor, cache: Cache
+    ) -> Output:
+        embeds_RPD, lengths_R = self.embed_prompts(guidance.rows(prompts, cache.branches))
         rows, longest, _ = embeds_RPD.shape
         cache.begin_prompts(slots, lengths_R.view(len(slots), cache.branches))
-        places_P = torch.arange(longest, device=embeds_RPD.device)
+        places_P = torch.arange(longest, device=self.device)
         causal = (places_P[None, :] <= places_P[:, None]).expand(rows, 1, -1, -1)
         hidden = self._run(embeds_RPD, places_P.expand(rows, -1), causal, cache)
-        return hidden[torch.arange(rows, device=hidden.device), lengths_R - 1]
+        last_RD = hidden[torch.arange(rows, device=self.device), lengths_R - 1]
+        return self._output(last_RD[:, None], guidance_B, cache)
 
-    def forward(self, embeds_BND: Tensor, tree: Tree, cache: Cache) -> Tensor:
-        """Hidden states [R, N, D] of the tree's nodes; every branch sees the same tokens."""
-        positions_RN, mask_R1NC = cache.begin_tree(tree)
-        embeds_RND = embeds_BND.repeat_interleave(cache.branches, 0)
-        return self._run(embeds_RND, positions_RN, mask_R1NC, cache)
+    @torch.inference_mode()
+    def forward(self, tree: Tree, guidance_B: Tensor, cache: Cache) -> Output:
+        positions_RE, mask_R1EC = cache.begin_tree(tree)
+        entries_BED = self.embed_image(tree.tokens_BN)
+        if self._row_end_D is not None:
+            rows, nodes = tree.tokens_BN.shape
+            ends = self._row_end_D.expand(rows, positions_RE.shape[1] - nodes, -1)
+            entries_BED = torch.cat([entries_BED, ends], 1)
+        entries_RED = entries_BED.repeat_interleave(cache.branches, 0)
+        hidden_RND = self._run(entries_RED, positions_RE, mask_R1EC, cache)
+        if isinstance(cache, RowEndCache) and cache.law_BN is not None:
+            law_RN1 = cache.law_BN.repeat_interleave(cache.branches, 0)[..., None]
+            hidden_RND = hidden_RND.gather(1, law_RN1.expand(-1, -1, hidden_RND.shape[2]))
+        return self._output(hidden_RND, guidance_B, cache)
+
+    def _output(self, hidden_RND: Tensor, guidance_B: Tensor, cache: Cache) -> Output:
+        logits = guidance.mix(self.head(hidden_RND), guidance_B, cache.branches)
+        return Output(logits_BNV=logits, hidden_BND=hidden_RND[:: cache.branches])
 
     def _run(self, embeds: Tensor, positions: Tensor, mask: Tensor, cache: Cache) -> Tensor:
-        return self._module(
+        return self._decoder(
             inputs_embeds=embeds,
             position_ids=positions,
             attention_mask=mask,
             cache=cache,
             use_cache=True,
         ).last_hidden_state
+
+
+def to_uint8(images_B3HW: Tensor) -> Tensor:
+    """Images with values from -1 to 1 as uint8 [B, H, W, 3]."""
+    scaled = images_B3HW.float().add(1).mul(127.5).round().clamp(0, 255)
+    return scaled.to(torch.uint8).permute(0, 2, 3, 1)

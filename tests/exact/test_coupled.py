@@ -40,7 +40,7 @@ def requests(guidance: float, sampler: SamplerConfig) -> list[Request]:
 
 
 def oracle(target: Janus, request: Request) -> list[int]:
-    ids = target.encode(request.prompt)
+    ids = target.encode(request.prompt)[0]
     prompts = [ids]
     if request.guidance != 1:
         prompts.append(reference.unconditional(ids, bos=0, boi=2, pad=1))

@@ -17,7 +17,7 @@ from hawk.drafters.guesses import Guesses
 from hawk.drafters.jacobi import Jacobi
 from hawk.grid import Grid
 from hawk.rules import Residual
-from hawk.targets.base import Output
+from hawk.targets.base import Branches, Output
 from hawk.tree import Tree
 
 V, CELLS = 6, 4
@@ -42,15 +42,15 @@ class Toy:
         self.codebook_VD = torch.zeros(V, 1)
         self.next_VV = torch.randn(V, V, generator=generator) * 1.2
 
-    def encode(self, prompt: str) -> list[int]:
-        return [0]
+    def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
+        return [[0]]
 
     def new_cache(self, *, slots: int, branches: int, nodes: int) -> Cache:
         layout = Layout(layers=1, heads=1, head_size=1, dtype=torch.float32, device=CPU)
         return Cache(layout, slots=slots, branches=branches, capacity=1 + CELLS + nodes)
 
     def prefill(
-        self, prompts: Sequence[list[int]], slots: Sequence[int], guidance_B: Tensor, cache: Cache
+        self, prompts: Sequence[Branches], slots: Sequence[int], guidance_B: Tensor, cache: Cache
     ) -> Output:
         cache.begin_prompts(slots, torch.ones(len(prompts), 1, dtype=torch.int64))
         logits = self.first_V.expand(len(prompts), 1, -1)

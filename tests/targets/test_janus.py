@@ -44,7 +44,7 @@ def test_transformers_generate_with_our_noise_makes_our_image(
     pipeline = Pipeline(tiny, drafter="jacobi", rule="coupled", slots=2)
     ours = pipeline(PROMPTS, seed=5, guidance=4.0, sampler=sampler)
     for prompt, picture in zip(PROMPTS, ours.pictures, strict=True):
-        ids: Any = torch.tensor([tiny.encode(prompt)])
+        ids: Any = torch.tensor(tiny.encode(prompt)[:1])
         theirs = tiny.model.generate(
             ids,
             attention_mask=ids * 0 + 1,
@@ -68,7 +68,7 @@ def test_ragged_trees_give_the_hidden_states_of_plain_sequences(tiny: Janus) -> 
         tokens_BN=torch.tensor([[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]),
     )
     output = tiny.forward(tree, guidance, cache)
-    for row, ids in enumerate(prompts):
+    for row, (ids, _) in enumerate(prompts):
         rows = [ids, reference.unconditional(ids, bos=0, boi=2, pad=1)]
         for node in range(5):
             way = tree.shapes.path_TND[row, node, : tree.shapes.depths_TN[row, node] + 1]

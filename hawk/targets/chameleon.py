@@ -1,0 +1,157 @@
+"""Chameleon (arXiv 2405.09818) that was taught to draw: Anole and Lumina-mGPT.
+
+Facts of Anole (Chern et al., arXiv 2407.06135) from `chameleon/inference/chameleon.py` and
+`text2image.py` of github.com/GAIR-NLP/anole at 16b958a. Its guidance has three branches (text and
+image, image alone, neither); with no image in the prompt the last two read the same tokens, so that
+two branches and the text scale are all there is.
+
+Facts of Lumina-mGPT (Liu et al., arXiv 2408.02657) from `lumina_mgpt/inference_solver.py` and
+`lumina_mgpt/data/item_processor.py` of github.com/Alpha-VLLM/Lumina-mGPT at 250b9cf: size tokens
+before the image, a newline token after each row, and an unconditional branch that begins with the
+image, positions included.
+"""
+
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import ChameleonForConditionalGeneration, PreTrainedTokenizerBase
+
+from hawk.grid import Grid
+from hawk.sampler import SamplerConfig
+from hawk.targets.base import Branches
+from hawk.targets.hf import Facts, to_uint8
+from hawk.targets.prompts import no_negative, plain_text, token_id, within
+from hawk.targets.source import Source
+from hawk.targets.vq import FILE, VQDecoder
+from hawk.targets.words import WordTarget
+
+IMAGE_START, END_OF_TURN = "<racm3:break>", "<reserved08706>"
+NEW_LINE, FIRST_SIZE = "<reserved08799>", 8800  # a size of n x 32 pixels is <reserved(8800 + n)>
+SIZE_STEP = 32
+LUMINA_SIZE = (768, 768)
+
+
+class Chameleon(WordTarget):
+    """Anole: see `Target`."""
+
+    default_guidance = 3.0
+    default_sampler = SamplerConfig(temperature=0.7, top_p=0.9)
+
+    def __init__(
+        self,
+        model: ChameleonForConditionalGeneration,
+        vq: VQDecoder,
+        tokenizer: PreTrainedTokenizerBase,
+        name: str,
+        *,
+        size: tuple[int, int] | None = None,
+        row_end: str | None = None,
+    ) -> None:
+        config: Any = model.config
+        patch = 2 ** (len(config.vq_config.channel_multiplier) - 1)
+        height, width = size or [config.vq_config.resolution] * 2
+        grid = Grid(height=height // patch, width=width // patch)
+        ends = grid.height if row_end else 0
+        facts = Facts(
+            name=name,
+            grid=grid,
+            vocabulary=int(config.vq_config.num_embeddings),
+            prompt_limit=config.max_position_embeddings - grid.cells - ends,
+            default_guidance=self.default_guidance,
+            default_sampler=self.default_sampler,
+        )
+        super().__init__(
+            facts,
+            model,
+            model.model,
+            tokenizer,
+            model.model.vocabulary_mapping.img2bpe,
+            None if row_end is None else token_id(tokenizer, row_end, name),
+        )
+        self.vq = vq
+        self._bos = token_id(tokenizer, str(tokenizer.bos_token), name)
+        self._turn = token_id(tokenizer, END_OF_TURN, name)
+        self._start = [token_id(tokenizer, IMAGE_START, name)]
+
+    @classmethod
+    def load(cls, source: Source) -> "Chameleon":
+        """Load a folder that `hawk convert` wrote."""
+        source.refuse_size("Anole")
+        return cls(*_load(source), source.name)
+
+    @property
+    def codebook_VD(self) -> Tensor:
+        return self.vq.quantize.embedding.weight.detach().float()
+
+    def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
+        """The unconditional branch is BOS and the start of the image."""
+        no_negative(negative_prompt, self.name, "an empty prompt")
+        return [self._ids(prompt, prompt), [self._bos, *self._start]]
+
+    def _ids(self, prompt: str, text: str) -> list[int]:
+        plain_text(prompt, self.tokenizer, self.name)
+        words = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        ids = [self._bos, *words, self._turn, *self._start]
+        return within(ids, self.prompt_limit, prompt, self.name)
+
+    @torch.inference_mode()
+    def pixels(self, tokens_BT: Tensor) -> Tensor:
+        return to_uint8(self.vq(tokens_BT.view(-1, self.grid.height, self.grid.width)))
+
+
+class Lumina(Chameleon):
+    """Lumina-mGPT: see `Target`."""
+
+    default_guidance = 4.0
+    default_sampler = SamplerConfig(top_k=2000)
+
+    def __init__(
+        self,
+        model: ChameleonForConditionalGeneration,
+        vq: VQDecoder,
+        tokenizer: PreTrainedTokenizerBase,
+        name: str,
+        *,
+        size: tuple[int, int] = LUMINA_SIZE,
+    ) -> None:
+        if any(pixels % SIZE_STEP for pixels in size):
+            raise ValueError(
+                f"sizes of Lumina-mGPT are multiples of {SIZE_STEP} pixels, got "
+                f"{size[1]} x {size[0]}"
+            )
+        super().__init__(model, vq, tokenizer, name, size=size, row_end=NEW_LINE)
+        self._size = size
+        for pixels in size:
+            step = FIRST_SIZE + pixels // SIZE_STEP
+            self._start.append(token_id(tokenizer, f"<reserved{step:05d}>", name))
+
+    @classmethod
+    def load(cls, source: Source) -> "Lumina":
+        """Load a folder that `hawk convert` wrote."""
+        height, width = source.size or source.config().get("hawk_size", LUMINA_SIZE)
+        return cls(*_load(source), source.name, size=(height, width))
+
+    def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
+        """The unconditional branch is the start of the image alone."""
+        no_negative(negative_prompt, self.name, "an image without a prompt")
+        height, width = self._size
+        text = f"Generate an image of {width}x{height} according to the following prompt:\n{prompt}"
+        return [self._ids(prompt, text), self._start]
+
+
+def _load(
+    source: Source,
+) -> tuple[ChameleonForConditionalGeneration, VQDecoder, PreTrainedTokenizerBase]:
+    """ValueError where there is no decoder for pixels."""
+    decoder = source.file(FILE)
+    if decoder is None:
+        raise ValueError(
+            f"there is no {FILE} in it: published Chameleon checkpoints come without the decoder "
+            f"for pixels. Get vqgan.ckpt of Meta's release and run `hawk convert` (see its --help)"
+        )
+    model = source.model(ChameleonForConditionalGeneration)
+    vq = VQDecoder(model.config.vq_config)
+    vq.load_state_dict(load_file(decoder))
+    return model, vq.to(source.device, source.dtype).eval(), source.tokenizer()

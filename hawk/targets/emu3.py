@@ -1,0 +1,89 @@
+"""Emu3 (Wang et al., arXiv 2409.18869).
+
+Facts from `image_generation.py` and `emu3/mllm/processing_emu3.py` of github.com/baaivision/Emu3 at
+005719f: the prompt ends in the size of the grid, every row of the image in an end-of-line token,
+and guidance leads away from a real negative prompt.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Emu3ForConditionalGeneration, PreTrainedTokenizerBase
+
+from hawk.grid import Grid
+from hawk.sampler import SamplerConfig
+from hawk.targets.base import Branches
+from hawk.targets.hf import Facts, to_uint8
+from hawk.targets.prompts import plain_text, token_id, within
+from hawk.targets.source import Source
+from hawk.targets.words import WordTarget
+
+SIZE = (720, 720)  # pixels: the official area, square
+NEGATIVE_PROMPT = (
+    "lowres, bad anatomy, bad hands, text, error, missing fingers, extra digit, fewer digits, "
+    "cropped, worst quality, low quality, normal quality, jpeg artifacts, signature, watermark, "
+    "username, blurry."
+)
+IMAGE_START, IMAGE_TOKEN, END_OF_LINE = "<|image start|>", "<|image token|>", "<|extra_200|>"
+
+
+class Emu3(WordTarget):
+    """See `Target`. Without a negative prompt it takes the official script's; the praise that the
+    script adds to each prompt (" masterpiece, film grained, best quality.") is left to the user."""
+
+    def __init__(
+        self,
+        model: Emu3ForConditionalGeneration,
+        tokenizer: PreTrainedTokenizerBase,
+        name: str,
+        size: tuple[int, int] = SIZE,
+    ) -> None:
+        decoder: Any = model.model.text_model
+        patch = model.model.vqmodel.spatial_scale_factor
+        grid = Grid(height=size[0] // patch, width=size[1] // patch)
+        ends = grid.height  # each of them takes a position
+        facts = Facts(
+            name=name,
+            grid=grid,
+            vocabulary=len(model.vocabulary_mapping.img2bpe),
+            prompt_limit=decoder.config.max_position_embeddings - grid.cells - ends,
+            default_guidance=3.0,
+            default_sampler=SamplerConfig(top_k=2048),
+        )
+        super().__init__(
+            facts,
+            model,
+            decoder,
+            tokenizer,
+            model.vocabulary_mapping.img2bpe,
+            row_end=token_id(tokenizer, END_OF_LINE, name),
+        )
+
+    @classmethod
+    def load(cls, source: Source) -> "Emu3":
+        """Load from a folder or hub id."""
+        size = source.size or SIZE
+        return cls(
+            source.model(Emu3ForConditionalGeneration), source.tokenizer(), source.name, size
+        )
+
+    @property
+    def codebook_VD(self) -> Tensor:
+        return self.model.model.vqmodel.quantize.embedding.weight.detach().float()
+
+    def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
+        negative = NEGATIVE_PROMPT if negative_prompt is None else negative_prompt
+        return [self._ids(prompt), self._ids(negative)]
+
+    def _ids(self, prompt: str) -> list[int]:
+        plain_text(prompt, self.tokenizer, self.name)
+        size = f"{IMAGE_START}{self.grid.height}*{self.grid.width}{IMAGE_TOKEN}"
+        text = f"{self.tokenizer.bos_token}{prompt}{size}"
+        ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return within(ids, self.prompt_limit, prompt, self.name)
+
+    @torch.inference_mode()
+    def pixels(self, tokens_BT: Tensor) -> Tensor:
+        codes = tokens_BT.view(-1, self.grid.height, self.grid.width)
+        return to_uint8(self.model.model.vqmodel.decode(codes))

@@ -1,0 +1,116 @@
+"""Row ends: models that write a forced token after every row of the image (Emu3, Lumina-mGPT).
+
+Such a token is certain, so it takes no step, no noise, no draft and no place in a Tree: steps count
+cells, for everyone but this module. Here each node that ends a row is followed, in the same pass,
+by a companion that holds the forced token, and the law of the next cell is read at the companion.
+
+Letters: R rows, B images, N nodes, F companions, D levels, C capacity.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from hawk.cache import Cache, Layout
+from hawk.tree import Tree
+
+
+class RowEndCache(Cache):
+    """A Cache that keeps companions beside the nodes that end a row.
+
+    Args:
+        layout, slots, branches, capacity: as for Cache; the capacity has to leave room for them.
+        width: cells in a row.
+    """
+
+    def __init__(
+        self, layout: Layout, *, slots: int, branches: int, capacity: int, width: int
+    ) -> None:
+        super().__init__(layout, slots=slots, branches=branches, capacity=capacity)
+        self._width = width
+        self._cells = [0] * slots  # stored cells of each slot, on the host
+        self._cells_S = torch.zeros(slots, dtype=torch.int64, device=self.device)
+        # Entry of the last pass that the law after each node is read at: its companion, if it has
+        # one, else the node itself; None where no node has one.
+        self.law_BN: Tensor | None = None
+
+    def begin_prompts(self, slots: Sequence[int], lengths_RN: Tensor) -> None:
+        super().begin_prompts(slots, lengths_RN)
+        self._cells_S[list(slots)] = 0
+        for slot in slots:
+            self._cells[slot] = 0
+
+    def begin_tree(self, tree: Tree) -> tuple[Tensor, Tensor]:
+        """As in Cache, for the nodes and the F companions behind them: [R, N + F] positions."""
+        active, nodes = tree.tokens_BN.shape
+        depths_BN, ancestors_BNN = tree.depths_BN, tree.shapes.ancestors_TNN[tree.shape_B]
+        most = min(nodes, max(self._most_ends(cells, tree) for cells in self._cells[:active]))
+        self.law_BN = None
+        if most == 0:
+            return self._begin_nodes(depths_BN, ancestors_BNN)
+        ends_BN = (self._cells_S[:active, None] + depths_BN + 1) % self._width == 0
+        own_N = torch.arange(nodes, device=self.device)
+        self.law_BN = torch.where(ends_BN, nodes - 1 + ends_BN.cumsum(1), own_N)
+        # The F nodes that get one: all row ends first; what is left over hangs behind other nodes
+        # as leaves that nobody reads.
+        node_BF = (~ends_BN).int().argsort(dim=1, stable=True)[:, :most]
+        rows_BFN = node_BF[..., None].expand(-1, -1, nodes)
+        proper_BNN = ancestors_BNN & ~torch.eye(nodes, dtype=torch.bool, device=self.device)
+        behind_BNF = (proper_BNN & ends_BN[:, None]).gather(2, rows_BFN.transpose(1, 2))
+        rows_BFF = node_BF[..., None].expand(-1, -1, most)
+        itself = torch.eye(most, dtype=torch.bool, device=self.device)
+        ancestors_BEE = torch.cat(
+            [
+                torch.cat([ancestors_BNN, behind_BNF], 2),
+                torch.cat(
+                    [ancestors_BNN.gather(1, rows_BFN), behind_BNF.gather(1, rows_BFF) | itself], 2
+                ),
+            ],
+            1,
+        )
+        deeper_BN = depths_BN + behind_BNF.sum(2)
+        depths_BE = torch.cat([deeper_BN, deeper_BN.gather(1, node_BF) + 1], 1)
+        return self._begin_nodes(depths_BE, ancestors_BEE)
+
+    def keep(self, path_BD: Tensor, counts: Sequence[int], *, move: bool) -> None:
+        """As in Cache; the companions of kept nodes are kept after them."""
+        active = len(path_BD)
+        before = self._cells[:active]
+        ends = [self._ends(cells, count) for cells, count in zip(before, counts, strict=True)]
+        if self.law_BN is not None and any(ends):
+            path_BD, move = self._with_companions(path_BD, self.law_BN), True
+        super().keep(path_BD, [a + b for a, b in zip(counts, ends, strict=True)], move=move)
+        self._cells_S[:active] += torch.tensor(counts, device=self.device)
+        for slot, count in enumerate(counts):
+            self._cells[slot] += count
+
+    def move_slot(self, source: int, target: int) -> None:
+        super().move_slot(source, target)
+        self._cells_S[target] = self._cells_S[source]
+        self._cells[target] = self._cells[source]
+
+    def _with_companions(self, path_BD: Tensor, law_BN: Tensor) -> Tensor:
+        """The entries of a path, nodes and companions in the order of the image."""
+        active, levels = path_BD.shape
+        most = max(self._ends(cells, levels) for cells in self._cells[:active])
+        cells_B1 = self._cells_S[:active, None]
+        level_D = torch.arange(levels, device=self.device)
+        place_BD = level_D + (cells_B1 + level_D) // self._width - cells_B1 // self._width
+        entries = torch.zeros(active, levels + most + 1, dtype=torch.int64, device=self.device)
+        # Where a node ends no row, the next node overwrites what is written behind it.
+        entries.scatter_(1, place_BD + 1, law_BN.gather(1, path_BD))
+        entries.scatter_(1, place_BD, path_BD)
+        return entries[:, : levels + most]
+
+    def _ends(self, cells: int, count: int) -> int:
+        """Row ends among the `count` cells after the first `cells`."""
+        return (cells + count) // self._width - cells // self._width
+
+    def _most_ends(self, cells: int, tree: Tree) -> int:
+        """No tree over these shapes has more nodes that end a row, `cells` before its root."""
+        return sum(
+            most
+            for depth, most in enumerate(tree.shapes.widest)
+            if (cells + depth + 1) % self._width == 0
+        )

@@ -1,0 +1,70 @@
+"""Source: where a model's files are, and how they are read: safetensors only, no remote code."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.hub import cached_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A model to load.
+
+    Attributes:
+        location: folder or hub id.
+        name: as the user gave it.
+        revision: commit, tag or branch of a hub id; None is its main branch.
+        size: (height, width) in pixels that images shall have; None is the model's own.
+        dtype, device: of the loaded weights.
+    """
+
+    location: str | Path
+    name: str
+    revision: str | None
+    size: tuple[int, int] | None
+    dtype: torch.dtype
+    device: torch.device
+
+    def file(self, name: str) -> Path | None:
+        """A file of the model, fetched where it is on a hub; None where the model has none."""
+        found = cached_file(
+            str(self.location),
+            name,
+            revision=self.revision,
+            _raise_exceptions_for_missing_entries=False,
+        )
+        return None if found is None else Path(found)
+
+    def config(self) -> Any:
+        """The contents of config.json."""
+        path = self.file("config.json")
+        if path is None:
+            raise FileNotFoundError(f"no config.json in {self.location}")
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def refuse_size(self, family: str) -> None:
+        """ValueError where a size is asked for, of a family that has one only."""
+        if self.size is not None:
+            raise ValueError(f"images of {family} have one size: leave the size out")
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return AutoTokenizer.from_pretrained(self.location, revision=self.revision or "main")
+
+    def model(self, kind: type[PreTrainedModel]) -> Any:
+        """A transformers model in evaluation mode. ValueError where weights are missing."""
+        model, report = kind.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
+            self.location,
+            revision=self.revision or "main",
+            dtype=self.dtype,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+        missing = sorted(report["missing_keys"])
+        if missing:
+            raise ValueError(f"{len(missing)} weights are missing, {missing[0]} among them")
+        return model.to(self.device).eval()
