@@ -1,14 +1,12 @@
 """The `hawk` command: a thin coat over the library."""
 
-import contextlib
 import json
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 from rich.console import Console
 from rich.progress import (
@@ -25,7 +23,27 @@ from transformers.utils import logging as transformers_logging
 
 from hawk import bench as benchmark
 from hawk import doctor as health
+from hawk.batch_cli import batch
 from hawk.gallery import Gallery
+from hawk.options import (
+    DebugOption,
+    DeviceOption,
+    DrafterOption,
+    DtypeOption,
+    GuidanceOption,
+    JsonOption,
+    ModelOption,
+    NegativeOption,
+    RuleOption,
+    SeedOption,
+    SizeOption,
+    SlotsOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
+    errors_reported,
+    screen,
+)
 from hawk.pipeline import Picture, Pipeline, Result
 from hawk.request import Request
 from hawk.sampler import SamplerConfig
@@ -39,38 +57,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-USAGE_ERRORS = (ValueError, FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError)
-screen = Console(stderr=True)  # for people; stdout is for results
 transformers_logging.disable_progress_bar()  # one bar at a time, and it is ours
-
-ModelOption = Annotated[str, typer.Option(help="Embedded model, folder, or hub id[@revision].")]
-DrafterOption = Annotated[str, typer.Option(help="auto, jacobi or plain.")]
-RuleOption = Annotated[str, typer.Option(help="Acceptance rule: coupled.")]
-SlotsOption = Annotated[int, typer.Option(help="Images in flight at most.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of the first image of every prompt.")]
-GuidanceOption = Annotated[
-    float | None, typer.Option(help="Classifier-free guidance, 1 is none.", show_default="model's")
-]
-NegativeOption = Annotated[
-    str | None, typer.Option(help="What to lead away from (Emu3).", show_default="model's")
-]
-SizeOption = Annotated[
-    str | None,
-    typer.Option(help="WIDTHxHEIGHT in pixels (Emu3, Lumina-mGPT).", show_default="model's"),
-]
-TemperatureOption = Annotated[
-    float | None, typer.Option(help="0 takes the likeliest token.", show_default="model's")
-]
-TopKOption = Annotated[
-    int | None, typer.Option(help="Keep the k likeliest tokens, 0 all.", show_default="model's")
-]
-TopPOption = Annotated[
-    float | None, typer.Option(help="Keep the likeliest mass p.", show_default="model's")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Last line of stdout is a JSON object.")]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
 @app.command()
@@ -101,7 +88,7 @@ def generate(
     debug: DebugOption = False,
 ) -> None:
     """Make images of prompts: PNG files and a contact sheet."""
-    with _errors_reported(debug=debug):
+    with errors_reported(debug=debug):
         texts = _prompts(prompts, prompts_file)
         gallery = Gallery(out)
         pipeline = Pipeline.from_pretrained(
@@ -133,6 +120,9 @@ def generate(
         _show(report, as_json=as_json)
 
 
+app.command()(batch)
+
+
 @app.command()
 def bench(
     images: Annotated[int, typer.Option(help="How many, one at a time.")] = 64,
@@ -149,7 +139,7 @@ def bench(
     debug: DebugOption = False,
 ) -> None:
     """Time drafters against plain decoding and transformers, image by image in turn."""
-    with _errors_reported(debug=debug):
+    with errors_reported(debug=debug):
         names = list(dict.fromkeys(["plain", *drafters.split(",")]))
         pipelines = benchmark.load(model, names, device=device, dtype=dtype)
         plan = benchmark.plan(pipelines["plain"], images, seed=seed, guidance=guidance)
@@ -189,7 +179,7 @@ def convert(
     debug: DebugOption = False,
 ) -> None:
     """Make a published checkpoint that lacks parts, or has another layout, ready for Hawk."""
-    with _errors_reported(debug=debug):
+    with errors_reported(debug=debug):
         conversion.convert(family, checkpoint, out, vq=vq, size=size, text_encoder=text_encoder)
         typer.echo(f"{out} is ready: hawk generate --model {out} ...")
 
@@ -205,25 +195,6 @@ def doctor(as_json: JsonOption = False) -> None:
             typer.echo(str(check))
     if not all(check.fine for check in checks if check.needed):
         raise typer.Exit(1)
-
-
-@contextlib.contextmanager
-def _errors_reported(*, debug: bool) -> Generator[None, None, None]:
-    """One sentence on stderr: exit 2 for what the user gave, 1 for what went wrong."""
-    try:
-        yield
-    except (ValueError, OSError, MemoryError, ArithmeticError, RuntimeError) as error:
-        if debug:
-            raise
-        typer.echo(f"hawk: {_sentence(error)}", err=True)
-        raise typer.Exit(2 if isinstance(error, USAGE_ERRORS) else 1) from error
-
-
-def _sentence(error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in text:
-        return "out of memory: lower --slots, or use --dtype bfloat16"
-    return text
 
 
 def _prompts(arguments: Sequence[str] | None, file: Path | None) -> list[str]:

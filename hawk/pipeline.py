@@ -13,7 +13,7 @@ from hawk.budget import Budget
 from hawk.drafters import DRAFTERS, resolve_drafter
 from hawk.drafters.guesses import Guesses
 from hawk.request import Finished, Request
-from hawk.rulebook import check_rule, load_rule
+from hawk.rulebook import load_rule, read_rule
 from hawk.sampler import SamplerConfig
 from hawk.session import Session
 from hawk.stats import Stats
@@ -98,7 +98,7 @@ class Pipeline:
         if slots < 1:
             raise ValueError(f"slots must be 1 or more, got {slots}")
         self.target, self.slots = target, slots
-        self.rule = load_rule(rule, target)
+        self.rule, self.rule_name = load_rule(rule, target), rule
         self._sessions: dict[bool, Session] = {}
 
     @classmethod
@@ -122,7 +122,7 @@ class Pipeline:
             dtype: one of `DTYPES`, or `auto`: bfloat16 on CUDA, float32 elsewhere.
         """
         resolve_drafter(drafter)  # before the model takes its time to load
-        check_rule(rule)
+        read_rule(rule)
         place = resolve_device(device)
         if dtype == "auto":
             dtype = "bfloat16" if place.type == "cuda" else "float32"
@@ -175,7 +175,7 @@ class Pipeline:
             seconds=seconds,
             model=self.target.name,
             drafter=self.drafter,
-            rule=self.rule.name,
+            rule=self.rule_name,
             exact=self.rule.exact,
         )
 

@@ -108,5 +108,9 @@ class Tree:
     drawn: Drawn | None = None
 
     @property
+    def parents_BN(self) -> Tensor:
+        return self.shapes.parents_TN[self.shape_B]
+
+    @property
     def depths_BN(self) -> Tensor:
         return self.shapes.depths_TN[self.shape_B]

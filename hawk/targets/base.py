@@ -52,6 +52,11 @@ class Target(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    @property
+    def codebook_VD(self) -> Tensor:
+        """What the image decoder sees of each token, for rules that ask how alike tokens look."""
+        ...
+
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
         """Token ids of the whole prompt form, for the conditional branch and the other.
 

@@ -81,6 +81,10 @@ class Chameleon(WordTarget):
         source.refuse_size("Anole")
         return cls(*_load(source), source.name)
 
+    @property
+    def codebook_VD(self) -> Tensor:
+        return self.vq.quantize.embedding.weight.detach().float()
+
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
         """The unconditional branch is BOS and the start of the image."""
         no_negative(negative_prompt, self.name, "an empty prompt")

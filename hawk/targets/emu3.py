@@ -68,6 +68,10 @@ class Emu3(WordTarget):
             source.model(Emu3ForConditionalGeneration), source.tokenizer(), source.name, size
         )
 
+    @property
+    def codebook_VD(self) -> Tensor:
+        return self.model.model.vqmodel.quantize.embedding.weight.detach().float()
+
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
         negative = NEGATIVE_PROMPT if negative_prompt is None else negative_prompt
         return [self._ids(prompt), self._ids(negative)]

@@ -61,6 +61,10 @@ class DecoderTarget(ABC):
             )
         self._decoder, self._row_end_D = decoder, row_end
 
+    @property
+    @abstractmethod
+    def codebook_VD(self) -> Tensor: ...
+
     @abstractmethod
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches: ...
 

@@ -60,6 +60,11 @@ class Janus(DecoderTarget):
         source.refuse_size("Janus")
         return cls(source.model(JanusForConditionalGeneration), source.tokenizer(), source.name)
 
+    @property
+    def codebook_VD(self) -> Tensor:
+        vectors = self.model.model.vqmodel.quantize.embedding.weight.detach()
+        return torch.nn.functional.normalize(vectors.float(), dim=-1)  # as its decoder does
+
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
         """The unconditional branch keeps BOS and BOI; all between are attended pads."""
         no_negative(negative_prompt, self.name, "a prompt of pads")

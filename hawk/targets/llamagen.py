@@ -164,6 +164,11 @@ class LlamaGen(DecoderTarget):
         encoder = text.model(T5EncoderModel, attention="eager")
         return cls(model, vq, encoder, text.tokenizer(), source.name)
 
+    @property
+    def codebook_VD(self) -> Tensor:
+        vectors = self.vq.quantize.embedding.weight.detach()
+        return nn.functional.normalize(vectors.float(), dim=-1)  # as its decoder does
+
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
         """The unconditional branch has as many places of the null prompt."""
         no_negative(negative_prompt, self.name, "a learned null prompt")
@@ -201,8 +206,9 @@ class LlamaGen(DecoderTarget):
 
 def load_empty(own: dict[str, Any]) -> LlamaGenModel:
     """The transformer of a config.json, its weights still to come."""
+    settings: dict[str, Any] = own | {"attn_implementation": "sdpa"}
     with torch.device("meta"):
-        return LlamaGenModel(LlamaConfig(**(own | {"attn_implementation": "sdpa"})))
+        return LlamaGenModel(LlamaConfig(**settings))
 
 
 def load_empty_vq(own: dict[str, Any]) -> nn.Module:

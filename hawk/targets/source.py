@@ -41,11 +41,11 @@ class Source:
         return None if found is None else Path(found)
 
     def config(self) -> Any:
-        """The contents of config.json."""
-        path = self.file("config.json")
-        if path is None:
+        """The contents of config.json. OSError where there is none, its cause says why."""
+        found = cached_file(str(self.location), "config.json", revision=self.revision)
+        if found is None:
             raise FileNotFoundError(f"no config.json in {self.location}")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(Path(found).read_text(encoding="utf-8"))
 
     def refuse_size(self, family: str) -> None:
         """ValueError where a size is asked for, of a family that has one only."""

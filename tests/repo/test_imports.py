@@ -103,6 +103,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.bench": ("hawk.pipeline", *PIPELINE),
     "hawk.doctor": ("hawk.pipeline", *PIPELINE),
     "hawk.gallery": ("hawk.pipeline", "hawk.request"),
+    "hawk.batch_cli": PACKAGES,
+    "hawk.options": ("hawk.rulebook",),
     "hawk.cli": PACKAGES,  # its commands start jobs and the server too
     "hawk.cluster": ("hawk",),
     "hawk.cluster.*": ("hawk",),
@@ -114,7 +116,16 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 
 # What hawk imports from outside; jobs and serve may use whatever their extras install.
-THIRD_PARTY = ("PIL", "numpy", "rich", "safetensors", "torch", "transformers", "typer")
+THIRD_PARTY = (
+    "PIL",
+    "huggingface_hub",
+    "numpy",
+    "rich",
+    "safetensors",
+    "torch",
+    "transformers",
+    "typer",
+)
 CLUSTER_THIRD_PARTY = (*THIRD_PARTY, "ray")
 
 

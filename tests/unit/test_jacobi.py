@@ -19,13 +19,13 @@ COUPLED = Guesses(by_chance=False)
 FREE = Budget([(1, 1.0), (100, 1.0)], MOST_NODES)
 
 
-def new_drafter(slots: int) -> Jacobi:
+def new_drafter(slots: int, guesses: Guesses = COUPLED) -> Jacobi:
     return Jacobi(
         grid=Grid(height=20, width=20),
         vocabulary=VOCABULARY,
         slots=slots,
         budget=FREE,
-        guesses=COUPLED,
+        guesses=guesses,
         device=CPU,
     )
 
@@ -121,3 +121,20 @@ def test_below_the_first_row_the_law_of_the_cell_above_is_fused_in() -> None:
     noise = gumbel(torch.tensor([9]), torch.tensor([[2]]), IDS)[0, 0]
     fused = OWN_WEIGHTS[0] * logits[0, 1] + ABOVE_WEIGHTS[0] * first[0]
     assert after.tokens_BN[0, 1] == (fused + noise).argmax()
+
+
+def test_under_chance_rules_the_shape_does_not_depend_on_the_drafts() -> None:
+    """Equal laws and other noise: other drafts, but in equal trees, and each with its law."""
+    torch.manual_seed(3)
+    logits = torch.randn(1, VOCABULARY).expand(64, -1)
+    for by_chance, shapes in ((True, 1), (False, 2)):
+        drafter = new_drafter(slots=64, guesses=Guesses(by_chance=by_chance))
+        drafter.join(range(64), prompt_feedback(logits, list(range(64))))
+        tree = drafter.draft(torch.zeros(64, dtype=torch.int64), FREE)
+        assert len(tree.tokens_BN[:, 1].unique()) > 10
+        assert len(tree.shape_B.unique()) >= shapes
+        assert (tree.drawn is not None) == by_chance
+        if tree.drawn is not None:
+            assert len(tree.shape_B.unique()) == 1
+            torch.testing.assert_close(tree.drawn.scores_BLV[:, 0], logits)
+            assert torch.equal(tree.drawn.which_BN, (tree.depths_BN - 1).clamp(min=0))

@@ -1,0 +1,238 @@
+"""Engine: rows become images in a Session that never runs dry."""
+
+import io
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+
+from hawk.gallery import tokens_sha256
+from hawk.pipeline import Pipeline
+from hawk.request import Finished, Request
+from hawk.sampler import SamplerConfig
+from hawk.session import Session
+from jobs.batch.revision import model_revision
+from jobs.batch.schema import IMAGES
+from jobs.batch.settings import Making
+from jobs.batch.shard import Counts
+
+Key = tuple[int, int]  # shard, place in it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a loaded model says of itself; the same on every worker of a job."""
+
+    model: str
+    model_revision: str
+    drafter: str
+    rule: str
+    exact: bool
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A finished row: as it is stored, and what it counts for."""
+
+    key: Key
+    row: dict[str, Any]
+    counts: Counts
+
+
+@dataclass(kw_only=True)
+class _Place:
+    key: Key
+    row: dict[str, Any]
+    request: Request
+    started: float = 0.0
+
+
+class Engine:
+    """A pipeline with a queue before it.
+
+    Args:
+        making: what to make.
+        slots, device: of the pipeline.
+        guided: whether rows may have guidance; None where that is left to the job or the model.
+    """
+
+    def __init__(self, making: Making, *, slots: int, device: str, guided: bool | None) -> None:
+        self.making = making
+        self._notes: list[str] = []
+        self._pipeline = Pipeline.from_pretrained(
+            making.model,
+            drafter=making.drafter,
+            rule=making.rule,
+            slots=slots,
+            device=device,
+            dtype=making.dtype,
+        )
+        target = self._pipeline.target
+        default = target.default_guidance if making.guidance is None else making.guidance
+        self._guided = default != 1 if guided is None else guided
+        blank = torch.zeros(1, target.grid.cells, dtype=torch.int64, device=target.device)
+        height, width = target.pixels(blank).shape[1:3]
+        self.facts = Facts(
+            model=making.model,
+            model_revision=model_revision(making.model),
+            drafter=self._pipeline.drafter,
+            rule=self._pipeline.rule.name,
+            exact=self._pipeline.rule.exact,
+            width=width,
+            height=height,
+        )
+        self._flying: dict[int, _Place] = {}
+        self._refused: list[Made] = []
+
+    @property
+    def slots(self) -> int:
+        return self._pipeline.slots
+
+    @property
+    def flying(self) -> list[Key]:
+        """Keys of the rows in flight: one of them is to blame if this process dies now."""
+        return [place.key for place in self._flying.values()]
+
+    @property
+    def free(self) -> int:
+        """Rows that could join at once."""
+        return max(0, self.slots - len(self._flying))
+
+    def submit(self, key: Key, row: dict[str, Any]) -> None:
+        """Let a row of the `PROMPTS` schema in; made or with an error, it comes out of `step`."""
+        try:
+            place = _Place(
+                key=key, row=row, request=self._request(row), started=time.perf_counter()
+            )
+            self._enter(place)
+        except ValueError as error:
+            self.refuse(key, row, kind="InvalidRow", error=str(error))
+
+    def refuse(self, key: Key, row: dict[str, Any], *, kind: str, error: str) -> None:
+        """Make a row an error without trying."""
+        stored = self._stored(row) | {"error": error, "error_type": kind}
+        self._refused.append(Made(key=key, row=stored, counts=Counts(rows=1, errors={kind: 1})))
+
+    def take_notes(self) -> list[str]:
+        """What the user should know, since the last call."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def step(self) -> list[Made]:
+        """One pass over the rows in flight; returns the rows that are done."""
+        done, self._refused = self._refused, []
+        finished = self._step() if self._flying else []
+        return done + [self._made(self._flying.pop(image.ticket), image) for image in finished]
+
+    def _step(self) -> list[Finished]:
+        try:
+            return self._session().step()
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            complaint = str(error)  # the error itself holds on to the memory
+        places = list(self._flying.values())
+        self._flying.clear()
+        if self.slots == 1:
+            self._rebuild(1)
+            for place in places:
+                self.refuse(place.key, place.row, kind="OutOfMemory", error=complaint)
+        else:
+            self._rebuild(self.slots // 2)
+            for place in places:
+                self._enter(place)
+        return []
+
+    def _enter(self, place: _Place) -> None:
+        self._flying[self._session().submit(place.request)] = place
+
+    def _session(self) -> Session:
+        while True:
+            try:
+                return self._pipeline.session(guided=self._guided)
+            except (MemoryError, RuntimeError) as error:
+                if self.slots == 1 or not _out_of_memory(error):
+                    raise
+            self._rebuild(self.slots // 2)
+
+    def _rebuild(self, slots: int) -> None:
+        """Start over with empty slots; the model stays."""
+        if slots < self.slots:
+            self._notes.append(f"out of memory: {self.slots} slots become {slots}")
+        target = self._pipeline.target
+        self._pipeline = Pipeline(
+            target, drafter=self.making.drafter, rule=self.making.rule, slots=slots
+        )
+        if target.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _request(self, row: dict[str, Any]) -> Request:
+        if row["error"]:
+            raise ValueError(row["error"])
+        return Request(
+            prompt=row["prompt"],
+            seed=row["seed"],
+            guidance=self._setting("guidance", row, self._pipeline.target.default_guidance),
+            sampler=self._sampler(row),
+            negative_prompt=row["negative_prompt"] or None,
+        )
+
+    def _sampler(self, row: dict[str, Any]) -> SamplerConfig:
+        own = self._pipeline.target.default_sampler
+        return SamplerConfig(
+            temperature=self._setting("temperature", row, own.temperature),
+            top_k=self._setting("top_k", row, own.top_k),
+            top_p=self._setting("top_p", row, own.top_p),
+        )
+
+    def _setting(self, name: str, row: dict[str, Any], own: Any) -> Any:
+        """Of the row, else of the job, else the model's own."""
+        of_job = getattr(self.making, name)
+        return next(value for value in (row[name], of_job, own) if value is not None)
+
+    def _stored(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Columns that rows with and without an image have in common."""
+        facts = self.facts
+        return dict.fromkeys(IMAGES.names) | {
+            "id": row["id"],
+            "prompt": row["prompt"],
+            "negative_prompt": row["negative_prompt"],
+            "seed": row["seed"],
+            "model": facts.model,
+            "model_revision": facts.model_revision,
+            "drafter": facts.drafter,
+            "rule": facts.rule,
+            "exact": facts.exact,
+        }
+
+    def _made(self, place: _Place, image: Finished) -> Made:
+        pixels = self._pipeline.target.pixels(image.tokens_T[None])[0]
+        png = io.BytesIO()
+        Image.fromarray(pixels.cpu().numpy()).save(png, "PNG")
+        sampler, stats = image.request.sampler, image.stats
+        row = self._stored(place.row) | {
+            "image": {"bytes": png.getvalue(), "path": None},
+            "width": pixels.shape[1],
+            "height": pixels.shape[0],
+            "sampler": {
+                "guidance": image.request.guidance,
+                "temperature": sampler.temperature,
+                "top_k": sampler.top_k,
+                "top_p": sampler.top_p,
+            },
+            "tokens_sha256": tokens_sha256(image.tokens_T.tolist()),
+            "tokens_per_forward": stats.tokens_per_forward,
+            "forwards": stats.forwards,
+            "seconds": time.perf_counter() - place.started,
+        }
+        counts = Counts(rows=1, images=1, tokens=stats.tokens, forwards=stats.forwards)
+        return Made(key=place.key, row=row, counts=counts)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "not enough memory" in str(error)

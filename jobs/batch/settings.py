@@ -1,0 +1,66 @@
+"""Settings: what a job makes, and with what."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Making:
+    """All that decides what the rows hold; a run folder is of one Making.
+
+    Attributes:
+        model, drafter, rule, dtype: as `hawk.Pipeline.from_pretrained` takes them.
+        seed: goes into the seeds of rows that have none.
+        guidance, temperature, top_k, top_p: of rows that have none; None is the model's own.
+    """
+
+    model: str = "emoji"
+    drafter: str = "auto"
+    rule: str = "coupled"
+    dtype: str = "auto"
+    seed: int = 0
+    guidance: float | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Processes with a loaded model each; they change how fast rows come, never what they hold.
+
+    Attributes:
+        least, most: how many; the job begins with the first and asks the cluster for `most`.
+        slots: images in flight at most in each.
+        device: a torch device, or `auto`.
+        cpus, gpus: of each, as Ray counts them.
+        start_s: how long to wait for `least` of them.
+    """
+
+    least: int = 1
+    most: int = 1
+    slots: int = 8
+    device: str = "auto"
+    cpus: float = 1.0
+    gpus: float = 0.0
+    start_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least <= self.most:
+            raise ValueError(
+                f"workers must be N or MIN:MAX with 1 <= MIN <= MAX, got {self.least}:{self.most}"
+            )
+        if self.slots < 1:
+            raise ValueError(f"slots must be 1 or more, got {self.slots}")
+        if self.cpus < 0 or self.gpus < 0:
+            raise ValueError(
+                f"CPUs and GPUs of a worker must be 0 or more, got {self.cpus}, {self.gpus}"
+            )
+
+
+def parse_workers(text: str) -> tuple[int, int]:
+    """`4` or `2:8` as least and most."""
+    least, _, most = text.partition(":")
+    try:
+        return int(least), int(most or least)
+    except ValueError:
+        raise ValueError(f"workers must be N or MIN:MAX, got {text!r}") from None

@@ -1,0 +1,182 @@
+"""Worker: shards in, files out. A plain class; `pool.py` puts it into processes."""
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.batch.engine import Engine, Facts, Key, Made
+from jobs.batch.settings import Making
+from jobs.batch.shard import Counts, ShardWriter, shard_name
+from jobs.batch.storage import Folder
+
+REPORT_S = 1.0
+STRIKES = 3  # as many workers may a row take with it
+CAUTION = 2  # from then on it runs alone, so that the next strike is its own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """One shard to make.
+
+    Attributes:
+        shard: its number, which names the file.
+        job: fingerprint of the job, kept in the file.
+        rows: of the `PROMPTS` schema.
+        strikes: places of rows that were in flight when a worker died -> how often, and what it
+            died of.
+        sheet: so many of the first rows are wanted for the contact sheet.
+    """
+
+    shard: int
+    job: str
+    rows: pa.Table
+    strikes: Mapping[int, tuple[int, str]]
+    sheet: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What happened since the last one.
+
+    Attributes:
+        counts: of the rows that are done, by shard.
+        files: shards whose file is there now.
+        flying: (shard, place) of the rows in flight from here on.
+        hungry: whether slots may run dry without another shard.
+        pictures: (shard, place) -> PNG, of the contact sheet.
+        notes: for the user to read.
+    """
+
+    counts: dict[int, Counts]
+    files: dict[int, Counts]
+    flying: list[Key]
+    hungry: bool
+    pictures: dict[Key, bytes]
+    notes: list[str]
+
+
+@dataclass(kw_only=True)
+class _Shard:
+    writer: ShardWriter
+    rows: deque[tuple[int, dict[str, Any]]]
+    strikes: Mapping[int, tuple[int, str]]
+    sheet: int
+
+
+@dataclass(kw_only=True)
+class _News:
+    counts: defaultdict[int, Counts] = field(default_factory=lambda: defaultdict(Counts))
+    files: dict[int, Counts] = field(default_factory=dict)
+    pictures: dict[Key, bytes] = field(default_factory=dict)
+
+
+class Worker:
+    """Makes shards with one continuous session: the next shard's rows fill the last one's slots.
+
+    Args:
+        folder: where the files go.
+        others: of the `Engine`.
+    """
+
+    def __init__(
+        self,
+        making: Making,
+        folder: Folder,
+        *,
+        slots: int,
+        device: str,
+        guided: bool | None,
+    ) -> None:
+        self._folder = folder
+        self._engine = Engine(making, slots=slots, device=device, guided=guided)
+        self._shards: dict[int, _Shard] = {}
+
+    def facts(self) -> Facts:
+        return self._engine.facts
+
+    def work(self, assignments: list[Assignment]) -> Report:
+        """Go on for a moment, with these shards besides.
+
+        Returns before the first pass over rows that have just joined, so that whoever waits knows
+        them should this process die of one. StorageError where a file cannot be written.
+        """
+        for assignment in assignments:
+            self._accept(assignment)
+        news = _News()
+        if not self._let_in():
+            self._run(news)
+        return Report(
+            counts=dict(news.counts),
+            files=news.files,
+            flying=self._engine.flying,
+            hungry=sum(len(shard.rows) for shard in self._shards.values()) < self._engine.slots,
+            pictures=news.pictures,
+            notes=self._engine.take_notes(),
+        )
+
+    def close(self) -> None:
+        """Drop what is not finished."""
+        for shard in self._shards.values():
+            shard.writer.discard()
+        self._shards.clear()
+
+    def _accept(self, assignment: Assignment) -> None:
+        """Suspects first: if one kills again, little else is lost."""
+        rows = list(enumerate(assignment.rows.to_pylist()))
+        rows.sort(key=lambda row: row[0] not in assignment.strikes)
+        self._shards[assignment.shard] = _Shard(
+            writer=ShardWriter(
+                self._folder, shard_name(assignment.shard), rows=len(rows), job=assignment.job
+            ),
+            rows=deque(rows),
+            strikes=assignment.strikes,
+            sheet=assignment.sheet,
+        )
+
+    def _let_in(self) -> bool:
+        """Fill free slots; True if rows joined."""
+        before = len(self._engine.flying)
+        for number, shard in self._shards.items():
+            while shard.rows and self._engine.free and not self._alone:
+                place, row = shard.rows[0]
+                strikes, cause = shard.strikes.get(place, (0, ""))
+                if strikes >= STRIKES:
+                    error = f"took {strikes} workers with it: {cause}"
+                    self._engine.refuse((number, place), row, kind="WorkerLost", error=error)
+                elif strikes >= CAUTION and self._engine.flying:
+                    return len(self._engine.flying) > before  # when the others are done
+                else:
+                    self._engine.submit((number, place), row)
+                shard.rows.popleft()
+        return len(self._engine.flying) > before
+
+    @property
+    def _alone(self) -> bool:
+        """Whether a row is in flight that nothing may join."""
+        return any(
+            self._shards[shard].strikes.get(place, (0, ""))[0] >= CAUTION
+            for shard, place in self._engine.flying
+        )
+
+    def _run(self, news: _News) -> None:
+        until = time.monotonic() + REPORT_S
+        while time.monotonic() < until:
+            done = self._engine.step()
+            for made in done:
+                self._store(made, news)
+            if done or not self._engine.flying:
+                return
+
+    def _store(self, made: Made, news: _News) -> None:
+        number, place = made.key
+        shard = self._shards[number]
+        news.counts[number] += made.counts
+        if made.row["image"] and place < shard.sheet:
+            news.pictures[number, place] = made.row["image"]["bytes"]
+        if shard.writer.add(place, made.row, made.counts):
+            news.files[number] = shard.writer.counts
+            del self._shards[number]
