@@ -47,7 +47,8 @@ from hawk.options import (
 from hawk.pipeline import Picture, Pipeline, Result
 from hawk.request import Request
 from hawk.sampler import SamplerConfig
-from hawk.targets import EMBEDDED, FAMILIES
+from hawk.serve_cli import serve
+from hawk.targets import catalogue
 from hawk.targets import convert as conversion
 from hawk.targets.source import parse_size
 
@@ -121,6 +122,7 @@ def generate(
 
 
 app.command()(batch)
+app.command()(serve)
 
 
 @app.command()
@@ -129,6 +131,9 @@ def bench(
     drafters: Annotated[
         str, typer.Option(help="Measured against plain, comma separated.")
     ] = "auto",
+    rules: Annotated[
+        str, typer.Option(help="Each drafter by each of them, comma separated.")
+    ] = "coupled",
     hf: Annotated[bool, typer.Option(help="Measure transformers' own generate too.")] = True,
     model: ModelOption = "emoji",
     device: DeviceOption = "auto",
@@ -140,8 +145,9 @@ def bench(
 ) -> None:
     """Time drafters against plain decoding and transformers, image by image in turn."""
     with errors_reported(debug=debug):
-        names = list(dict.fromkeys(["plain", *drafters.split(",")]))
-        pipelines = benchmark.load(model, names, device=device, dtype=dtype)
+        pipelines = benchmark.load(
+            model, drafters.split(","), rules.split(","), device=device, dtype=dtype
+        )
         plan = benchmark.plan(pipelines["plain"], images, seed=seed, guidance=guidance)
         with _progress() as progress:
             report = benchmark.run(pipelines, progress.track(plan, description="images"), hf=hf)
@@ -153,13 +159,11 @@ def bench(
 
 @app.command()
 def models(as_json: JsonOption = False) -> None:
-    """List the models that need no download and the families that can be loaded."""
-    report = {"embedded": list(EMBEDDED), "families": list(FAMILIES)}
+    """List known models: sizes, defaults, memory, and how far each was tried."""
     if as_json:
-        typer.echo(json.dumps(report))
+        typer.echo(json.dumps(catalogue.report()))
     else:
-        typer.echo(f"embedded: {', '.join(EMBEDDED)}")
-        typer.echo(f"families, from a folder or hub id: {', '.join(FAMILIES)}")
+        Console(width=None if sys.stdout.isatty() else 140).print(catalogue.table())
 
 
 @app.command()

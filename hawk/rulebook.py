@@ -1,4 +1,4 @@
-"""Rulebook: rules by name and parameters, as in `coupled` or `neighbour:ratio=2,neighbours=50`."""
+"""Rulebook: rules by name and parameters, as in `coupled` or `neighbour:ratio=2:neighbours=50`."""
 
 import inspect
 from collections.abc import Callable
@@ -28,12 +28,12 @@ def load_rule(text: str, target: Target) -> Rule:
 
 def read_rule(text: str) -> tuple[str, dict[str, float]]:
     """Name and parameters; ValueError where there is no such rule or parameter."""
-    name, _, rest = text.partition(":")
+    name, *parts = text.split(":")
     if name not in RULES:
         raise ValueError(f"no rule {name!r}: choose from {', '.join(RULES)}")
     known = [key for key, value in _parameters(name) if value.kind is value.KEYWORD_ONLY]
     found: dict[str, float] = {}
-    for part in filter(None, rest.split(",")):
+    for part in parts:
         key, _, value = part.partition("=")
         if key not in known:
             raise ValueError(

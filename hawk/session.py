@@ -7,7 +7,6 @@ tokens do not depend on who is in flight beside it.
 Letters: B active rows, S slots, N tree nodes, D tree levels, T cells of the grid.
 """
 
-import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ from torch import Tensor
 from hawk.budget import Budget
 from hawk.drafters.base import Drafter, Feedback
 from hawk.noise import seed_of
-from hawk.request import Finished, Request
+from hawk.request import Finished, Progress, Request
 from hawk.rules import Rule
 from hawk.sampler import Law, Sampler
-from hawk.stats import Stats
+from hawk.stats import Clock, Stats
 from hawk.targets.base import Branches, Output, Target
 from hawk.tree import Shapes, Tree
 from hawk.verifier import Commit, verify
@@ -33,6 +32,7 @@ class _Image:
 
     ticket: int
     request: Request
+    commits: list[int]
     stats: Stats
 
 
@@ -96,6 +96,19 @@ class Session:
                 return True
         return False
 
+    def progress(self, ticket: int) -> Progress | None:
+        """How far an image in flight has come; None while it waits, and where it is unknown."""
+        for slot, image in enumerate(self._active):
+            if image.ticket == ticket:
+                tokens_T = self._tokens_ST[slot, : image.stats.tokens].clone()
+                return Progress(tokens_T=tokens_T, commits=list(image.commits))
+        return None
+
+    @property
+    def active(self) -> int:
+        """Slots in use."""
+        return len(self._active)
+
     @property
     def busy(self) -> bool:
         """Whether images are waiting or in flight."""
@@ -112,7 +125,7 @@ class Session:
         self._admit()
         if not self._active:
             return []
-        clock = _Clock()
+        clock = Clock()
         tree = self._draft()
         draft_s = clock.lap()
         output = self.target.forward(tree, self._guidance_S[: len(self._active)], self._cache)
@@ -188,7 +201,7 @@ class Session:
         requests = [request for _, request, _ in entering]
         self._seeds_S[slots.start : slots.stop] = torch.tensor([self._seed(r) for r in requests])
         self._guidance_S[slots.start : slots.stop] = torch.tensor([r.guidance for r in requests])
-        clock = _Clock()
+        clock = Clock()
         output = self.target.prefill(
             [ids for _, _, ids in entering],
             slots,
@@ -198,7 +211,7 @@ class Session:
         self.stats += Stats(passes=1, forward_s=clock.lap())
         for ticket, request, _ in entering:
             stats = Stats(images=1, forwards=1, tokens=1)
-            self._active.append(_Image(ticket=ticket, request=request, stats=stats))
+            self._active.append(_Image(ticket=ticket, request=request, commits=[1], stats=stats))
             self.stats += stats
         self._sampler = None
         self._first_tokens(slots, output)
@@ -241,6 +254,7 @@ class Session:
         for image, count in zip(self._active, counts, strict=True):
             stats = Stats(forwards=1, tokens=count, drafted=drafted, accepted=count - 1)
             image.stats += stats
+            image.commits.append(count)
             self.stats += stats
 
     def _finish(self) -> list[Finished]:
@@ -254,6 +268,7 @@ class Session:
                         ticket=image.ticket,
                         request=image.request,
                         tokens_T=self._tokens_ST[slot, :cells].clone(),
+                        commits=image.commits,
                         stats=image.stats,
                     )
                 )
@@ -271,15 +286,3 @@ class Session:
             self.drafter.move(last, slot)
         self._active.pop()
         self._sampler = None
-
-
-class _Clock:
-    """Seconds between laps. On a GPU they show where the host waited."""
-
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-
-    def lap(self) -> float:
-        now = time.perf_counter()
-        self._last, passed = now, now - self._last
-        return passed

@@ -47,9 +47,9 @@ def load_target(
 
     ValueError where the model cannot be found or its family is not supported.
     """
-    location, revision = _split(model)
+    location, revision = locate(model)
     source = Source(
-        location=EMBEDDED.get(location, location),
+        location=location,
         name=model,
         revision=revision,
         size=size,
@@ -70,8 +70,13 @@ def load_target(
         raise ValueError(f"cannot load {model!r}, get its files again: {error}") from error
 
 
-def _split(model: str) -> tuple[str, str | None]:
-    """Hub id and revision; a folder may have an `@` in its name."""
+def locate(model: str) -> tuple[str | Path, str | None]:
+    """Folder or hub id of a model by its name, and the revision of a hub id.
+
+    A folder may have an `@` in its name.
+    """
+    if model in EMBEDDED:
+        return EMBEDDED[model], None
     if "@" not in model or Path(model).exists():
         return model, None
     location, _, revision = model.partition("@")

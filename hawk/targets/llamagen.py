@@ -117,6 +117,9 @@ class CellCache(Cache):
 class LlamaGen(DecoderTarget):
     """See `Target`."""
 
+    default_guidance = 7.5
+    default_sampler = SamplerConfig(top_k=1000)
+
     def __init__(
         self,
         model: LlamaGenModel,
@@ -131,8 +134,8 @@ class LlamaGen(DecoderTarget):
             grid=Grid(height=config.grid, width=config.grid),
             vocabulary=config.vocab_size,
             prompt_limit=config.text_tokens,
-            default_guidance=7.5,
-            default_sampler=SamplerConfig(top_k=1000),
+            default_guidance=self.default_guidance,
+            default_sampler=self.default_sampler,
         )
         super().__init__(facts, model.decoder)
         self.model, self.vq = model.eval(), vq.eval()

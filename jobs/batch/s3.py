@@ -28,6 +28,7 @@ def filesystem(endpoint: str | None) -> S3FileSystem:
     if region := _first_set(REGION_VARIABLES):
         options["region"] = region
     return S3FileSystem(
+        allow_delayed_open=True,  # one PUT where a file is small
         retry_strategy=AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
         connect_timeout=TIMEOUT_S,
         request_timeout=TIMEOUT_S,
@@ -86,7 +87,7 @@ def abort_old_uploads(url: str, endpoint: str | None) -> None:
 
 
 def _split(url: str) -> tuple[str, str]:
-    bucket, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
+    bucket, _, prefix = url.removeprefix("s3://").rstrip("/").partition("/")
     if not bucket:
         raise ValueError(f"{url} names no bucket: give s3://bucket/folder")
     return bucket, prefix
@@ -98,7 +99,7 @@ def _client(endpoint: str | None) -> Any:
         from botocore.config import Config
     except ImportError as error:
         raise ValueError("S3 needs boto3: pip install 'hawk-t2i[s3]'") from error
-    return boto3.client(
+    return boto3.Session().client(  # the default one would keep credentials that have changed
         "s3",
         endpoint_url=endpoint or _first_set(ENDPOINT_VARIABLES),
         region_name=_first_set(REGION_VARIABLES),

@@ -25,6 +25,8 @@ os.environ.update(
 )
 os.environ.setdefault("RAY_AUTH_TOKEN", uuid.uuid4().hex)
 
+import boto3
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
@@ -37,12 +39,19 @@ from jobs.batch.progress import Meter
 from jobs.batch.run import Job, run
 from jobs.batch.settings import Making, Workers
 from jobs.batch.shard import shard_name
+from jobs.batch.storage import Folder
+from tests.jobs.flaky_s3 import FlakyS3
 
 pytestmark = pytest.mark.ray
 CPUS = 2
 WORKER_CPUS = 0.5
 KILLS = 5
 DEADLINE_S = 300.0
+S3_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_REGION": "us-east-1",
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +63,10 @@ def address() -> Iterator[str]:
         object_store_memory=200_000_000,
         log_to_driver=False,
         logging_level=40,
-        runtime_env={"worker_process_setup_hook": "tests.jobs.accidents.install"},
+        runtime_env={
+            "worker_process_setup_hook": "tests.jobs.accidents.install",
+            "env_vars": S3_ENVIRONMENT,
+        },
     )
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
@@ -233,6 +245,48 @@ def test_errors_of_the_model_come_before_anything_is_written(
     with pytest.raises(ValueError, match="no model"):
         run_here(job(tmp_path / "nowhere", file, tmp_path / "out"))
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_run_on_s3_bears_slow_downs_and_resets(
+    address: str, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in S3_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    with FlakyS3() as server:
+        client = boto3.client("s3", endpoint_url=server.url)
+        client.create_bucket(Bucket="hawk")
+        prompts = [{"id": f"row-{number}", "prompt": "a red apple"} for number in range(20)]
+        lines = "".join(json.dumps(prompt) + "\n" for prompt in prompts)
+        client.put_object(Bucket="hawk", Key="in/p.jsonl", Body=lines.encode())
+        server.slow_down_every, server.reset_every = 5, 7
+        asked = Job(
+            prompts="s3://hawk/in",
+            out="s3://hawk/runs/first",
+            making=Making(model=str(tiny_folder), dtype="float32"),
+            workers=Workers(cpus=WORKER_CPUS, slots=4, start_s=DEADLINE_S),
+            rows_per_file=6,
+            s3_endpoint=server.url,
+        )
+        summary, _ = run_here(asked)
+        assert server.faults > 5
+        assert summary["images"] == 20
+        server.slow_down_every = server.reset_every = 0
+        listed = client.list_objects_v2(Bucket="hawk", Prefix="runs/first/")["Contents"]
+        names = [item["Key"].removeprefix("runs/first/") for item in listed]
+        assert names == [
+            "_SUCCESS", "contact-sheet.png", "manifest.json", *map(shard_name, range(4)),
+        ]  # fmt: skip
+        rows = [
+            row
+            for name in names[3:]
+            for row in pq.read_table(
+                pa.BufferReader(Folder(asked.out, endpoint=server.url).read(name))
+            ).to_pylist()
+        ]
+        assert [row["id"] for row in rows] == [prompt["id"] for prompt in prompts]
+        assert_made_by_the_model_alone(rows, tiny_folder)
+        client.delete_object(Bucket="hawk", Key="runs/first/part-00002.parquet")
+        assert run_here(asked)[0]["images"] == 20
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

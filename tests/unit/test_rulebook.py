@@ -44,7 +44,7 @@ def test_at_temperature_0_all_rules_make_the_image_of_plain_decoding(
 
 
 def test_parameters_are_part_of_the_name(tiny: Janus) -> None:
-    rule = "neighbour:ratio=2,neighbours=5"
+    rule = "neighbour:ratio=2:neighbours=5"
     assert Pipeline(tiny, drafter="plain", rule=rule, slots=1)("a").summary()["rule"] == rule
 
 

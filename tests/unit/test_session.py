@@ -75,3 +75,35 @@ def test_broken_logits_are_an_error_not_an_image(
     session.submit(request())
     with pytest.raises(ArithmeticError, match="not numbers"):
         session.step()
+
+
+def test_progress_is_what_the_image_will_begin_with(tiny: Janus) -> None:
+    session = new(tiny, slots=1)
+    first, second = session.submit(request(1)), session.submit(request(2))
+    assert session.progress(first) is None
+    finished = session.step()
+    seen = []
+    while not finished:
+        now = session.progress(first)
+        assert now is not None
+        assert sum(now.commits) == len(now.tokens_T)
+        seen.append(now)
+        finished = session.step()
+    assert session.progress(first) is None
+    assert session.progress(second) is None  # it waits for the slot until the next step
+    assert len(seen) > 1
+    for now in seen:
+        assert now.tokens_T.equal(finished[0].tokens_T[: len(now.tokens_T)])
+        assert now.commits == finished[0].commits[: len(now.commits)]
+    assert sum(finished[0].commits) == tiny.grid.cells
+    assert len(finished[0].commits) == finished[0].stats.forwards
+
+
+def test_slots_in_use_are_counted(tiny: Janus) -> None:
+    session = new(tiny, slots=2)
+    tickets = [session.submit(request(seed)) for seed in range(3)]
+    assert session.active == 0
+    session.step()
+    assert session.active == 2
+    session.cancel(tickets[0])
+    assert session.active == 1

@@ -1,0 +1,118 @@
+"""S3: what is wrong with a bucket is said at once, and a bad connection is borne."""
+
+import os
+from collections.abc import Iterator
+
+import boto3
+import pyarrow.fs
+import pytest
+
+from jobs.batch import s3
+from jobs.batch.inputs import find, read
+from jobs.batch.shard import ShardWriter
+from jobs.batch.storage import Folder, locate
+from tests.jobs.flaky_s3 import FlakyS3
+from tests.jobs.test_batch_files import counts, row
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyS3]:
+    for name, value in (
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ):
+        monkeypatch.setenv(name, value)
+    for name in s3.ENDPOINT_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    with FlakyS3() as server:
+        client = boto3.client("s3", endpoint_url=server.url)
+        client.create_bucket(Bucket="hawk")
+        yield server
+
+
+def test_a_folder_on_s3_is_like_one_on_disk(server: FlakyS3) -> None:
+    folder = Folder("s3://hawk/some/where", endpoint=server.url)
+    folder.prepare()
+    assert folder.names() == []
+    assert folder.create("manifest.json", b"first")
+    assert not folder.create("manifest.json", b"second")
+    assert folder.read("manifest.json") == b"first"
+    writer = ShardWriter(folder, "part-00000.parquet", rows=2, job="job")
+    writer.add(0, row(0), counts())
+    assert folder.names() == ["manifest.json"]
+    assert writer.add(1, row(1), counts())
+    folder.sweep()
+    assert folder.names() == ["manifest.json", "part-00000.parquet"]
+    folder.delete("manifest.json")
+    assert folder.names() == ["part-00000.parquet"]
+
+
+def test_prompts_are_read_from_s3(server: FlakyS3) -> None:
+    Folder("s3://hawk/in", endpoint=server.url).write("a.txt", b"one\ntwo\n")
+    for url in ("s3://hawk/in", "s3://hawk/in/a.txt", "s3://hawk/in/*.txt"):
+        location = locate(url, endpoint=server.url)
+        assert [e.values["prompt"] for e in read(location, find(location))] == ["one", "two"]
+
+
+def test_large_files_survive_slow_downs_and_resets(server: FlakyS3) -> None:
+    folder, data = Folder("s3://hawk/out", endpoint=server.url), os.urandom(25 * 2**20)
+    server.slow_down_every, server.reset_every = 3, 4
+    folder.write("large", data)
+    assert folder.read("large") == data
+    assert server.faults > 2
+
+
+@pytest.mark.parametrize(
+    ("url", "region", "denies", "complaint"),
+    [
+        ("s3://nowhere/x", "us-east-1", False, "no bucket 'nowhere': make it first"),
+        ("s3://hawk/x", "us-east-1", True, "access to bucket 'hawk' is denied: check AWS_ACCESS"),
+        ("s3://hawk/x", "eu-west-1", False, "bucket 'hawk' is in us-east-1, not in eu-west-1"),
+        ("s3:///x", "us-east-1", False, "names no bucket"),
+    ],
+)
+def test_a_wrong_bucket_is_said_within_seconds(
+    server: FlakyS3,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    region: str,
+    denies: bool,
+    complaint: str,
+) -> None:
+    monkeypatch.setenv("AWS_REGION", region)
+    server.denies = denies
+    with pytest.raises(ValueError, match=complaint):
+        Folder(url, endpoint=server.url).prepare()
+
+
+def test_a_server_that_is_not_there_is_said_within_seconds(server: FlakyS3) -> None:
+    with pytest.raises(ValueError, match="bucket 'hawk' does not answer"):
+        Folder("s3://hawk/x", endpoint="http://127.0.0.1:9").prepare()
+
+
+def test_missing_credentials_are_said(server: FlakyS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    with pytest.raises(ValueError, match="no AWS credentials"):
+        Folder("s3://hawk/x", endpoint=server.url).prepare()
+
+
+def test_uploads_that_nobody_finished_are_swept(server: FlakyS3) -> None:
+    """moto dates all uploads many years back."""
+    client = boto3.client("s3", endpoint_url=server.url)
+    for key in ("out/part-00000.parquet", "outer/part-00000.parquet"):
+        client.create_multipart_upload(Bucket="hawk", Key=key)
+    Folder("s3://hawk/out", endpoint=server.url).sweep()
+    left = client.list_multipart_uploads(Bucket="hawk")["Uploads"]
+    assert [upload["Key"] for upload in left] == ["outer/part-00000.parquet"]
+
+
+def test_arrow_finds_the_endpoint_in_the_usual_variables(
+    server: FlakyS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    found = s3.filesystem(None).get_file_info("hawk")
+    assert found.type == pyarrow.fs.FileType.Directory
