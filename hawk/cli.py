@@ -38,7 +38,7 @@ from hawk.pipeline import Picture, Pipeline, Result
 from hawk.request import Request
 from hawk.sampler import SamplerConfig
 from hawk.serve_cli import serve
-from hawk.targets import EMBEDDED, FAMILIES
+from hawk.targets import catalogue
 from hawk.targets import convert as conversion
 from hawk.targets.source import parse_size
 from hawk.train_cli import train_app
@@ -153,13 +153,11 @@ app.add_typer(train_app, name="train")
 
 @app.command()
 def models(as_json: JsonOption = False) -> None:
-    """List the models that need no download and the families that can be loaded."""
-    report = {"embedded": list(EMBEDDED), "families": list(FAMILIES)}
+    """List known models: sizes, defaults, memory, and how far each was tried."""
     if as_json:
-        typer.echo(json.dumps(report))
+        typer.echo(json.dumps(catalogue.report()))
     else:
-        typer.echo(f"embedded: {', '.join(EMBEDDED)}")
-        typer.echo(f"families, from a folder or hub id: {', '.join(FAMILIES)}")
+        Console(width=None if sys.stdout.isatty() else 140).print(catalogue.table())
 
 
 @app.command()

@@ -80,6 +80,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.rulebook": ("hawk.relaxed", "hawk.rules", "hawk.targets.base"),
     # the two sides of speculation, which never import each other
     "hawk.targets": ("hawk.identity", "hawk.targets"),
+    "hawk.targets.catalogue": ("hawk.targets",),
     "hawk.targets.convert": ("hawk.targets",),
     "hawk.targets.*": TARGETS,
     "hawk.drafters": DRAFTERS,
@@ -123,7 +124,16 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 
 # What hawk imports from outside; jobs and serve may use whatever their extras install.
-THIRD_PARTY = ("PIL", "numpy", "rich", "safetensors", "torch", "transformers", "typer")
+THIRD_PARTY = (
+    "PIL",
+    "huggingface_hub",
+    "numpy",
+    "rich",
+    "safetensors",
+    "torch",
+    "transformers",
+    "typer",
+)
 CLUSTER_THIRD_PARTY = (*THIRD_PARTY, "ray")
 
 
