@@ -1,6 +1,7 @@
 """The `hawk` command: a thin coat over the library."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
