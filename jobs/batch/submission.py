@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 import hawk
@@ -26,11 +27,11 @@ def client(address: str | None) -> JobSubmissionClient:
     """RuntimeError where no cluster answers; None is `RAY_ADDRESS`, else this machine."""
     try:
         return JobSubmissionClient(address)
-    except (ConnectionError, RuntimeError) as error:
+    except (ConnectionError, RuntimeError, AuthenticationError) as error:
         where = address or "RAY_ADDRESS or this machine"
         raise RuntimeError(
             f"no Ray cluster answers at {where}: give its dashboard, --address http://HOST:8265, "
-            f"and its token in RAY_AUTH_TOKEN with RAY_AUTH_MODE=token ({error})"
+            f"and its token in RAY_AUTH_TOKEN with RAY_AUTH_MODE=token ({type(error).__name__})"
         ) from error
 
 
