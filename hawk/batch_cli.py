@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_group
 
-from hawk.cli import (
+from hawk.options import (
     DebugOption,
     DeviceOption,
     DrafterOption,
@@ -21,7 +21,6 @@ from hawk.cli import (
     TemperatureOption,
     TopKOption,
     TopPOption,
-    app,
     errors_reported,
     screen,
 )
@@ -60,7 +59,6 @@ JobArgument = Annotated[str, typer.Argument(help="As `hawk submit` and `hawk job
 StartOption = Annotated[float, typer.Option(help="Seconds to wait for workers to come up.")]
 
 
-@app.command()
 def batch(
     prompts: PromptsArgument,
     out: OutArgument,

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from hawk.pipeline import Pipeline
 from hawk.request import Request
+from hawk.rulebook import read_rule
 from hawk.stats import Stats
 from hawk.targets.janus import Janus
 
@@ -30,13 +31,19 @@ PROMPTS = (
 )
 
 
-def load(model: str, drafters: Sequence[str], *, device: str, dtype: str) -> dict[str, Pipeline]:
-    """One pipeline a drafter around one target, one slot each."""
-    first = Pipeline.from_pretrained(
-        model, drafter=drafters[0], slots=1, device=device, dtype=dtype
-    )
-    others = [Pipeline(first.target, drafter=d, rule="coupled", slots=1) for d in drafters[1:]]
-    return {pipeline.drafter: pipeline for pipeline in (first, *others)}
+def load(
+    model: str, drafters: Sequence[str], rules: Sequence[str], *, device: str, dtype: str
+) -> dict[str, Pipeline]:
+    """Plain decoding, then every drafter by every rule, around one target, one slot each."""
+    for rule in rules:
+        read_rule(rule)
+    plain = Pipeline.from_pretrained(model, drafter="plain", slots=1, device=device, dtype=dtype)
+    found = {"plain": plain}
+    for drafter in drafters:
+        for rule in rules:
+            made = Pipeline(plain.target, drafter=drafter, rule=rule, slots=1)
+            found.setdefault(made.drafter if rule == "coupled" else f"{made.drafter}, {rule}", made)
+    return found
 
 
 def plan(pipeline: Pipeline, images: int, *, seed: int, guidance: float | None) -> list[Request]:
@@ -126,7 +133,11 @@ def _entry(
         for own, plain in zip(results[name], results["plain"], strict=True)
     )
     all_seconds = sum(seconds[name])
+    made = results[name][0]
     return entry | {
+        "drafter": made.drafter,
+        "rule": made.rule,
+        "exact": made.exact,
         "tokens_per_forward": round(total.tokens_per_forward, 3),
         "nodes_per_forward": round(total.nodes_per_forward, 2),
         "identical_to_plain": same,

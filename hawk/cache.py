@@ -64,14 +64,21 @@ class Cache:
         self.lengths_SG.fill_(length)
         self._longest = [length] * self.slots
 
-    def begin_prompts(self, slots: Sequence[int], lengths_RN: Tensor) -> None:
-        """The next forward writes whole prompts, padded on the right, into fresh slots."""
+    def begin_prompts(self, slots: Sequence[int], lengths_RN: Tensor) -> tuple[Tensor, Tensor]:
+        """The next forward writes whole prompts, padded on the right, into fresh slots.
+
+        Returns:
+            positions int64 [R, P] and mask bool [R, 1, P, P] for the attention, P of the longest.
+        """
         first = torch.tensor(slots, device=self.device)[:, None] * self.branches
         self._rows = (first + torch.arange(self.branches, device=self.device)).flatten()
         self._index = None
         self.lengths_SG[list(slots)] = lengths_RN
         for slot, longest in zip(slots, lengths_RN.amax(1).tolist(), strict=True):
             self._longest[slot] = longest
+        places_P = self._positions_C[: max(self._longest[slot] for slot in slots)]
+        rows, causal_PP = lengths_RN.numel(), places_P[None, :] <= places_P[:, None]
+        return places_P.expand(rows, -1), causal_PP.expand(rows, 1, -1, -1)
 
     def begin_tree(self, tree: Tree) -> tuple[Tensor, Tensor]:
         """The next forward writes row b of the tree behind the rows of slot b.

@@ -1,35 +1,47 @@
 """The `hawk` command: a thin coat over the library."""
 
-import contextlib
 import json
-import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 from transformers.utils import logging as transformers_logging
 
 from hawk import bench as benchmark
 from hawk import doctor as health
+from hawk.batch_cli import batch
 from hawk.gallery import Gallery
+from hawk.options import (
+    DebugOption,
+    DeviceOption,
+    DrafterOption,
+    DtypeOption,
+    GuidanceOption,
+    JsonOption,
+    ModelOption,
+    NegativeOption,
+    RuleOption,
+    SeedOption,
+    SizeOption,
+    SlotsOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
+    errors_reported,
+    progress_bar,
+    read_prompts,
+)
 from hawk.pipeline import Picture, Pipeline, Result
 from hawk.request import Request
 from hawk.sampler import SamplerConfig
+from hawk.serve_cli import serve
 from hawk.targets import EMBEDDED, FAMILIES
+from hawk.targets import convert as conversion
+from hawk.targets.source import parse_size
+from hawk.train_cli import train_app
 
 app = typer.Typer(
     help="Fast, exact generation with autoregressive text-to-image models.",
@@ -37,31 +49,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-USAGE_ERRORS = (ValueError, FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError)
-screen = Console(stderr=True)  # for people; stdout is for results
 transformers_logging.disable_progress_bar()  # one bar at a time, and it is ours
-
-ModelOption = Annotated[str, typer.Option(help="Embedded model, folder, or transformers hub id.")]
-DrafterOption = Annotated[str, typer.Option(help="auto, jacobi or plain.")]
-RuleOption = Annotated[str, typer.Option(help="Acceptance rule: coupled.")]
-SlotsOption = Annotated[int, typer.Option(help="Images in flight at most.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of the first image of every prompt.")]
-GuidanceOption = Annotated[
-    float | None, typer.Option(help="Classifier-free guidance, 1 is none.", show_default="model's")
-]
-TemperatureOption = Annotated[
-    float | None, typer.Option(help="0 takes the likeliest token.", show_default="model's")
-]
-TopKOption = Annotated[
-    int | None, typer.Option(help="Keep the k likeliest tokens, 0 all.", show_default="model's")
-]
-TopPOption = Annotated[
-    float | None, typer.Option(help="Keep the likeliest mass p.", show_default="model's")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Last line of stdout is a JSON object.")]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
 @app.command()
@@ -83,6 +71,8 @@ def generate(
     dtype: DtypeOption = "auto",
     seed: SeedOption = 0,
     guidance: GuidanceOption = None,
+    negative_prompt: NegativeOption = None,
+    size: SizeOption = None,
     temperature: TemperatureOption = None,
     top_k: TopKOption = None,
     top_p: TopPOption = None,
@@ -91,13 +81,26 @@ def generate(
 ) -> None:
     """Make images of prompts: PNG files and a contact sheet."""
     with errors_reported(debug=debug):
-        texts = _prompts(prompts, prompts_file)
+        texts = read_prompts(prompts, prompts_file)
         gallery = Gallery(out)
         pipeline = Pipeline.from_pretrained(
-            model, drafter=drafter, rule=rule, slots=slots, device=device, dtype=dtype
+            model,
+            drafter=drafter,
+            rule=rule,
+            slots=slots,
+            device=device,
+            dtype=dtype,
+            size=parse_size(size),
         )
         sampler = _sampler(pipeline, temperature, top_k, top_p)
-        requests = pipeline.requests(texts, seed=seed, n=n, guidance=guidance, sampler=sampler)
+        requests = pipeline.requests(
+            texts,
+            seed=seed,
+            n=n,
+            guidance=guidance,
+            sampler=sampler,
+            negative_prompt=negative_prompt,
+        )
         result = _run(pipeline, requests, gallery)
         report = result.summary() | {
             "images": [gallery.describe(picture) for picture in result.pictures],
@@ -109,12 +112,19 @@ def generate(
         _show(report, as_json=as_json)
 
 
+app.command()(batch)
+app.command()(serve)
+
+
 @app.command()
 def bench(
     images: Annotated[int, typer.Option(help="How many, one at a time.")] = 64,
     drafters: Annotated[
         str, typer.Option(help="Measured against plain, comma separated.")
     ] = "auto",
+    rules: Annotated[
+        str, typer.Option(help="Each drafter by each of them, comma separated.")
+    ] = "coupled",
     hf: Annotated[bool, typer.Option(help="Measure transformers' own generate too.")] = True,
     model: ModelOption = "emoji",
     device: DeviceOption = "auto",
@@ -126,15 +136,19 @@ def bench(
 ) -> None:
     """Time drafters against plain decoding and transformers, image by image in turn."""
     with errors_reported(debug=debug):
-        names = list(dict.fromkeys(["plain", *drafters.split(",")]))
-        pipelines = benchmark.load(model, names, device=device, dtype=dtype)
+        pipelines = benchmark.load(
+            model, drafters.split(","), rules.split(","), device=device, dtype=dtype
+        )
         plan = benchmark.plan(pipelines["plain"], images, seed=seed, guidance=guidance)
-        with _progress() as progress:
+        with progress_bar() as progress:
             report = benchmark.run(pipelines, progress.track(plan, description="images"), hf=hf)
         if as_json:
             typer.echo(json.dumps(report))
         else:
             Console().print(benchmark.table(report))
+
+
+app.add_typer(train_app, name="train")
 
 
 @app.command()
@@ -146,6 +160,28 @@ def models(as_json: JsonOption = False) -> None:
     else:
         typer.echo(f"embedded: {', '.join(EMBEDDED)}")
         typer.echo(f"families, from a folder or hub id: {', '.join(FAMILIES)}")
+
+
+@app.command()
+def convert(
+    family: Annotated[str, typer.Argument(help="anole, lumina or llamagen.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Folder in transformers' layout; LlamaGen: the .pt file.")
+    ],
+    out: Annotated[Path, typer.Argument(help="New folder, for --model.")],
+    vq: Annotated[
+        Path | None, typer.Option(help="Meta's vqgan.ckpt; LlamaGen: vq_ds16_t2i.pt.")
+    ] = None,
+    size: SizeOption = None,
+    text_encoder: Annotated[
+        str, typer.Option(help="LlamaGen: folder or hub id of its T5.")
+    ] = "google/flan-t5-xl",
+    debug: DebugOption = False,
+) -> None:
+    """Make a published checkpoint that lacks parts, or has another layout, ready for Hawk."""
+    with errors_reported(debug=debug):
+        conversion.convert(family, checkpoint, out, vq=vq, size=size, text_encoder=text_encoder)
+        typer.echo(f"{out} is ready: hawk generate --model {out} ...")
 
 
 @app.command()
@@ -161,40 +197,6 @@ def doctor(as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-@contextlib.contextmanager
-def errors_reported(*, debug: bool) -> Generator[None, None, None]:
-    """One sentence on stderr: exit 2 for what the user gave, 1 for what went wrong."""
-    try:
-        yield
-    except (ValueError, OSError, MemoryError, ArithmeticError, RuntimeError) as error:
-        if debug:
-            raise
-        typer.echo(f"hawk: {_sentence(error)}", err=True)
-        raise typer.Exit(2 if isinstance(error, USAGE_ERRORS) else 1) from error
-
-
-def _sentence(error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in text:
-        return "out of memory: lower --slots, or use --dtype bfloat16"
-    return text
-
-
-def _prompts(arguments: Sequence[str] | None, file: Path | None) -> list[str]:
-    """Prompts of the command line, then those of the file; its blank lines are passed over."""
-    texts = list(arguments or [])
-    if file is not None:
-        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        try:
-            lines = raw.decode("utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{file} is not UTF-8 text: {error}") from error
-        texts += [line.strip() for line in lines if line.strip()]
-    if not texts:
-        raise ValueError("no prompts: give some as arguments or with --prompts-file")
-    return texts
-
-
 def _sampler(
     pipeline: Pipeline, temperature: float | None, top_k: int | None, top_p: float | None
 ) -> SamplerConfig:
@@ -203,20 +205,8 @@ def _sampler(
     return replace(pipeline.target.default_sampler, **given)
 
 
-class _Rate(ProgressColumn):
-    """Images a second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.2f} images/s" if task.speed else "")
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate())
-    return Progress(*columns, TimeRemainingColumn(), console=screen)
-
-
 def _run(pipeline: Pipeline, requests: Sequence[Request], gallery: Gallery) -> Result:
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("images", total=len(requests))
 
         def finished(picture: Picture) -> None:
@@ -251,6 +241,3 @@ def _show(report: dict[str, Any], *, as_json: bool) -> None:
             f"{plain['identical_images']} of {len(report['images'])} images identical"
         )
     typer.echo(f"pictures: {report['contact_sheet']}")
-
-
-import hawk.batch_cli  # noqa: E402, F401  # pyright: ignore[reportUnusedImport] adds commands

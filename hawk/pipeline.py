@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from PIL import Image
 
+from hawk import drafters
 from hawk.budget import Budget
-from hawk.drafters import DRAFTERS, resolve_drafter
 from hawk.drafters.guesses import Guesses
 from hawk.request import Finished, Request
-from hawk.rulebook import check_rule, load_rule
+from hawk.rulebook import load_rule, read_rule
 from hawk.sampler import SamplerConfig
 from hawk.session import Session
 from hawk.stats import Stats
@@ -88,21 +88,21 @@ class Pipeline:
 
     Args:
         target: the model.
-        drafter: one of `DRAFTERS`, or `auto`.
+        drafter: one of `DRAFTERS`, the folder of a trained one, or `auto`.
         rule: its name in `RULES`, parameters behind it: `neighbour:limit=0.1`.
         slots: images in flight at most.
     """
 
     def __init__(self, target: Target, *, drafter: str, rule: str, slots: int) -> None:
-        self.drafter = resolve_drafter(drafter)
+        self.drafter, self._identity = drafters.choose(drafter, target.identity)
         if slots < 1:
             raise ValueError(f"slots must be 1 or more, got {slots}")
         self.target, self.slots = target, slots
-        self.rule = load_rule(rule, target)
+        self.rule, self.rule_name = load_rule(rule, target), rule
         self._sessions: dict[bool, Session] = {}
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # noqa: PLR0913  # each is a choice of the user
         cls,
         model: str = "emoji",
         *,
@@ -111,21 +111,24 @@ class Pipeline:
         slots: int = 8,
         device: str = "auto",
         dtype: str = "auto",
+        size: tuple[int, int] | None = None,
     ) -> "Pipeline":
         """Load an embedded model by name, or another from a folder or transformers hub id.
 
         Args:
+            model: a hub id may end in `@` and a commit, tag or branch, which pins it.
+            size: (height, width) in pixels, for families that have a choice; None is their own.
             device: a torch device, or `auto` for CUDA where there is some.
             dtype: one of `DTYPES`, or `auto`: bfloat16 on CUDA, float32 elsewhere.
         """
-        resolve_drafter(drafter)  # before the model takes its time to load
-        check_rule(rule)
+        drafters.check(drafter)  # before the model takes its time to load
+        read_rule(rule)
         place = resolve_device(device)
         if dtype == "auto":
             dtype = "bfloat16" if place.type == "cuda" else "float32"
         if dtype not in DTYPES:
             raise ValueError(f"no dtype {dtype!r}: choose from auto, {', '.join(DTYPES)}")
-        target = load_target(model, dtype=DTYPES[dtype], device=place)
+        target = load_target(model, dtype=DTYPES[dtype], device=place, size=size)
         return cls(target, drafter=drafter, rule=rule, slots=slots)
 
     def __call__(
@@ -136,13 +139,23 @@ class Pipeline:
         n: int = 1,
         guidance: float | None = None,
         sampler: SamplerConfig | None = None,
+        negative_prompt: str | None = None,
     ) -> Result:
         """Make `n` images of every prompt, with seeds `seed`, `seed + 1`, ...
 
         What is not given is the model's own default. ValueError for bad settings or prompts, before
         anything is made.
         """
-        return self.run(self.requests(prompts, seed=seed, n=n, guidance=guidance, sampler=sampler))
+        return self.run(
+            self.requests(
+                prompts,
+                seed=seed,
+                n=n,
+                guidance=guidance,
+                sampler=sampler,
+                negative_prompt=negative_prompt,
+            )
+        )
 
     def run(
         self, requests: Sequence[Request], each: Callable[[Picture], object] = lambda _: None
@@ -162,7 +175,7 @@ class Pipeline:
             seconds=seconds,
             model=self.target.name,
             drafter=self.drafter,
-            rule=self.rule.name,
+            rule=self.rule_name,
             exact=self.rule.exact,
         )
 
@@ -174,6 +187,7 @@ class Pipeline:
         n: int,
         guidance: float | None,
         sampler: SamplerConfig | None,
+        negative_prompt: str | None = None,
     ) -> list[Request]:
         """The requests of a call, checked."""
         if n < 1:
@@ -184,6 +198,7 @@ class Pipeline:
                 seed=seed + copy,
                 guidance=self.target.default_guidance if guidance is None else guidance,
                 sampler=sampler or self.target.default_sampler,
+                negative_prompt=negative_prompt,
             )
             for prompt in ([prompts] if isinstance(prompts, str) else prompts)
             for copy in range(n)
@@ -191,7 +206,7 @@ class Pipeline:
         if not made:
             raise ValueError("no prompts: give at least one")
         for request in made:
-            self.target.encode(request.prompt)
+            self.target.encode(request.prompt, request.negative_prompt)
         return made
 
     def stream(self, requests: Sequence[Request]) -> Generator[Picture, None, None]:
@@ -211,9 +226,8 @@ class Pipeline:
         """The session of this pipeline with or without guidance; made at its first use."""
         if guided not in self._sessions:
             budget = self._budget(guided=guided)
-            drafter = DRAFTERS[self.drafter](
-                grid=self.target.grid,
-                vocabulary=self.target.vocabulary,
+            drafter = drafters.DRAFTERS[self.drafter](
+                self._identity,
                 slots=self.slots,
                 budget=budget,
                 guesses=Guesses(by_chance=self.rule.by_chance),
@@ -240,7 +254,7 @@ class Pipeline:
         )
 
     def _budget(self, *, guided: bool) -> Budget:
-        most = DRAFTERS[self.drafter].most_nodes
+        most = drafters.DRAFTERS[self.drafter].most_nodes
         timer = PassTimer(self.target, slots=self.slots, guided=guided, most_nodes=most)
         return Budget.measure(timer, self.slots, most)
 
@@ -253,7 +267,7 @@ class PassTimer:
         self._cache = target.new_cache(slots=slots, branches=2 if guided else 1, nodes=most_nodes)
         self._guidance_S = torch.full((slots,), 2.0, device=target.device)
         self._cache.pretend(target.grid.cells // 2)
-        self(slots, most_nodes)  # the first pass pays for set-up
+        self(1, 1)  # the first pass pays for set-up
 
     def __call__(self, rows: int, nodes: int) -> float:
         """Median seconds of a few passes over `nodes` nodes for each of `rows` images."""

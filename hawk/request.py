@@ -44,10 +44,21 @@ class Finished:
         ticket: as `Session.submit` returned it.
         request: what was asked.
         tokens_T: int64, all cells of the grid, on the target's device.
+        commits: tokens of each forward in turn, the prompt's own first; all but the last of a
+            forward were drafted and accepted.
         stats: what it cost; shared passes count for each image in them, seconds are not split.
     """
 
     ticket: int
     request: Request
     tokens_T: Tensor
+    commits: list[int]
     stats: Stats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """An image in flight: the tokens it has so far, and `commits` as in `Finished`."""
+
+    tokens_T: Tensor
+    commits: list[int]

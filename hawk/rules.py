@@ -3,7 +3,7 @@
 Letters: B rows, N nodes, C children of a node, L laws that drafts come from, V vocabulary.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,12 +24,12 @@ class Verdict:
 
     Attributes:
         accepted_BN: bool, the node may follow its parent; true for the root.
-        follows_BN: int64, the token after each node: that of an accepted child, else a new one.
+        extra_BN: int64, the token after each node that no accepted child follows.
         healthy: bool [], whether the target's logits were numbers.
     """
 
     accepted_BN: Tensor
-    follows_BN: Tensor
+    extra_BN: Tensor
     healthy: Tensor
 
 
@@ -75,12 +75,10 @@ class Coupled:
     def judge(self, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor) -> Verdict:
         """The node's token is the pick at its parent; equal siblings are accepted together."""
         picks_BN, best_BN = law.picks(seeds_B, steps_BN)
-        parents_BN = tree.shapes.parents_TN[tree.shape_B]
+        parents_BN = tree.parents_BN
         accepted_BN = tree.tokens_BN == picks_BN.gather(1, parents_BN)
         accepted_BN[:, 0] = True
-        return Verdict(
-            accepted_BN=accepted_BN, follows_BN=picks_BN, healthy=best_BN.isfinite().all()
-        )
+        return Verdict(accepted_BN=accepted_BN, extra_BN=picks_BN, healthy=best_BN.isfinite().all())
 
 
 class Residual:
@@ -102,33 +100,8 @@ class Residual:
     def judge(self, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor) -> Verdict:
         target_BNV = law.dense_scores().double().softmax(-1)
         chance_BN, rest_BNV = residual(tree, target_BNV)
-        by_chance = decide(tree, chance_BN, rest_BNV, seeds_B, steps_BN)
-        return unless_greedy(by_chance, tree, law, seeds_B, steps_BN)
-
-
-def residual(tree: Tree, target_BNV: Tensor) -> tuple[Tensor, Tensor]:
-    """The odds of every decision, as a function of drafts and laws alone.
-
-    Args:
-        tree: the drafts, and where they were drawn.
-        target_BNV: float64, the target's probabilities after each node.
-
-    Returns:
-        probability [B, N] that a node is accepted where the siblings before it were refused, and
-        law [B, N, V] of the token after a node where all its children were refused.
-    """
-    rest_BNV = target_BNV
-    chance_BN = torch.zeros(tree.tokens_BN.shape, dtype=target_BNV.dtype, device=target_BNV.device)
-    for trial in trials(tree, target_BNV.shape[-1]):
-        left_BNV = (rest_BNV - trial.law_BNV).clamp(min=0)
-        mass_BN1 = left_BNV.sum(-1, keepdim=True)
-        ratio_BN1 = rest_BNV.gather(-1, trial.tokens_BN1) / trial.own_BN1
-        # Where both laws are the same up to rounding, nothing would be left after a refusal.
-        differ_BN1 = mass_BN1 > ROUNDING
-        accept_BN1 = torch.where(differ_BN1, ratio_BN1.clamp(max=1), 1.0)
-        trial.store(chance_BN, accept_BN1)
-        rest_BNV = torch.where(trial.there_BN1 & differ_BN1, left_BNV / mass_BN1, rest_BNV)
-    return chance_BN, rest_BNV
+        verdict = decide(tree, chance_BN, rest_BNV, seeds_B, steps_BN)
+        return unless_greedy(verdict, tree, law, seeds_B, steps_BN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,9 +122,41 @@ class Trial:
     law_BNV: Tensor
     own_BN1: Tensor
 
-    def store(self, into_BN: Tensor, values_BN1: Tensor) -> None:
-        """Write values of the children to where they are nodes; 0 where there is none."""
-        into_BN.scatter_(1, self.children_BN, (values_BN1 * self.there_BN1).squeeze(-1))
+
+def own_mass(rest_BNV: Tensor, trial: Trial) -> tuple[Tensor, Tensor]:
+    """p / q of the token itself, and all of p to go on with."""
+    return rest_BNV.gather(-1, trial.tokens_BN1) / trial.own_BN1, rest_BNV
+
+
+def residual(
+    tree: Tree,
+    target_BNV: Tensor,
+    weigh: Callable[[Tensor, Trial], tuple[Tensor, Tensor]] = own_mass,
+) -> tuple[Tensor, Tensor]:
+    """The odds of every decision, as a function of drafts and laws alone.
+
+    Args:
+        tree: the drafts, and where they were drawn.
+        target_BNV: float64, the target's probabilities after each node.
+        weigh: from p and a trial the odds [B, N, 1] of its token, and what of p [B, N, V] counts
+            where it is refused.
+
+    Returns:
+        probability [B, N] that a node is accepted where the siblings before it were refused, and
+        law [B, N, V] of the token after a node where all its children were refused.
+    """
+    rest_BNV = target_BNV
+    chance_BN = torch.zeros(tree.tokens_BN.shape, dtype=target_BNV.dtype, device=target_BNV.device)
+    for trial in trials(tree, target_BNV.shape[-1]):
+        odds_BN1, kept_BNV = weigh(rest_BNV, trial)
+        left_BNV = (kept_BNV - trial.law_BNV).clamp(min=0)
+        mass_BN1 = left_BNV.sum(-1, keepdim=True)
+        # Where both laws are the same up to rounding, nothing would be left after a refusal.
+        differ_BN1 = mass_BN1 > ROUNDING
+        accept_BN1 = torch.where(differ_BN1, odds_BN1.clamp(max=1), 1.0) * trial.there_BN1
+        chance_BN.scatter_(1, trial.children_BN, accept_BN1.squeeze(-1))
+        rest_BNV = torch.where(trial.there_BN1 & differ_BN1, left_BNV / mass_BN1, rest_BNV)
+    return chance_BN, rest_BNV
 
 
 def trials(tree: Tree, vocabulary: int) -> Iterator[Trial]:
@@ -210,14 +215,11 @@ def decide(
     chosen_BN = torch.cat([children_BNC, nobody], -1).gather(-1, first_BN1).squeeze(-1)
     ids = torch.arange(rest_BNV.shape[-1], dtype=torch.int32, device=rest_BNV.device)
     score_BN, extra_BN = (rest_BNV.log() + gumbel(seeds_B, steps_BN, ids)).max(-1)
-    accepted_BN = chosen_BN.gather(1, tree.shapes.parents_TN[which]) == torch.arange(
+    accepted_BN = chosen_BN.gather(1, tree.parents_BN) == torch.arange(
         hit_BN.shape[1], device=hit_BN.device
     )
     accepted_BN[:, 0] = True
-    follows_BN = torch.where(chosen_BN > 0, tree.tokens_BN.gather(1, chosen_BN), extra_BN)
-    return Verdict(
-        accepted_BN=accepted_BN, follows_BN=follows_BN, healthy=score_BN.isfinite().all()
-    )
+    return Verdict(accepted_BN=accepted_BN, extra_BN=extra_BN, healthy=score_BN.isfinite().all())
 
 
 def unless_greedy(
@@ -228,6 +230,6 @@ def unless_greedy(
     certain = Coupled().judge(tree, law, seeds_B, steps_BN)
     return Verdict(
         accepted_BN=torch.where(greedy_B1, certain.accepted_BN, verdict.accepted_BN),
-        follows_BN=torch.where(greedy_B1, certain.follows_BN, verdict.follows_BN),
+        extra_BN=torch.where(greedy_B1, certain.extra_BN, verdict.extra_BN),
         healthy=verdict.healthy & certain.healthy,
     )

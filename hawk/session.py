@@ -7,10 +7,9 @@ tokens do not depend on who is in flight beside it.
 Letters: B active rows, S slots, N tree nodes, D tree levels, T cells of the grid.
 """
 
-import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,10 +17,10 @@ from torch import Tensor
 from hawk.budget import Budget
 from hawk.drafters.base import Drafter, Feedback
 from hawk.noise import seed_of
-from hawk.request import Finished, Request
+from hawk.request import Finished, Progress, Request
 from hawk.rules import Rule
 from hawk.sampler import Law, Sampler
-from hawk.stats import Stats
+from hawk.stats import Clock, Stats
 from hawk.targets.base import Branches, Output, Target
 from hawk.tree import Shapes, Tree
 from hawk.verifier import Commit, verify
@@ -33,6 +32,7 @@ class _Image:
 
     ticket: int
     request: Request
+    commits: list[int]
     stats: Stats
 
 
@@ -96,6 +96,19 @@ class Session:
                 return True
         return False
 
+    def progress(self, ticket: int) -> Progress | None:
+        """How far an image in flight has come; None while it waits, and where it is unknown."""
+        for slot, image in enumerate(self._active):
+            if image.ticket == ticket:
+                tokens_T = self._tokens_ST[slot, : image.stats.tokens].clone()
+                return Progress(tokens_T=tokens_T, commits=list(image.commits))
+        return None
+
+    @property
+    def active(self) -> int:
+        """Slots in use."""
+        return len(self._active)
+
     @property
     def busy(self) -> bool:
         """Whether images are waiting or in flight."""
@@ -112,13 +125,13 @@ class Session:
         self._admit()
         if not self._active:
             return []
-        clock = _Clock()
-        tree = self._draft()
+        clock = Clock()
+        tree, valid = self._draft()
         draft_s = clock.lap()
         output = self.target.forward(tree, self._guidance_S[: len(self._active)], self._cache)
         forward_s = clock.lap()
         law, commit, healthy = self._verify(tree, output)
-        counts = self._commit(commit, healthy)
+        counts = self._commit(commit, healthy, valid)
         verify_s = clock.lap()
         self.drafter.observe(self._feedback(tree, law, output, commit))
         draft_s += clock.lap()
@@ -127,10 +140,14 @@ class Session:
         self._count(counts, drafted=tree.tokens_BN.shape[1] - 1)
         return self._finish()
 
-    def _draft(self) -> Tree:
+    def _draft(self) -> tuple[Tree, Tensor]:
+        """The drafter's tree, and whether its tokens are tokens; those that are not are clamped
+        until the step's one transfer to the host tells."""
         rows = len(self._active)
         roots_B = self._tokens_ST[:rows].gather(1, self._counts_S[:rows, None] - 1)
-        return self.drafter.draft(roots_B.squeeze(1), self.budget)
+        tree = self.drafter.draft(roots_B.squeeze(1), self.budget)
+        tokens_BN = tree.tokens_BN.clamp(0, self.target.vocabulary - 1)
+        return replace(tree, tokens_BN=tokens_BN), (tokens_BN == tree.tokens_BN).all()
 
     def _verify(self, tree: Tree, output: Output) -> tuple[Law, Commit, Tensor]:
         rows = len(self._active)
@@ -144,18 +161,24 @@ class Session:
         commit = verify(tree, verdict, self.target.grid.cells - counts_B)
         return law, commit, verdict.healthy
 
-    def _commit(self, commit: Commit, healthy: Tensor) -> list[int]:
+    def _commit(self, commit: Commit, healthy: Tensor, valid: Tensor) -> list[int]:
         """Store the new tokens, keep their keys and values; returns the tokens of each row.
 
-        ArithmeticError where the target's logits are not numbers.
+        ArithmeticError where the target's logits are not numbers, RuntimeError where the drafter's
+        tokens are not of the vocabulary.
         """
         rows, levels = commit.path_BD.shape
         level_D = self._levels_D[:levels]
         out_of_place = (commit.path_BD != level_D) & (level_D < commit.counts_B[:, None])
         # The one transfer to the host in a step.
-        flags = torch.stack([out_of_place.any(), healthy])
-        *counts, move, healthy = torch.cat([commit.counts_B, flags]).tolist()
-        if not healthy:
+        flags = torch.stack([out_of_place.any(), healthy, valid])
+        *counts, move, is_healthy, is_valid = torch.cat([commit.counts_B, flags]).tolist()
+        if not is_valid:
+            raise RuntimeError(
+                f"the drafter {self.drafter.name} proposed tokens outside of 0 .. "
+                f"{self.target.vocabulary - 1}: it was made for another vocabulary"
+            )
+        if not is_healthy:
             raise ArithmeticError(
                 f"{self.target.name} returned logits that are not numbers: its weights are broken, "
                 f"or too large for half precision (use --dtype bfloat16 or float32)"
@@ -188,7 +211,7 @@ class Session:
         requests = [request for _, request, _ in entering]
         self._seeds_S[slots.start : slots.stop] = torch.tensor([self._seed(r) for r in requests])
         self._guidance_S[slots.start : slots.stop] = torch.tensor([r.guidance for r in requests])
-        clock = _Clock()
+        clock = Clock()
         output = self.target.prefill(
             [ids for _, _, ids in entering],
             slots,
@@ -198,7 +221,7 @@ class Session:
         self.stats += Stats(passes=1, forward_s=clock.lap())
         for ticket, request, _ in entering:
             stats = Stats(images=1, forwards=1, tokens=1)
-            self._active.append(_Image(ticket=ticket, request=request, stats=stats))
+            self._active.append(_Image(ticket=ticket, request=request, commits=[1], stats=stats))
             self.stats += stats
         self._sampler = None
         self._first_tokens(slots, output)
@@ -241,6 +264,7 @@ class Session:
         for image, count in zip(self._active, counts, strict=True):
             stats = Stats(forwards=1, tokens=count, drafted=drafted, accepted=count - 1)
             image.stats += stats
+            image.commits.append(count)
             self.stats += stats
 
     def _finish(self) -> list[Finished]:
@@ -254,6 +278,7 @@ class Session:
                         ticket=image.ticket,
                         request=image.request,
                         tokens_T=self._tokens_ST[slot, :cells].clone(),
+                        commits=image.commits,
                         stats=image.stats,
                     )
                 )
@@ -271,15 +296,3 @@ class Session:
             self.drafter.move(last, slot)
         self._active.pop()
         self._sampler = None
-
-
-class _Clock:
-    """Seconds between laps. On a GPU they show where the host waited."""
-
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-
-    def lap(self) -> float:
-        now = time.perf_counter()
-        self._last, passed = now, now - self._last
-        return passed

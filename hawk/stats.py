@@ -1,5 +1,6 @@
-"""Stats: counts only; ratios are properties. They add and subtract."""
+"""Stats: counts only; ratios are properties. They add and subtract. And the clock behind them."""
 
+import time
 from dataclasses import dataclass, fields
 
 
@@ -45,3 +46,15 @@ class Stats:
     def nodes_per_forward(self) -> float:
         """Mean size of a tree, root included: what the budget chose."""
         return 1 + self.drafted / self.forwards if self.forwards else 0.0
+
+
+class Clock:
+    """Seconds between laps. On a GPU they show where the host waited."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        now = time.perf_counter()
+        self._last, passed = now, now - self._last
+        return passed

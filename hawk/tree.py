@@ -39,10 +39,10 @@ class Shapes:
                 ancestors[t, node, way] = True
         padded = [[way + way[-1:] * (self.levels - len(way)) for way in tree] for tree in ways]
         depths = [[len(way) - 1 for way in tree] for tree in ways]
+        self.widest = [max(row.count(depth) for row in depths) for depth in range(self.levels)]
         places, children = zip(*(_families(row) for row in parents), strict=True)
         most = max((len(some) for tree in children for some in tree), default=0)
         filled = [[some + [0] * (most - len(some)) for some in tree] for tree in children]
-        self.widest = [max(row.count(depth) for row in depths) for depth in range(self.levels)]
         self.parents_TN = torch.tensor(parents, device=device)
         self.depths_TN = torch.tensor(depths, device=device)
         self.ancestors_TNN = ancestors.to(device)
@@ -106,6 +106,10 @@ class Tree:
     shape_B: Tensor
     tokens_BN: Tensor
     drawn: Drawn | None = None
+
+    @property
+    def parents_BN(self) -> Tensor:
+        return self.shapes.parents_TN[self.shape_B]
 
     @property
     def depths_BN(self) -> Tensor:

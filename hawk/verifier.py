@@ -46,6 +46,10 @@ def verify(tree: Tree, verdict: Verdict, remaining_B: Tensor) -> Commit:
     counts = torch.minimum(length, remaining_B)
     path = shapes.path_TND[which, deepest]
     end = path.gather(1, counts[:, None] - 1).squeeze(1)
-    # What follows path node d is the next node's token, and at the end the extra one.
-    tokens = verdict.follows_BN.gather(1, path)
+    # What follows a node of the path is the next node's token, and at the end the extra one.
+    following = path.roll(-1, 1)
+    ended = torch.arange(path.shape[1], device=path.device) >= length[:, None] - 1
+    tokens = torch.where(
+        ended, verdict.extra_BN.gather(1, path), tree.tokens_BN.gather(1, following)
+    )
     return Commit(end_B=end, counts_B=counts, tokens_BD=tokens, path_BD=path)

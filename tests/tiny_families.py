@@ -76,7 +76,7 @@ def save_tiny_emu3(folder: Path) -> None:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=256,
+        max_position_embeddings=512,
         bos_token_id=words.get_vocab()[special[0]],
         pad_token_id=words.get_vocab()[special[1]],
         eos_token_id=None,

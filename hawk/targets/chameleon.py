@@ -81,6 +81,10 @@ class Chameleon(WordTarget):
         source.refuse_size("Anole")
         return cls(*_load(source), source.name)
 
+    @property
+    def codebook_VD(self) -> Tensor:
+        return self.vq.quantize.embedding.weight.detach().float()
+
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
         """The unconditional branch is BOS and the start of the image."""
         no_negative(negative_prompt, self.name, "an empty prompt")
@@ -88,7 +92,7 @@ class Chameleon(WordTarget):
 
     def _ids(self, prompt: str, text: str) -> list[int]:
         plain_text(prompt, self.tokenizer, self.name)
-        words = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        words = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         ids = [self._bos, *words, self._turn, *self._start]
         return within(ids, self.prompt_limit, prompt, self.name)
 

@@ -68,6 +68,10 @@ class Emu3(WordTarget):
             source.model(Emu3ForConditionalGeneration), source.tokenizer(), source.name, size
         )
 
+    @property
+    def codebook_VD(self) -> Tensor:
+        return self.model.model.vqmodel.quantize.embedding.weight.detach().float()
+
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
         negative = NEGATIVE_PROMPT if negative_prompt is None else negative_prompt
         return [self._ids(prompt), self._ids(negative)]
@@ -76,7 +80,7 @@ class Emu3(WordTarget):
         plain_text(prompt, self.tokenizer, self.name)
         size = f"{IMAGE_START}{self.grid.height}*{self.grid.width}{IMAGE_TOKEN}"
         text = f"{self.tokenizer.bos_token}{prompt}{size}"
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         return within(ids, self.prompt_limit, prompt, self.name)
 
     @torch.inference_mode()

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hawk.cache import Cache, Layout
 from hawk.grid import Grid
+from hawk.identity import Identity
 from hawk.sampler import SamplerConfig
 from hawk.targets import guidance
 from hawk.targets.base import Branches, Output
@@ -46,6 +47,8 @@ class DecoderTarget(ABC):
         row_end: embedding [D] of the token that the model writes after every row, if it does.
     """
 
+    identity: Identity  # of its files: `load_target` knows them
+
     def __init__(self, facts: Facts, decoder: Any, row_end: Tensor | None = None) -> None:
         self.name, self.grid, self.vocabulary = facts.name, facts.grid, facts.vocabulary
         self.prompt_limit = facts.prompt_limit
@@ -60,6 +63,11 @@ class DecoderTarget(ABC):
                 f"{facts.grid.height} x {facts.grid.width} tokens: ask for a smaller size"
             )
         self._decoder, self._row_end_D = decoder, row_end
+        self.hidden_size = int(decoder.config.hidden_size)
+
+    @property
+    @abstractmethod
+    def codebook_VD(self) -> Tensor: ...
 
     @abstractmethod
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches: ...
@@ -80,24 +88,38 @@ class DecoderTarget(ABC):
         """Logits [R, N, V] over the image vocabulary."""
 
     @property
+    @abstractmethod
+    def head_VX(self) -> Tensor: ...
+
+    @property
+    @torch.inference_mode()
+    def embeddings_VX(self) -> Tensor:
+        codes_1V = torch.arange(self.vocabulary, device=self.device)[None]
+        return self.embed_image(codes_1V)[0]
+
+    @property
     def device(self) -> torch.device:
         return next(self._decoder.parameters()).device
 
-    def new_cache(self, *, slots: int, branches: int, nodes: int) -> Cache:
+    @property
+    def layout(self) -> Layout:
+        """What the decoder stores for one token."""
         config, weight = self._decoder.config, next(self._decoder.parameters())
         heads = config.num_attention_heads
-        layout = Layout(
+        return Layout(
             layers=config.num_hidden_layers,
             heads=config.num_key_value_heads or heads,
             head_size=getattr(config, "head_dim", None) or config.hidden_size // heads,
             dtype=weight.dtype,
             device=weight.device,
         )
+
+    def new_cache(self, *, slots: int, branches: int, nodes: int) -> Cache:
         capacity = self.prompt_limit + self.grid.cells + nodes
         if self._row_end_D is None:
-            return Cache(layout, slots=slots, branches=branches, capacity=capacity)
+            return Cache(self.layout, slots=slots, branches=branches, capacity=capacity)
         return RowEndCache(
-            layout,
+            self.layout,
             slots=slots,
             branches=branches,
             capacity=capacity + self.grid.height + nodes,
@@ -109,12 +131,10 @@ class DecoderTarget(ABC):
         self, prompts: Sequence[Branches], slots: Sequence[int], guidance_B: Tensor, cache: Cache
     ) -> Output:
         embeds_RPD, lengths_R = self.embed_prompts(guidance.rows(prompts, cache.branches))
-        rows, longest, _ = embeds_RPD.shape
-        cache.begin_prompts(slots, lengths_R.view(len(slots), cache.branches))
-        places_P = torch.arange(longest, device=self.device)
-        causal = (places_P[None, :] <= places_P[:, None]).expand(rows, 1, -1, -1)
-        hidden = self._run(embeds_RPD, places_P.expand(rows, -1), causal, cache)
-        last_RD = hidden[torch.arange(rows, device=self.device), lengths_R - 1]
+        lengths_BG = lengths_R.view(len(slots), cache.branches)
+        positions_RP, mask_R1PP = cache.begin_prompts(slots, lengths_BG)
+        hidden = self._run(embeds_RPD, positions_RP, mask_R1PP, cache)
+        last_RD = hidden[torch.arange(len(hidden), device=self.device), lengths_R - 1]
         return self._output(last_RD[:, None], guidance_B, cache)
 
     @torch.inference_mode()

@@ -60,6 +60,11 @@ class Janus(DecoderTarget):
         source.refuse_size("Janus")
         return cls(source.model(JanusForConditionalGeneration), source.tokenizer(), source.name)
 
+    @property
+    def codebook_VD(self) -> Tensor:
+        vectors = self.model.model.vqmodel.quantize.embedding.weight.detach()
+        return torch.nn.functional.normalize(vectors.float(), dim=-1)  # as its decoder does
+
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
         """The unconditional branch keeps BOS and BOI; all between are attended pads."""
         no_negative(negative_prompt, self.name, "a prompt of pads")
@@ -80,6 +85,10 @@ class Janus(DecoderTarget):
     def embed_prompts(self, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
         ids_RP, lengths_R = guidance.pad(rows, self._pad, self.device)
         return self.model.get_input_embeddings()(ids_RP), lengths_R
+
+    @property
+    def head_VX(self) -> Tensor:
+        return self.model.model.generation_head.vision_head.weight
 
     def embed_image(self, tokens_BN: Tensor) -> Tensor:
         return self._image_embeds_VD[tokens_BN]

@@ -35,11 +35,11 @@ class RowEndCache(Cache):
         # one, else the node itself; None where no node has one.
         self.law_BN: Tensor | None = None
 
-    def begin_prompts(self, slots: Sequence[int], lengths_RN: Tensor) -> None:
-        super().begin_prompts(slots, lengths_RN)
+    def begin_prompts(self, slots: Sequence[int], lengths_RN: Tensor) -> tuple[Tensor, Tensor]:
         self._cells_S[list(slots)] = 0
         for slot in slots:
             self._cells[slot] = 0
+        return super().begin_prompts(slots, lengths_RN)
 
     def begin_tree(self, tree: Tree) -> tuple[Tensor, Tensor]:
         """As in Cache, for the nodes and the F companions behind them: [R, N + F] positions."""

@@ -1,6 +1,7 @@
 """Source: where a model's files are, and how they are read: safetensors only, no remote code."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,16 @@ class Source:
         )
         return None if found is None else Path(found)
 
-    def config(self) -> Any:
-        """The contents of config.json."""
+    def folder(self) -> Path:
+        """Where the files are on this machine."""
         path = self.file("config.json")
         if path is None:
             raise FileNotFoundError(f"no config.json in {self.location}")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return path.parent
+
+    def config(self) -> Any:
+        """The contents of config.json."""
+        return json.loads((self.folder() / "config.json").read_text(encoding="utf-8"))
 
     def refuse_size(self, family: str) -> None:
         """ValueError where a size is asked for, of a family that has one only."""
@@ -54,13 +59,13 @@ class Source:
     def tokenizer(self) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(self.location, revision=self.revision or "main")
 
-    def model(self, kind: type[PreTrainedModel]) -> Any:
+    def model(self, kind: type[PreTrainedModel], *, attention: str = "sdpa") -> Any:
         """A transformers model in evaluation mode. ValueError where weights are missing."""
         model, report = kind.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
             self.location,
             revision=self.revision or "main",
             dtype=self.dtype,
-            attn_implementation="sdpa",
+            attn_implementation=attention,
             use_safetensors=True,
             output_loading_info=True,
         )
@@ -68,3 +73,13 @@ class Source:
         if missing:
             raise ValueError(f"{len(missing)} weights are missing, {missing[0]} among them")
         return model.to(self.device).eval()
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """(height, width) of WIDTHxHEIGHT, or None. ValueError for anything else."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text.lower())
+    if found is None:
+        raise ValueError(f"size must be WIDTHxHEIGHT in pixels, as 768x512; got {text!r}")
+    return int(found[2]), int(found[1])

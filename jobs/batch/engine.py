@@ -173,13 +173,12 @@ class Engine:
     def _request(self, row: dict[str, Any]) -> Request:
         if row["error"]:
             raise ValueError(row["error"])
-        if row["negative_prompt"]:
-            raise ValueError(f"{self.making.model} takes no negative prompt: leave it empty")
         return Request(
             prompt=row["prompt"],
             seed=row["seed"],
             guidance=self._setting("guidance", row, self._pipeline.target.default_guidance),
             sampler=self._sampler(row),
+            negative_prompt=row["negative_prompt"] or None,
         )
 
     def _sampler(self, row: dict[str, Any]) -> SamplerConfig:

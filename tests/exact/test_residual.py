@@ -51,8 +51,7 @@ class Case:
 
     def after(self, tree: Tree) -> Tensor:
         """The target's law after each node."""
-        shapes, which = tree.shapes, tree.shape_B
-        parent_BN = tree.tokens_BN.gather(1, shapes.parents_TN[which])
+        parent_BN = tree.tokens_BN.gather(1, tree.parents_BN)
         depth_BN1 = tree.depths_BN[..., None]
         law = self.third_VVV[parent_BN, tree.tokens_BN]
         law = torch.where(depth_BN1 == 1, self.second_VV[tree.tokens_BN], law)

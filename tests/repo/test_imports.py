@@ -16,14 +16,17 @@ PACKAGES = ("hawk", "jobs", "serve")
 
 TARGETS = (
     "hawk.targets.base",
+    "hawk.targets.checkpoint",
     "hawk.targets.guidance",
     "hawk.targets.hf",
+    "hawk.targets.llamagen",
     "hawk.targets.prompts",
     "hawk.targets.row_ends",
     "hawk.targets.source",
     "hawk.targets.vq",
     "hawk.targets.words",
     "hawk.cache",
+    "hawk.identity",
     "hawk.grid",
     "hawk.sampler",
     "hawk.tree",
@@ -31,6 +34,7 @@ TARGETS = (
 DRAFTERS = (
     "hawk.drafters",
     "hawk.budget",
+    "hawk.identity",
     "hawk.grid",
     "hawk.noise",
     "hawk.sampler",
@@ -40,6 +44,7 @@ DRAFTERS = (
 PIPELINE = (
     "hawk.budget",
     "hawk.drafters",
+    "hawk.identity",
     "hawk.grid",
     "hawk.noise",
     "hawk.request",
@@ -62,6 +67,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.noise": (),
     "hawk.stats": (),
     "hawk.tree": (),
+    # what the two sides know of each other
+    "hawk.identity": ("hawk.grid",),
     # the law of a token, and what agrees with it
     "hawk.sampler": ("hawk.noise",),
     "hawk.cache": ("hawk.tree",),
@@ -72,7 +79,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # lossy rules come in here, by explicit choice
     "hawk.rulebook": ("hawk.relaxed", "hawk.rules", "hawk.targets.base"),
     # the two sides of speculation, which never import each other
-    "hawk.targets": ("hawk.targets",),
+    "hawk.targets": ("hawk.identity", "hawk.targets"),
+    "hawk.targets.convert": ("hawk.targets",),
     "hawk.targets.*": TARGETS,
     "hawk.drafters": DRAFTERS,
     "hawk.drafters.*": DRAFTERS,
@@ -93,15 +101,18 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     # what ties them together
     "hawk.pipeline": PIPELINE,
-    "hawk.training": ("hawk.training", "hawk.drafters", "hawk.grid", "hawk.targets"),
-    "hawk.training.*": ("hawk.training", "hawk.drafters", "hawk.grid", "hawk.targets"),
+    "hawk.training": ("hawk.training",),
+    "hawk.training.*": ("hawk.training", *PIPELINE),
+    "hawk.train_cli": ("hawk.options", "hawk.training", "hawk.pipeline", *PIPELINE),
     # entry points of the library
     "hawk": ("hawk.pipeline", *PIPELINE),
     "hawk.bench": ("hawk.pipeline", *PIPELINE),
     "hawk.doctor": ("hawk.pipeline", *PIPELINE),
     "hawk.gallery": ("hawk.pipeline", "hawk.request"),
     "hawk.batch_cli": PACKAGES,
+    "hawk.options": ("hawk.rulebook",),
     "hawk.cli": PACKAGES,  # its commands start jobs and the server too
+    "hawk.serve_cli": ("serve",),
     "hawk.cluster": ("hawk",),
     "hawk.cluster.*": ("hawk",),
     # entry points beside it, which never import each other

@@ -6,12 +6,9 @@ from typing import Any
 import torch
 
 from hawk import Request, SamplerConfig, Session
-from hawk.budget import Budget
-from hawk.drafters import DRAFTERS
-from hawk.drafters.guesses import Guesses
-from hawk.rules import Coupled
 from hawk.tree import Shapes, Tree
 from tests import reference
+from tests.exact.test_coupled import new_session
 
 NextLogits = Callable[[list[int], int], torch.Tensor]  # image tokens, branches -> [branches, V]
 
@@ -20,18 +17,8 @@ def session_tokens(
     target: Any, drafter: str, requests: Sequence[Request], *, slots: int
 ) -> tuple[list[list[int]], Session]:
     """Tokens of the requests, in their order, and the session that made them."""
-    maker = DRAFTERS[drafter]
-    budget = Budget([(1, 1.0), (1000, 1.0)], maker.most_nodes)  # flat: the largest trees
-    made = maker(
-        grid=target.grid,
-        vocabulary=target.vocabulary,
-        slots=slots,
-        budget=budget,
-        guesses=Guesses(by_chance=False),
-        device=target.device,
-    )
     guided = any(request.guidance != 1 for request in requests)
-    session = Session(target, made, Coupled(), budget=budget, slots=slots, guided=guided)
+    session = new_session(target, drafter, slots, guided=guided)
     tickets = [session.submit(request) for request in requests]
     finished = {image.ticket: image.tokens_T.tolist() for image in session.run()}
     return [finished[ticket] for ticket in tickets], session

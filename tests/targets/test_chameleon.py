@@ -17,7 +17,7 @@ from transformers.models.janus.modeling_janus import JanusVQVAEDecoder
 from hawk import Request, SamplerConfig
 from hawk.targets import load_target
 from hawk.targets.chameleon import NEW_LINE, Chameleon, Lumina
-from hawk.targets.convert import convert_chameleon
+from hawk.targets.convert_chameleon import convert_chameleon
 from hawk.targets.vq import FILE, VQDecoder
 from tests.targets import families
 from tests.tiny_families import PATCH, save_tiny_chameleon

@@ -175,7 +175,7 @@ def test_the_prompt_has_the_official_form(target: Emu3) -> None:
 
 
 def test_the_official_size_and_sampler_are_the_defaults(folder: Path) -> None:
-    with pytest.raises(ValueError, match="256 positions, too few for an image of 360 x 360"):
+    with pytest.raises(ValueError, match="512 positions, too few for an image of 360 x 360"):
         load_target(str(folder), dtype=torch.float32, device=torch.device("cpu"))
 
 

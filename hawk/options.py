@@ -1,0 +1,104 @@
+"""What commands share: options, prompts from files, the progress bar, how errors are told."""
+
+import contextlib
+import sys
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from hawk.rulebook import RULES
+
+USAGE_ERRORS = (ValueError, FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError)
+screen = Console(stderr=True)  # for people; stdout is for results
+
+ModelOption = Annotated[str, typer.Option(help="Embedded model, folder, or hub id[@revision].")]
+DrafterOption = Annotated[str, typer.Option(help="auto, a name, or the folder of a trained one.")]
+RuleOption = Annotated[
+    str,
+    typer.Option(help=f"Acceptance rule: {', '.join(RULES)}; parameters as in typical:delta=0.2."),
+]
+SlotsOption = Annotated[int, typer.Option(help="Images in flight at most.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of the first image of every prompt.")]
+GuidanceOption = Annotated[
+    float | None, typer.Option(help="Classifier-free guidance, 1 is none.", show_default="model's")
+]
+NegativeOption = Annotated[
+    str | None, typer.Option(help="What to lead away from (Emu3).", show_default="model's")
+]
+SizeOption = Annotated[
+    str | None,
+    typer.Option(help="WIDTHxHEIGHT in pixels (Emu3, Lumina-mGPT).", show_default="model's"),
+]
+TemperatureOption = Annotated[
+    float | None, typer.Option(help="0 takes the likeliest token.", show_default="model's")
+]
+TopKOption = Annotated[
+    int | None, typer.Option(help="Keep the k likeliest tokens, 0 all.", show_default="model's")
+]
+TopPOption = Annotated[
+    float | None, typer.Option(help="Keep the likeliest mass p.", show_default="model's")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Last line of stdout is a JSON object.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+@contextlib.contextmanager
+def errors_reported(*, debug: bool) -> Generator[None, None, None]:
+    """One sentence on stderr: exit 2 for what the user gave, 1 for what went wrong."""
+    try:
+        yield
+    except (ValueError, OSError, MemoryError, ArithmeticError, RuntimeError) as error:
+        if debug:
+            raise
+        typer.echo(f"hawk: {_sentence(error)}", err=True)
+        raise typer.Exit(2 if isinstance(error, USAGE_ERRORS) else 1) from error
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in text:
+        return "out of memory: lower --slots, or use --dtype bfloat16"
+    return text
+
+
+def read_prompts(arguments: Sequence[str] | None, file: Path | None) -> list[str]:
+    """Prompts of the command line, then those of the file; its blank lines are passed over."""
+    texts = list(arguments or [])
+    if file is not None:
+        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        try:
+            lines = raw.decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{file} is not UTF-8 text: {error}") from error
+        texts += [line.strip() for line in lines if line.strip()]
+    if not texts:
+        raise ValueError("no prompts: give some as arguments or with --prompts-file")
+    return texts
+
+
+class _Rate(ProgressColumn):
+    """Images a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.2f} images/s" if task.speed else "")
+
+
+def progress_bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate())
+    return Progress(*columns, TimeRemainingColumn(), console=screen)

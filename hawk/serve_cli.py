@@ -1,0 +1,90 @@
+"""`hawk serve`: its options. All else is in `serve/`, which needs what the extra installs."""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+NEEDED = ("fastapi", "prometheus_client", "ray", "yaml")
+
+ConfigOption = Annotated[Path | None, typer.Option(help="YAML file; options override it.")]
+CheckOption = Annotated[Path | None, typer.Option(help="Only say whether this YAML file is right.")]
+ModelOption = Annotated[str | None, typer.Option(help="As for generate.", show_default="emoji")]
+HostOption = Annotated[
+    str | None, typer.Option(help="Others need HAWK_API_KEYS.", show_default="127.0.0.1")
+]
+PortOption = Annotated[int | None, typer.Option(show_default="8000")]
+SlotsOption = Annotated[
+    int | None, typer.Option(help="Images in flight at most.", show_default="16")
+]
+DeviceOption = Annotated[str | None, typer.Option(show_default="auto")]
+DtypeOption = Annotated[str | None, typer.Option(show_default="auto")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Last line of stdout is a JSON object, once it is ready.")
+]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+def serve(  # noqa: PLR0913  an option of a command is a parameter of its function
+    config: ConfigOption = None,
+    check: CheckOption = None,
+    model: ModelOption = None,
+    host: HostOption = None,
+    port: PortOption = None,
+    slots: SlotsOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    as_json: JsonOption = False,  # noqa: FBT002
+    debug: DebugOption = False,  # noqa: FBT002
+) -> None:
+    """Serve images over HTTP on this machine: OpenAI's API, and a page to play on."""
+    options = {
+        "model": {"name": model, "slots": slots, "device": device, "dtype": dtype},
+        "http": {"host": host, "port": port},
+    }
+    try:
+        _require()
+        if check is not None:
+            _check(check)
+        else:
+            _run(config, options, as_json=as_json)
+    except (ValueError, OSError, RuntimeError) as error:
+        if debug:
+            raise
+        for line in str(error).splitlines():
+            typer.echo(f"hawk: {line}", err=True)
+        wrong_input = isinstance(error, (ValueError, FileNotFoundError, PermissionError))
+        raise typer.Exit(2 if wrong_input else 1) from error
+
+
+def _require() -> None:
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise RuntimeError(
+            f"serving needs {', '.join(missing)}: run `pip install 'hawk-t2i[serve]'`, or "
+            f"`pip install -e '.[serve]'` in the repository"
+        )
+
+
+def _check(file: Path) -> None:
+    from serve.config import read_config
+
+    read_config(file)
+    typer.echo(f"{file} is fine")
+
+
+def _run(file: Path | None, options: dict[str, dict[str, Any]], *, as_json: bool) -> None:
+    from serve import local
+    from serve.config import overridden
+
+    config = overridden(file, options, cpus=os.cpu_count() or 1)
+
+    def ready(address: str) -> None:
+        report = {"url": address, "model": config.served_as, "page": address + "/"}
+        text = f"{config.served_as} is served at {address}/v1; play at {address}/; Ctrl-C ends it"
+        typer.echo(json.dumps(report) if as_json else text)
+
+    local.run(config, ready)

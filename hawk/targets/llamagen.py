@@ -1,0 +1,227 @@
+"""LlamaGen text to image (Sun et al., arXiv 2406.06525), loaded from what `hawk convert` wrote.
+
+Facts from `autoregressive/models/gpt.py`, `autoregressive/models/generate.py`,
+`autoregressive/sample/sample_t2i.py` and `language/t5.py` of github.com/FoundationVision/LlamaGen
+at 5a50452. It is a Llama whose prompt is a T5 encoding (an MLP fits it to the model's width), whose
+rotary positions are the row and the column of a cell, and whose guidance leads away from a learned
+null prompt. The rotary factors of the prompt are zero, not one: its queries and keys vanish, and
+whoever looks at it sees the mean of its values. Official code fills the prompt to 120 places on the
+left and masks the filling; without positions that is the same as leaving it out.
+
+Official code cleans prompts of links, markup and odd signs; here they are put in lower case and
+their white space is evened out, which is all it does to a plain sentence.
+
+Letters: R rows, P prompt, B images, N nodes, D hidden, F rotary frequencies, S slots, G branches.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import gelu
+from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerBase, T5EncoderModel
+from transformers.models.janus.configuration_janus import JanusVQVAEConfig
+from transformers.models.janus.modeling_janus import JanusVQVAE
+
+from hawk.cache import Cache, Layout
+from hawk.grid import Grid
+from hawk.sampler import SamplerConfig
+from hawk.targets.base import Branches
+from hawk.targets.hf import DecoderTarget, Facts, to_uint8
+from hawk.targets.prompts import no_negative, plain_text, within
+from hawk.targets.source import Source
+
+MODEL_FILE, VQ_FILE, TEXT_FOLDER = "model.safetensors", "vq.safetensors", "text_encoder"
+PATCH = 16  # pixels a cell
+NULL = -1  # stands for a place of the null prompt
+OUTSIDE = -1  # position of prompt tokens, which have none
+
+
+class LlamaGenModel(nn.Module):
+    """The transformer with its prompt embedding.
+
+    Args:
+        config: a `LlamaConfig` with `text_tokens` and `text_width`, the shape of a T5 encoding, and
+            `grid`, cells a side.
+    """
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        extra: Any = config
+        self.decoder: Any = LlamaModel(config)
+        head_size = config.hidden_size // config.num_attention_heads
+        theta = extra.rope_parameters["rope_theta"]
+        self.decoder.rotary_emb = GridRotary(extra.grid, head_size, theta)
+        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.fc1 = nn.Linear(extra.text_width, config.hidden_size, bias=False)
+        self.fc2 = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.null = nn.Parameter(torch.empty(extra.text_tokens, extra.text_width))
+
+    def fit_text(self, text: Tensor) -> Tensor:
+        """T5 encodings [..., text_width] as embeddings [..., D]."""
+        return self.fc2(gelu(self.fc1(text), approximate="tanh"))
+
+
+class GridRotary(nn.Module):
+    """In place of `LlamaRotaryEmbedding`: half of the pairs turn with the row, half with the
+    column.
+
+    Args:
+        width: cells in a row.
+        head_size: of an attention head.
+        theta: base of the frequencies.
+    """
+
+    def __init__(self, width: int, head_size: int, theta: float) -> None:
+        super().__init__()
+        self._width, self._head_size, self._theta = width, head_size, theta
+
+    def forward(self, like: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine [R, N, head size] of cells; zeros where the position is `OUTSIDE`."""
+        half = self._head_size // 2
+        steps_F = torch.arange(0, half, 2, dtype=torch.float32, device=position_ids.device) / half
+        frequencies_F = self._theta**-steps_F
+        cells = position_ids[..., None]
+        rows = (cells // self._width) * frequencies_F
+        columns = (cells % self._width) * frequencies_F
+        turns = torch.cat([rows, columns, rows, columns], -1)
+        inside = cells != OUTSIDE
+        return (turns.cos() * inside).to(like.dtype), (turns.sin() * inside).to(like.dtype)
+
+
+class CellCache(Cache):
+    """A Cache whose positions are cells of the image; prompts have none."""
+
+    def __init__(self, layout: Layout, *, slots: int, branches: int, capacity: int) -> None:
+        super().__init__(layout, slots=slots, branches=branches, capacity=capacity)
+        self._prompts_SG = torch.zeros_like(self.lengths_SG)
+
+    def begin_prompts(self, slots: Sequence[int], lengths_RN: Tensor) -> tuple[Tensor, Tensor]:
+        self._prompts_SG[list(slots)] = lengths_RN
+        positions_RP, mask = super().begin_prompts(slots, lengths_RN)
+        return torch.full_like(positions_RP, OUTSIDE), mask
+
+    def begin_tree(self, tree: Any) -> tuple[Tensor, Tensor]:
+        positions_RN, mask = super().begin_tree(tree)
+        prompts_R1 = self._prompts_SG[: len(tree.tokens_BN)].reshape(-1, 1)
+        return positions_RN - prompts_R1, mask
+
+    def move_slot(self, source: int, target: int) -> None:
+        super().move_slot(source, target)
+        self._prompts_SG[target] = self._prompts_SG[source]
+
+
+class LlamaGen(DecoderTarget):
+    """See `Target`."""
+
+    def __init__(
+        self,
+        model: LlamaGenModel,
+        vq: Any,
+        text_encoder: T5EncoderModel,
+        tokenizer: PreTrainedTokenizerBase,
+        name: str,
+    ) -> None:
+        config = model.decoder.config
+        facts = Facts(
+            name=name,
+            grid=Grid(height=config.grid, width=config.grid),
+            vocabulary=config.vocab_size,
+            prompt_limit=config.text_tokens,
+            default_guidance=7.5,
+            default_sampler=SamplerConfig(top_k=1000),
+        )
+        super().__init__(facts, model.decoder)
+        self.model, self.vq = model.eval(), vq.eval()
+        self.text_encoder, self._tokenizer = text_encoder, tokenizer
+
+    @classmethod
+    def load(cls, source: Source) -> "LlamaGen":
+        """Load a folder that `hawk convert` wrote."""
+        source.refuse_size("LlamaGen")
+        own = source.config()
+        text = Source(
+            location=_text_location(source, own["text_encoder"]),
+            name=source.name,
+            revision=None,
+            size=None,
+            dtype=source.dtype,
+            device=source.device,
+        )
+        model, vq = load_empty(own), load_empty_vq(own)
+        for part, file in ((model, MODEL_FILE), (vq, VQ_FILE)):
+            path = source.file(file)
+            if path is None:
+                raise ValueError(f"there is no {file} in it: run `hawk convert` again")
+            try:
+                part.load_state_dict(load_file(path), assign=True)
+            except RuntimeError as error:
+                raise ValueError(f"{file} does not fit config.json: {error}") from error
+            part.to(source.device, source.dtype)
+        encoder = text.model(T5EncoderModel, attention="eager")
+        return cls(model, vq, encoder, text.tokenizer(), source.name)
+
+    @property
+    def codebook_VD(self) -> Tensor:
+        vectors = self.vq.quantize.embedding.weight.detach()
+        return torch.nn.functional.normalize(vectors.float(), dim=-1)  # as its decoder does
+
+    def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
+        """The unconditional branch has as many places of the null prompt."""
+        no_negative(negative_prompt, self.name, "a learned null prompt")
+        plain_text(prompt, self._tokenizer, self.name)
+        ids = self._tokenizer(" ".join(prompt.lower().split()), verbose=False)["input_ids"]
+        within(ids, self.prompt_limit, prompt, self.name)
+        return [ids, [NULL] * len(ids)]
+
+    def new_cache(self, *, slots: int, branches: int, nodes: int) -> Cache:
+        capacity = self.prompt_limit + self.grid.cells + nodes
+        return CellCache(self.layout, slots=slots, branches=branches, capacity=capacity)
+
+    def embed_prompts(self, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+        embeds = [self.model.fit_text(self._encoding(ids)) for ids in rows]
+        lengths_R = torch.tensor([len(ids) for ids in rows], device=self.device)
+        return nn.utils.rnn.pad_sequence(embeds, batch_first=True), lengths_R
+
+    def _encoding(self, ids: list[int]) -> Tensor:
+        """T5 encoding [P, text_width] of a row's prompt."""
+        if ids[0] == NULL:
+            return self.model.null[-len(ids) :]
+        encoded = self.text_encoder(input_ids=torch.tensor([ids], device=self.device))
+        return encoded.last_hidden_state[0]
+
+    @property
+    def head_VX(self) -> Tensor:
+        return self.model.head.weight
+
+    def embed_image(self, tokens_BN: Tensor) -> Tensor:
+        return self.model.decoder.embed_tokens(tokens_BN)
+
+    def head(self, hidden_RND: Tensor) -> Tensor:
+        return self.model.head(hidden_RND)
+
+    @torch.inference_mode()
+    def pixels(self, tokens_BT: Tensor) -> Tensor:
+        return to_uint8(self.vq.decode(tokens_BT))
+
+
+def load_empty(own: dict[str, Any]) -> LlamaGenModel:
+    """The transformer of a config.json, its weights still to come."""
+    settings: dict[str, Any] = own | {"attn_implementation": "sdpa"}
+    with torch.device("meta"):
+        return LlamaGenModel(LlamaConfig(**settings))
+
+
+def load_empty_vq(own: dict[str, Any]) -> nn.Module:
+    """The image tokenizer of a config.json, its weights still to come."""
+    with torch.device("meta"):
+        return JanusVQVAE(JanusVQVAEConfig(**own["vq"]))
+
+
+def _text_location(source: Source, named: str) -> str | Path:
+    """The text encoder inside the folder, or where config.json says it is."""
+    inside = Path(source.location) / TEXT_FOLDER
+    return inside if inside.exists() else named

@@ -1,0 +1,69 @@
+"""Serve application: which deployments there are, and what each of them may take.
+
+On a cluster: `import_path: serve.app:build_app`, with the settings of `ServeConfig` as `args`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import AutoscalingConfig
+
+from serve.config import ServeConfig, check_config
+from serve.remote import Ingress
+from serve.replica import Replica
+from serve.service import SEATS
+
+DRAIN_S = 10.0  # beyond the time limit of a request: who runs may finish
+BACKLOG = 4  # calls that a replica holds, in units of what its engine takes; it refuses the rest
+ATTEMPTS = 2  # at loading a model before a deployment counts as failed
+
+
+class ModelReplica(Replica):
+    """A replica that knows its name in the cluster."""
+
+    def __init__(self, config: ServeConfig) -> None:
+        super().__init__(config, serve.get_replica_context().replica_id.unique_id)
+
+
+def build_app(args: ServeConfig | Mapping[str, Any]) -> Application:
+    """The application of some settings. ValueError that lists every mistake in them."""
+    config = args if isinstance(args, ServeConfig) else check_config(dict(args), "args")
+    model = _model(config).bind(config)
+    return _ingress(config).bind(model, config)
+
+
+def _model(config: ServeConfig) -> serve.Deployment:
+    replicas = config.replicas
+    capacity = config.model.slots + config.model.waiting
+    return serve.deployment(
+        name="Model",
+        # Each image is a call of its own: what Serve counts as requests is images.
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=replicas.floor,
+            max_replicas=replicas.ceiling,
+            target_ongoing_requests=replicas.images,
+            upscale_delay_s=replicas.up_delay_s,
+            downscale_delay_s=replicas.down_delay_s,
+            look_back_period_s=max(1.0, replicas.up_delay_s),
+            metrics_interval_s=1.0,
+        ),
+        ray_actor_options={"num_cpus": replicas.cpus, "num_gpus": replicas.gpus},
+        max_ongoing_requests=BACKLOG * capacity,
+        max_queued_requests=capacity,  # at an ingress, while no replica is up
+        graceful_shutdown_timeout_s=config.limits.seconds + DRAIN_S,
+        max_constructor_retry_count=ATTEMPTS,
+    )(ModelReplica)
+
+
+def _ingress(config: ServeConfig) -> serve.Deployment:
+    return serve.deployment(
+        name="Ingress",
+        num_replicas=config.replicas.ingresses,
+        ray_actor_options={"num_cpus": 0},
+        max_ongoing_requests=2 * SEATS,  # it answers 429 itself, in the right shape, long before
+        max_queued_requests=SEATS,
+        graceful_shutdown_timeout_s=config.limits.seconds + DRAIN_S,
+        max_constructor_retry_count=ATTEMPTS,
+    )(serve.ingress()(Ingress))

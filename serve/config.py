@@ -1,0 +1,166 @@
+"""ServeConfig: all settings of the service, from one YAML file whose unknown keys are errors."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HttpConfig(_Section):
+    """Where `hawk serve` listens; on a cluster that is the business of Serve's own file."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+
+
+class ModelConfig(_Section):
+    """What a model replica loads.
+
+    Attributes:
+        name: as for `hawk generate --model`.
+        size: WIDTHxHEIGHT in pixels, for models that have a choice; None is their own.
+        served_as: what clients call it; by default `name`, of a folder the last part of its path.
+        drafters: that requests may choose from, the default first.
+        rule, device, dtype: as for `hawk generate`.
+        slots: images in flight at most; each drafter in use has as many.
+        waiting: images beyond that may wait; more get 429.
+    """
+
+    name: str = "emoji"
+    size: str | None = Field(None, pattern=r"^[1-9]\d*x[1-9]\d*$")
+    served_as: str | None = None
+    drafters: tuple[str, ...] = Field(("auto", "plain"), min_length=1)
+    rule: str = "coupled"
+    device: str = "auto"
+    dtype: str = "auto"
+    slots: int = Field(16, ge=1)
+    waiting: int = Field(64, ge=10)  # the largest n must find room
+
+    @property
+    def height_width(self) -> tuple[int, int] | None:
+        """The size in pixels, as a target takes it."""
+        if self.size is None:
+            return None
+        width, height = map(int, self.size.split("x"))
+        return height, width
+
+
+class ReplicaConfig(_Section):
+    """How many model replicas, and what each of them takes.
+
+    Attributes:
+        floor, ceiling: replicas; between them the number follows the load.
+        images: in flight and waiting, on average, that a replica should have.
+        up_delay_s, down_delay_s: how long the load has to last before replicas come or go.
+        cpus, gpus: of the cluster's, for each; where it runs on CPU, torch uses `cpus` threads.
+        ingresses: replicas that speak HTTP.
+    """
+
+    floor: int = Field(1, ge=1)
+    ceiling: int = Field(1, ge=1)
+    images: float = Field(16, gt=0)
+    up_delay_s: float = Field(10, ge=0)
+    down_delay_s: float = Field(300, ge=0)
+    cpus: float = Field(1, gt=0)
+    gpus: float = Field(0, ge=0)
+    ingresses: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "ReplicaConfig":
+        if self.ceiling < self.floor:
+            raise ValueError(f"ceiling {self.ceiling} is below floor {self.floor}: raise it")
+        return self
+
+
+class LimitConfig(_Section):
+    """What one request, and one client, may ask for.
+
+    Attributes:
+        body_bytes: of a request.
+        prompt_chars: of its prompt.
+        images: of one request.
+        seconds: from request to image; no header lifts it.
+        requests_per_key: at the same time, per ingress; without keys all clients share them.
+    """
+
+    body_bytes: int = Field(65_536, ge=1_024)
+    prompt_chars: int = Field(4_000, ge=1)
+    images: int = Field(10, ge=1, le=10)
+    seconds: float = Field(300, gt=0)
+    requests_per_key: int = Field(64, ge=1)
+
+
+class ServeConfig(_Section):
+    """The whole service.
+
+    Attributes:
+        keys: `required` (in the environment, HAWK_API_KEYS), or `open`: whoever reaches the port
+            may use it. `hawk serve` refuses `open` anywhere but on loopback.
+    """
+
+    http: HttpConfig = HttpConfig()  # pyright: ignore[reportCallIssue]
+    model: ModelConfig = ModelConfig()  # pyright: ignore[reportCallIssue]
+    replicas: ReplicaConfig = ReplicaConfig()  # pyright: ignore[reportCallIssue]
+    limits: LimitConfig = LimitConfig()  # pyright: ignore[reportCallIssue]
+    keys: Literal["required", "open"] = "required"
+
+    @property
+    def served_as(self) -> str:
+        """The name of the model for clients; a folder's path stays private."""
+        name = self.model.name
+        return self.model.served_as or (Path(name).name if Path(name).is_dir() else name)
+
+
+def read_config(file: Path) -> ServeConfig:
+    """Settings of a YAML file. ValueError that lists every mistake in it."""
+    return check_config(_read(file), str(file))
+
+
+def overridden(
+    file: Path | None, options: Mapping[str, Mapping[str, Any]], *, cpus: int
+) -> ServeConfig:
+    """Settings of a file, if any, then of options by section (None leaves a setting alone).
+
+    Replicas share `cpus` evenly unless the file says otherwise. ValueError as for `read_config`.
+    """
+    raw = _read(file) if file is not None else {}
+    check_config(raw, str(file))
+    for section, values in options.items():
+        given = {name: value for name, value in values.items() if value is not None}
+        raw[section] = raw.get(section, {}) | given
+    replicas = raw.setdefault("replicas", {})
+    replicas.setdefault("cpus", max(1, cpus // replicas.get("ceiling", 1)))
+    return check_config(raw, "options")
+
+
+def _read(file: Path) -> Any:
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is not YAML: {error}") from error
+    if isinstance(raw, dict):  # a section without settings is as good as none
+        return {name: section for name, section in raw.items() if section is not None}
+    return {} if raw is None else raw
+
+
+def check_config(raw: Any, source: str) -> ServeConfig:
+    """Settings from plain data. ValueError that lists every mistake in it."""
+    try:
+        return ServeConfig.model_validate(raw)
+    except ValidationError as error:
+        raise ValueError("\n".join(f"{source}: {_sentence(e)}" for e in error.errors())) from error
+
+
+def _sentence(error: Any) -> str:
+    place = ".".join(map(str, error["loc"])) or "the file"
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {place}"
+    return f"{place}: {error['msg']}, got {error['input']!r}"

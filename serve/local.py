@@ -1,0 +1,85 @@
+"""Local: the whole service on this machine, until a signal ends it."""
+
+import logging
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Callable
+
+from serve.config import LOOPBACK, ServeConfig
+from serve.keys import VARIABLE, Keys
+
+APP = "hawk"
+STORE_BYTES = 200_000_000  # of Ray's object store: pictures pass through it, nothing stays
+
+
+def run(config: ServeConfig, ready: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; then finish what runs. `ready` is told the address.
+
+    ValueError where strangers could come in, before anything is started.
+    """
+    config = guarded(config)
+    start_ray(config)
+    # Ray has put its own handler there, which ends the process on the spot.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        ready(start(config))
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        end()
+
+
+def guarded(config: ServeConfig) -> ServeConfig:
+    """The settings, `open` where that is safe: on loopback, when there are no keys."""
+    if Keys.of_environment(os.environ):
+        return config.model_copy(update={"keys": "required"})
+    if config.http.host not in LOOPBACK:
+        raise ValueError(
+            f"{config.http.host} can be reached by others: set {VARIABLE} to one or more keys, "
+            f"comma separated (for example of `openssl rand -hex 32`), or listen on 127.0.0.1"
+        )
+    return config.model_copy(update={"keys": "open"})
+
+
+def start_ray(config: ServeConfig) -> None:
+    """A Ray of our own, on loopback, which no other user of the machine can talk to."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else a file in the home folder
+    import ray  # reads those when it is imported
+
+    replicas = config.replicas
+    ray.init(
+        address="local",
+        num_cpus=max(1, round(replicas.cpus * replicas.ceiling)),
+        include_dashboard=False,
+        object_store_memory=STORE_BYTES,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _node_ip_address="127.0.0.1",
+    )
+
+
+def start(config: ServeConfig) -> str:
+    """Start the service on a Ray that runs; returns its address."""
+    from ray import serve
+
+    from serve.app import build_app
+
+    host, port = config.http.host, config.http.port
+    serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "WARNING"})
+    serve.run(build_app(config), name=APP, logging_config={"log_level": "WARNING"})
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def end() -> None:
+    """Finish what runs, then stop Serve and Ray."""
+    import ray
+    from ray import serve
+
+    serve.delete(APP)  # waits for requests in flight
+    serve.shutdown()
+    ray.shutdown()

@@ -1,0 +1,104 @@
+"""Remote: model replicas of a Serve cluster as one backend, and the ingress in front of them."""
+
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import FastAPI
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from serve.config import ServeConfig
+from serve.events import Message
+from serve.ingress import build_api
+from serve.keys import Keys
+from serve.messages import Admitted, Card, Job, Partial, Refused
+from serve.service import Service
+
+GONE = (RayActorError, DeploymentUnavailableError)  # the replica died, or there is none
+METRICS_TIMEOUT_S = 5.0
+
+
+class Remote:
+    """Calls replicas through a handle; an image whose replica dies is made once more elsewhere."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+        self._stream = handle.options(stream=True)
+
+    async def card(self) -> Card:
+        """ConnectionError where no replica answers."""
+        try:
+            return await self._handle.card.remote()
+        except (*GONE, BackPressureError) as error:
+            raise ConnectionError("no model replica answers") from error
+
+    async def metrics(self) -> dict[str, str]:
+        pages: dict[str, str] = {}
+        for page in await self._handle.broadcast("metrics").results_async(
+            timeout_s=METRICS_TIMEOUT_S
+        ):
+            pages |= page
+        return pages
+
+    async def image(self, job: Job) -> AsyncGenerator[Message, None]:
+        """As `Replica.image`. The second attempt has the same seed, so it is the same image."""
+        known = _Known()
+        try:
+            for attempt in ("first", "last"):
+                refused = None
+                async with aclosing(self._attempt(job)) as messages:
+                    async for message in messages:
+                        if isinstance(message, Refused) and message.reason in ("broken", "closing"):
+                            refused = message
+                        elif known.is_new(message):
+                            yield message
+                if refused is None:
+                    return
+                if attempt == "last":
+                    yield refused
+        except BackPressureError:
+            yield Refused(
+                reason="overloaded", message="no replica has room; try again later", retry_after_s=5
+            )
+
+    async def _attempt(self, job: Job) -> AsyncGenerator[Message, None]:
+        """Messages of one replica; one that dies has refused, as broken."""
+        response: Any = self._stream.image.remote(job)  # a DeploymentResponseGenerator
+        try:
+            async for message in response:
+                yield message
+        except GONE:
+            lost = "the replica that made the image is gone, and so was another; try again"
+            yield Refused(reason="broken", message=lost)
+        finally:
+            response.cancel()  # nothing where it has ended
+
+
+class _Known:
+    """What a client has heard already, for a second attempt not to repeat it."""
+
+    def __init__(self) -> None:
+        self._admitted, self._parts = False, 0
+
+    def is_new(self, message: Message) -> bool:
+        if isinstance(message, Admitted):
+            new, self._admitted = not self._admitted, True
+            return new
+        if isinstance(message, Partial):
+            new = message.place >= self._parts
+            self._parts = max(self._parts, message.place + 1)
+            return new
+        return True
+
+
+class Ingress:
+    """What Serve starts as a HTTP replica. ValueError where keys are required and missing."""
+
+    def __init__(self, model: DeploymentHandle, config: ServeConfig) -> None:
+        self._service = Service(Remote(model), config, Keys.of_environment(os.environ))
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return build_api(self._service)

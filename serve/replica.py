@@ -1,0 +1,142 @@
+"""Replica: an engine behind messages, as an ingress calls it. A plain class: no ray, no HTTP."""
+
+import asyncio
+import contextlib
+import io
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from PIL import Image
+
+from hawk.pipeline import Pipeline
+from hawk.request import Request
+from serve.config import ServeConfig
+from serve.engine import Engine, Event, Pixels
+from serve.messages import Admitted, Card, Done, Format, Job, Partial, Refused
+from serve.metrics import EngineMeter
+
+Message = Admitted | Partial[bytes] | Done[bytes] | Refused
+
+
+class Replica:
+    """One model with its engine.
+
+    Args:
+        config: of the service.
+        name: of this replica, for metrics.
+
+    ValueError where the settings do not fit the model, before anything is served.
+    """
+
+    def __init__(self, config: ServeConfig, name: str = "local") -> None:
+        self.name = name
+        model = config.model
+        torch.set_num_threads(max(1, int(config.replicas.cpus)))  # Ray lets actors have one only
+        first, *others = model.drafters
+        pipeline = Pipeline.from_pretrained(
+            model.name,
+            drafter=first,
+            rule=model.rule,
+            slots=model.slots,
+            device=model.device,
+            dtype=model.dtype,
+            size=model.height_width,
+        )
+        pipeline.target.name = config.served_as  # clients are told no paths
+        pipelines = [
+            pipeline,
+            *(
+                Pipeline(pipeline.target, drafter=name, rule=model.rule, slots=model.slots)
+                for name in others
+            ),
+        ]
+        self.engine = Engine({p.drafter: p for p in pipelines}, waiting=model.waiting)
+        self._meter = EngineMeter(self.engine)
+        grid = pipeline.target.grid
+        height, width, _ = pipeline.target.pixels(
+            torch.zeros(1, grid.cells, dtype=torch.int64, device=pipeline.target.device)
+        )[0].shape
+        self._card = Card(
+            model=config.served_as,
+            width=width,
+            height=height,
+            columns=grid.width,
+            rows=grid.height,
+            drafters=tuple(dict.fromkeys(p.drafter for p in pipelines)),
+            rule=pipeline.rule_name,
+            exact=pipeline.rule.exact,
+            created=int(time.time()),
+        )
+
+    async def card(self) -> Card:
+        return self._card
+
+    async def image(self, job: Job) -> AsyncGenerator[Message, None]:
+        """What becomes of a job; the last message is `Done` or `Refused`.
+
+        Whoever stops listening frees the slot.
+        """
+        try:
+            request = self._request(job)
+        except ValueError as error:
+            yield Refused(reason="invalid", message=str(error))
+            return
+        loop = asyncio.get_running_loop()
+        events: asyncio.Queue[Event] = asyncio.Queue()
+
+        def emit(event: Event) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
+                loop.call_soon_threadsafe(events.put_nowait, event)
+
+        work = self.engine.submit(
+            request, job.drafter, parts=job.parts, deadline_s=job.deadline_s, emit=emit
+        )
+        try:
+            while True:
+                event = await events.get()
+                self._meter.add(event)
+                yield await _encoded(event, job)
+                if isinstance(event, (Done, Refused)):
+                    return
+        finally:
+            self.engine.cancel(work)
+
+    async def metrics(self) -> dict[str, str]:
+        """Prometheus text, by the name of this replica."""
+        return {self.name: self._meter.page()}
+
+    async def check_health(self) -> None:
+        """Raises where this replica has to be replaced."""
+        self.engine.check()
+
+    def _request(self, job: Job) -> Request:
+        target = self.engine.target
+        asked = {"temperature": job.temperature, "top_k": job.top_k, "top_p": job.top_p}
+        given: Any = {name: value for name, value in asked.items() if value is not None}
+        return Request(
+            prompt=job.prompt,
+            negative_prompt=job.negative_prompt,
+            seed=job.seed,
+            guidance=target.default_guidance if job.guidance is None else job.guidance,
+            sampler=replace(target.default_sampler, **given),
+        )
+
+
+async def _encoded(event: Event, job: Job) -> Message:
+    """The event with its picture as a file; encoding runs beside the loop."""
+    if isinstance(event, (Partial, Done)):
+        picture = await asyncio.to_thread(encode, event.picture, job.format, job.quality)
+        encoded: Any = replace(event, picture=picture)
+        return encoded
+    return event
+
+
+def encode(pixels: Pixels, format: Format, quality: int | None) -> bytes:
+    """A picture as a file; the same pixels give the same bytes."""
+    buffer = io.BytesIO()
+    options: Any = {} if quality is None else {"quality": quality}
+    Image.fromarray(pixels).save(buffer, format, **options)
+    return buffer.getvalue()

@@ -1,0 +1,132 @@
+"""Service: who may come in, who makes the images, and how an answer comes about. No routes."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, aclosing
+
+from serve.config import LOOPBACK, ServeConfig
+from serve.errors import ApiError
+from serve.events import Backend, Reply, merged, sse
+from serve.keys import VARIABLE, Keys
+from serve.limits import Seats
+from serve.messages import Admitted, Card, Done, Job, Partial
+from serve.metrics import HttpMeter
+from serve.schemas import ImageRequest, ImageResponse, Model, jobs_of
+
+CARD_TIMEOUT_S = 5.0
+SEATS = 512  # requests in flight that one ingress holds; Serve's own limit lies above
+
+
+class Service:
+    """The state behind the routes: who may come in, and who makes the images.
+
+    ValueError where keys are required and there are none.
+    """
+
+    def __init__(self, backend: Backend, config: ServeConfig, keys: Keys) -> None:
+        if config.keys == "required" and not keys:
+            raise ValueError(f"no API keys: set {VARIABLE} to one or more, comma separated")
+        self.backend, self.config, self.keys = backend, config, keys
+        self.seats = Seats(each=config.limits.requests_per_key, total=SEATS)
+        self.meter = HttpMeter()
+        self._card: Card | None = None
+
+    def client(self, host: str | None, authorization: str | None) -> str:
+        """Whose request this is. ApiError 401 for a stranger."""
+        if self.keys:
+            return self.keys.check(authorization)
+        # Without keys only this machine is let in; a web page elsewhere that makes its name point
+        # here (DNS rebinding) sends that name.
+        if host not in LOOPBACK:
+            raise ApiError(403, "without API keys only localhost is served", code="forbidden")
+        return "local"
+
+    async def card(self) -> Card:
+        """Of the model. ApiError 503 until a replica has answered once."""
+        if self._card is None:
+            self._card = await self.answer()
+        return self._card
+
+    async def answer(self) -> Card:
+        """A replica's answer, now. ApiError 503 where none comes."""
+        try:
+            async with asyncio.timeout(CARD_TIMEOUT_S):
+                return await self.backend.card()
+        except (TimeoutError, ConnectionError) as error:
+            message = "no model replica is ready yet; try again"
+            raise ApiError(503, message, code="not_ready", retry_after_s=2) from error
+
+    async def model(self, name: str) -> Model:
+        card = await self.card()
+        if name != card.model:
+            message = f"The model '{name}' does not exist here; there is '{card.model}'."
+            raise ApiError(404, message, code="model_not_found", param="model")
+        return Model.of(card)
+
+    async def generate(
+        self, body: ImageRequest, client: str
+    ) -> ImageResponse | AsyncGenerator[bytes, None]:
+        """The answer to a request, or the events of one that streams, already under way."""
+        with ExitStack() as stack:
+            stack.enter_context(self.seats.take(client))
+            card = await self.card()
+            if body.model is not None:
+                await self.model(body.model)
+            jobs = jobs_of(body, card, self.config.limits)
+            reply = Reply(body, jobs, card)
+            if not body.stream:
+                return await _whole(self.backend, jobs, reply)
+            stream = _admitted(self.backend, jobs, reply, stack.pop_all())
+            first = await anext(stream)  # refusals come as statuses, before anything is sent
+            return _joined(first, stream)
+
+
+async def _whole(backend: Backend, jobs: list[Job], reply: Reply) -> ImageResponse:
+    """All images in one answer."""
+    prompt_tokens, made = 0, {}
+    async with aclosing(merged(backend, jobs)) as messages:
+        async for place, message in messages:
+            if isinstance(message, Admitted):
+                prompt_tokens += message.prompt_tokens
+            elif isinstance(message, Done):
+                made[place] = message
+    return ImageResponse(
+        created=reply.created,
+        data=[reply.data(place, made[place]) for place in range(len(jobs))],
+        usage=reply.usage(prompt_tokens, sum(done.tokens for done in made.values())),
+        **reply.common,
+    )
+
+
+async def _admitted(
+    backend: Backend, jobs: list[Job], reply: Reply, seat: ExitStack
+) -> AsyncGenerator[bytes, None]:
+    """An empty piece once all images are let in, then events; holds the seat until the end."""
+    prompt_tokens: dict[int, int] = {}
+    early: list[bytes] = []
+    with seat:
+        async with aclosing(merged(backend, jobs)) as messages:
+            async for place, message in messages:
+                event = b""
+                if isinstance(message, Admitted):
+                    prompt_tokens[place] = message.prompt_tokens
+                elif isinstance(message, Partial):
+                    event = reply.partial(place, message)
+                else:
+                    event = reply.completed(place, message, prompt_tokens[place])
+                early.append(event)
+                if len(prompt_tokens) == len(jobs):
+                    yield b"".join(early)  # may be empty
+                    early.clear()
+
+
+async def _joined(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """All pieces of a stream that has begun; what goes wrong from here on is its last event."""
+    async with aclosing(rest):
+        if first:
+            yield first
+        try:
+            async for piece in rest:
+                yield piece
+        except ApiError as error:
+            yield sse({"type": "error", **error.body})

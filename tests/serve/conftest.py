@@ -1,0 +1,71 @@
+"""A service over the tiny model: real HTTP on loopback, the replica in this process, no cluster."""
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import openai
+import pytest
+import uvicorn
+
+from serve.config import ServeConfig, check_config
+from serve.events import Backend
+from serve.ingress import build_api
+from serve.keys import Keys
+from serve.replica import Replica
+from serve.service import Service
+
+START_S = 60
+
+
+def tiny_config(folder: Path, **sections: object) -> ServeConfig:
+    model = {"name": str(folder), "served_as": "tiny", "drafters": ["jacobi", "plain"], "slots": 4}
+    return check_config({"model": model, "keys": "open"} | sections, "test")
+
+
+@pytest.fixture(scope="session")
+def replica(tiny_folder: Path) -> Replica:
+    return Replica(tiny_config(tiny_folder))
+
+
+@contextmanager
+def listening(service: Service) -> Generator[str, None, None]:
+    """The service on a free port; yields its address."""
+    config = uvicorn.Config(build_api(service), port=0, ws="none", log_level="error")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    give_up = time.monotonic() + START_S
+    while not server.started:
+        assert time.monotonic() < give_up, "uvicorn did not start"
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="session")
+def url(replica: Replica, tiny_folder: Path) -> Iterator[str]:
+    with listening(Service(replica, tiny_config(tiny_folder), Keys(""))) as address:
+        yield address
+
+
+Listen = Callable[..., str]
+
+
+@pytest.fixture
+def listen(replica: Replica, tiny_folder: Path) -> Iterator[Listen]:
+    """Starts services of other settings, keys or backends; they end with the test."""
+    with ExitStack() as stack:
+
+        def start(backend: Backend | None = None, keys: str = "", **sections: object) -> str:
+            config = tiny_config(tiny_folder, **sections)
+            return stack.enter_context(listening(Service(backend or replica, config, Keys(keys))))
+
+        yield start
+
+
+def sdk(url: str, key: str = "none") -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=120)
