@@ -1,6 +1,7 @@
 """The `hawk` command: a thin coat over the library."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from hawk import bench as benchmark
 from hawk import doctor as health
-from hawk.batch_cli import batch
+from hawk.batch_cli import batch_app
 from hawk.gallery import Gallery
 from hawk.options import (
     DebugOption,
@@ -38,7 +39,7 @@ from hawk.pipeline import Picture, Pipeline, Result
 from hawk.request import Request
 from hawk.sampler import SamplerConfig
 from hawk.serve_cli import serve
-from hawk.targets import EMBEDDED, FAMILIES
+from hawk.targets import catalogue
 from hawk.targets import convert as conversion
 from hawk.targets.source import parse_size
 from hawk.train_cli import train_app
@@ -49,7 +50,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.add_typer(train_app, name="train")
 transformers_logging.disable_progress_bar()  # one bar at a time, and it is ours
 
 
@@ -113,7 +113,7 @@ def generate(
         _show(report, as_json=as_json)
 
 
-app.command()(batch)
+app.add_typer(batch_app)
 app.command()(serve)
 
 
@@ -149,15 +149,16 @@ def bench(
             Console().print(benchmark.table(report))
 
 
+app.add_typer(train_app, name="train")
+
+
 @app.command()
 def models(as_json: JsonOption = False) -> None:
-    """List the models that need no download and the families that can be loaded."""
-    report = {"embedded": list(EMBEDDED), "families": list(FAMILIES)}
+    """List known models: sizes, defaults, memory, and how far each was tried."""
     if as_json:
-        typer.echo(json.dumps(report))
+        typer.echo(json.dumps(catalogue.report()))
     else:
-        typer.echo(f"embedded: {', '.join(EMBEDDED)}")
-        typer.echo(f"families, from a folder or hub id: {', '.join(FAMILIES)}")
+        Console(width=None if sys.stdout.isatty() else 140).print(catalogue.table())
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What commands share: options, prompts, the screen with its bar, and how errors are told."""
+"""What commands share: options, prompts from files, the progress bar, how errors are told."""
 
 import contextlib
 import sys
@@ -20,14 +20,13 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from hawk.drafters import DRAFTERS
 from hawk.rulebook import RULES
 
 USAGE_ERRORS = (ValueError, FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError)
 screen = Console(stderr=True)  # for people; stdout is for results
 
 ModelOption = Annotated[str, typer.Option(help="Embedded model, folder, or hub id[@revision].")]
-DrafterOption = Annotated[str, typer.Option(help=f"auto, {', '.join(DRAFTERS)}; or a folder.")]
+DrafterOption = Annotated[str, typer.Option(help="auto, a name, or the folder of a trained one.")]
 RuleOption = Annotated[
     str,
     typer.Option(help=f"Acceptance rule: {', '.join(RULES)}; parameters as in typical:delta=0.2."),
@@ -101,6 +100,5 @@ class _Rate(ProgressColumn):
 
 
 def progress_bar() -> Progress:
-    """A bar with a rate, on stderr."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate())
     return Progress(*columns, TimeRemainingColumn(), console=screen)

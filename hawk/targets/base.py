@@ -58,6 +58,11 @@ class Target(Protocol):
     def device(self) -> torch.device: ...
 
     @property
+    def codebook_VD(self) -> Tensor:
+        """What the image decoder sees of each token, for rules that ask how alike tokens look."""
+        ...
+
+    @property
     def embeddings_VX(self) -> Tensor:
         """Embeddings of the image tokens; drafters in training start from them."""
         ...
@@ -65,11 +70,6 @@ class Target(Protocol):
     @property
     def head_VX(self) -> Tensor:
         """Last matrix of the image head; drafters in training start from it."""
-        ...
-
-    @property
-    def codebook_VD(self) -> Tensor:
-        """What the image decoder sees of each token, for rules that ask how alike tokens look."""
         ...
 
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:

@@ -32,6 +32,9 @@ class Emu3(WordTarget):
     """See `Target`. Without a negative prompt it takes the official script's; the praise that the
     script adds to each prompt (" masterpiece, film grained, best quality.") is left to the user."""
 
+    default_guidance = 3.0
+    default_sampler = SamplerConfig(top_k=2048)
+
     def __init__(
         self,
         model: Emu3ForConditionalGeneration,
@@ -48,8 +51,8 @@ class Emu3(WordTarget):
             grid=grid,
             vocabulary=len(model.vocabulary_mapping.img2bpe),
             prompt_limit=decoder.config.max_position_embeddings - grid.cells - ends,
-            default_guidance=3.0,
-            default_sampler=SamplerConfig(top_k=2048),
+            default_guidance=self.default_guidance,
+            default_sampler=self.default_sampler,
         )
         super().__init__(
             facts,

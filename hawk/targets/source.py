@@ -41,14 +41,14 @@ class Source:
         return None if found is None else Path(found)
 
     def folder(self) -> Path:
-        """Where the files are on this machine."""
-        path = self.file("config.json")
-        if path is None:
+        """Where the files are on this machine. OSError where there are none, its cause says why."""
+        found = cached_file(str(self.location), "config.json", revision=self.revision)
+        if found is None:
             raise FileNotFoundError(f"no config.json in {self.location}")
-        return path.parent
+        return Path(found).parent
 
     def config(self) -> Any:
-        """The contents of config.json."""
+        """The contents of config.json. OSError where there is none, its cause says why."""
         return json.loads((self.folder() / "config.json").read_text(encoding="utf-8"))
 
     def refuse_size(self, family: str) -> None:

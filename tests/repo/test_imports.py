@@ -80,6 +80,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.rulebook": ("hawk.relaxed", "hawk.rules", "hawk.targets.base"),
     # the two sides of speculation, which never import each other
     "hawk.targets": ("hawk.identity", "hawk.targets"),
+    "hawk.targets.catalogue": ("hawk.targets",),
     "hawk.targets.convert": ("hawk.targets",),
     "hawk.targets.*": TARGETS,
     "hawk.drafters": DRAFTERS,
@@ -103,14 +104,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.pipeline": PIPELINE,
     "hawk.training": ("hawk.training",),
     "hawk.training.*": ("hawk.training", *PIPELINE),
-    "hawk.train_cli": ("hawk.options", "hawk.pipeline", "hawk.training", *PIPELINE),
+    "hawk.train_cli": ("hawk.options", "hawk.training", "hawk.pipeline", *PIPELINE),
     # entry points of the library
     "hawk": ("hawk.pipeline", *PIPELINE),
     "hawk.bench": ("hawk.pipeline", *PIPELINE),
     "hawk.doctor": ("hawk.pipeline", *PIPELINE),
     "hawk.gallery": ("hawk.pipeline", "hawk.request"),
     "hawk.batch_cli": PACKAGES,
-    "hawk.options": ("hawk.drafters", "hawk.rulebook"),
+    "hawk.options": ("hawk.rulebook",),
     "hawk.cli": PACKAGES,  # its commands start jobs and the server too
     "hawk.serve_cli": ("serve",),
     "hawk.cluster": ("hawk",),
@@ -123,7 +124,16 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 
 # What hawk imports from outside; jobs and serve may use whatever their extras install.
-THIRD_PARTY = ("PIL", "numpy", "rich", "safetensors", "torch", "transformers", "typer")
+THIRD_PARTY = (
+    "PIL",
+    "huggingface_hub",
+    "numpy",
+    "rich",
+    "safetensors",
+    "torch",
+    "transformers",
+    "typer",
+)
 CLUSTER_THIRD_PARTY = (*THIRD_PARTY, "ray")
 
 

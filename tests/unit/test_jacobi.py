@@ -22,7 +22,7 @@ GRID = Grid(height=20, width=20)
 FREE = Budget([(1, 1.0), (100, 1.0)], MOST_NODES)
 
 
-def new_jacobi(slots: int, guesses: Guesses = COUPLED, grid: Grid = GRID) -> Jacobi:
+def new_jacobi(slots: int, grid: Grid = GRID, guesses: Guesses = COUPLED) -> Jacobi:
     identity = Identity(
         name="none", revision="0", grid=grid, vocabulary=VOCABULARY, hidden_size=1, drafters={}
     )
