@@ -5,16 +5,20 @@ BIN := $(VENV)/bin
 DEMO = $(BIN)/hawk generate --prompts-file examples/prompts.txt --out demo --slots 1 --compare
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo serve-demo test lint clean
 
 help:
 	@echo "make demo   make images from examples/prompts.txt into demo/"
+	@echo "make serve-demo   OpenAI's images API and a page to play on, on this machine"
 	@echo "make test   lint, types and tests (CPU, no download beyond the packages)"
 	@echo "make lint   lint and types"
 	@echo "make clean  remove .venv, caches and demo/"
 
 demo: $(VENV)/installed
 	$(DEMO)
+
+serve-demo: $(VENV)/installed-serve
+	$(BIN)/hawk serve
 
 test: lint
 	$(BIN)/pytest
@@ -39,6 +43,10 @@ $(BIN)/python:
 $(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	@touch $@
+
+$(VENV)/installed-serve: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve]'
+	@touch $(VENV)/installed $@
 
 $(VENV)/installed-dev: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'

@@ -1,6 +1,5 @@
 """Ingress: the routes, and errors in OpenAI's shape."""
 
-import logging
 from contextlib import aclosing
 from importlib.resources import files
 from typing import Annotated, Any
@@ -15,14 +14,13 @@ from serve.errors import ApiError, of_validation
 from serve.limits import BodyLimit
 from serve.metrics import combined
 from serve.schemas import ErrorResponse, ImageRequest, ImageResponse, Model, Models
-from serve.service import Service
+from serve.service import Service, mistake
 
 UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-logger = logging.getLogger(__name__)
 
 
 router = APIRouter()
@@ -120,8 +118,7 @@ def _validation_error(_: Request, error: Exception) -> JSONResponse:
 
 
 def _own_error(_: Request, error: Exception) -> JSONResponse:
-    logger.error("a request failed", exc_info=error)
-    told = ApiError(500, "something went wrong here; it is logged", code="internal_error")
+    told = mistake(error)
     return JSONResponse(told.body, told.status_code)
 
 

@@ -1,6 +1,7 @@
 """Service: who may come in, who makes the images, and how an answer comes about. No routes."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
 
@@ -13,6 +14,7 @@ from serve.messages import Admitted, Card, Done, Job, Partial
 from serve.metrics import HttpMeter
 from serve.schemas import ImageRequest, ImageResponse, Model, jobs_of
 
+logger = logging.getLogger(__name__)
 CARD_TIMEOUT_S = 5.0
 SEATS = 512  # requests in flight that one ingress holds; Serve's own limit lies above
 
@@ -130,3 +132,11 @@ async def _joined(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGener
                 yield piece
         except ApiError as error:
             yield sse({"type": "error", **error.body})
+        except Exception as error:  # noqa: BLE001  too late for a status
+            yield sse({"type": "error", **mistake(error).body})
+
+
+def mistake(error: Exception) -> ApiError:
+    """What clients are told of a mistake of ours; the log has the rest."""
+    logger.error("a request failed", exc_info=error)
+    return ApiError(500, "something went wrong here; it is logged", code="internal_error")

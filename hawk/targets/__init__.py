@@ -13,15 +13,18 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from hawk.identity import Identity
 from hawk.targets import memory
 from hawk.targets.base import Target
 from hawk.targets.chameleon import Chameleon, Lumina
 from hawk.targets.emu3 import Emu3
 from hawk.targets.janus import Janus
 from hawk.targets.llamagen import LlamaGen
+from hawk.targets.revision import fingerprint
 from hawk.targets.source import Source
 
 EMBEDDED = {"emoji": Path(__file__).parent.parent / "assets" / "emoji"}
+DRAFTER_CONFIGS = "drafters/*/config.json"  # trained drafters that lie beside a model
 # By `model_type` of config.json, or `hawk_family` where `hawk convert` wrote one.
 FAMILIES = {
     "janus": Janus,
@@ -61,13 +64,27 @@ def load_target(
         raise ValueError(f"{model!r} is a {found!r} model; Hawk runs {', '.join(FAMILIES)}")
     try:
         memory.check(source)
-        return FAMILIES[found].load(source)
+        target = FAMILIES[found].load(source)
+        target.identity = _identity(source, target)
     except torch.OutOfMemoryError:
         raise
     except ValueError as error:
         raise ValueError(f"cannot load {model!r}: {error}") from error
     except Exception as error:  # tokenizers and safetensors raise bare Exception
         raise ValueError(f"cannot load {model!r}, get its files again: {error}") from error
+    return target
+
+
+def _identity(source: Source, target: Target) -> Identity:
+    folder = source.folder()
+    return Identity(
+        name=source.name,
+        revision=fingerprint(folder),
+        grid=target.grid,
+        vocabulary=target.vocabulary,
+        hidden_size=target.hidden_size,
+        drafters={file.parent.name: file.parent for file in folder.glob(DRAFTER_CONFIGS)},
+    )
 
 
 def locate(model: str) -> tuple[str | Path, str | None]:

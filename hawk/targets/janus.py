@@ -91,6 +91,10 @@ class Janus(DecoderTarget):
         ids_RP, lengths_R = guidance.pad(rows, self._pad, self.device)
         return self.model.get_input_embeddings()(ids_RP), lengths_R
 
+    @property
+    def head_VX(self) -> Tensor:
+        return self.model.model.generation_head.vision_head.weight
+
     def embed_image(self, tokens_BN: Tensor) -> Tensor:
         return self._image_embeds_VD[tokens_BN]
 

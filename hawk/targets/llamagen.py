@@ -196,6 +196,10 @@ class LlamaGen(DecoderTarget):
         encoded = self.text_encoder(input_ids=torch.tensor([ids], device=self.device))
         return encoded.last_hidden_state[0]
 
+    @property
+    def head_VX(self) -> Tensor:
+        return self.model.head.weight
+
     def embed_image(self, tokens_BN: Tensor) -> Tensor:
         return self.model.decoder.embed_tokens(tokens_BN)
 

@@ -42,12 +42,16 @@ class Source:
         )
         return None if found is None else Path(found)
 
-    def config(self) -> Any:
-        """The contents of config.json. OSError where there is none, its cause says why."""
+    def folder(self) -> Path:
+        """Where the files are on this machine. OSError where there are none, its cause says why."""
         found = cached_file(str(self.location), "config.json", revision=self.revision)
         if found is None:
             raise FileNotFoundError(f"no config.json in {self.location}")
-        return json.loads(Path(found).read_text(encoding="utf-8"))
+        return Path(found).parent
+
+    def config(self) -> Any:
+        """The contents of config.json. OSError where there is none, its cause says why."""
+        return json.loads((self.folder() / "config.json").read_text(encoding="utf-8"))
 
     def refuse_size(self, family: str) -> None:
         """ValueError where a size is asked for, of a family that has one only."""

@@ -1,5 +1,6 @@
 """Janus: our forward is that of transformers, and so is our image for the same noise."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,8 +147,7 @@ def test_other_families_are_refused(tmp_path: Path) -> None:
 def test_a_broken_folder_is_named(
     tiny_folder: Path, tmp_path: Path, damage: Callable[[Path], object]
 ) -> None:
-    for file in tiny_folder.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(tiny_folder, tmp_path, dirs_exist_ok=True)
     damage(tmp_path)
     with pytest.raises(ValueError, match="cannot load"):
         load_target(str(tmp_path), dtype=torch.float32, device=torch.device("cpu"))

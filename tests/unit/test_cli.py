@@ -76,7 +76,7 @@ def test_prompts_come_from_files_too(tiny_folder: Path, tmp_path: Path) -> None:
         ([], 2, "no prompts: give some"),
         ([""], 2, "the prompt is empty"),
         (["a" * 5000], 2, "reads up to"),
-        (["a", "--drafter", "psychic"], 2, "choose from auto, jacobi, plain"),
+        (["a", "--drafter", "psychic"], 2, "choose from auto, hawk, local"),
         (["a", "--rule", "lenient"], 2, "choose from coupled"),
         (["a", "--seed", "-1"], 2, "seed must be between 0"),
         (["a", "--top-p", "0"], 2, r"top_p must be in (0, 1], got 0.0"),
@@ -143,12 +143,12 @@ def test_debug_shows_where_it_broke(tiny_folder: Path, tmp_path: Path) -> None:
 def test_bench_holds_every_contender_against_plain(tiny_folder: Path) -> None:
     stdout, _ = hawk("bench", "--images", 2, "--model", tiny_folder, "--json")
     report = json.loads(stdout.splitlines()[-1])
-    assert set(report["contenders"]) == {"plain", "jacobi", "transformers"}
+    assert set(report["contenders"]) == {"plain", "hawk", "transformers"}
     assert report["contenders"]["plain"]["speed_up_over_plain"] == 1.0
-    assert report["contenders"]["jacobi"]["identical_to_plain"] == report["images"] == 2
-    assert report["contenders"]["jacobi"]["tokens_per_forward"] >= 1  # as the clock had it
+    assert report["contenders"]["hawk"]["identical_to_plain"] == report["images"] == 2
+    assert report["contenders"]["hawk"]["tokens_per_forward"] >= 1  # as the clock had it
     table, _ = hawk("bench", "--images", 1, "--model", tiny_folder, "--no-hf")
-    assert "jacobi" in table
+    assert "hawk" in table
 
 
 def test_bench_takes_every_drafter_by_every_rule(tiny_folder: Path) -> None:

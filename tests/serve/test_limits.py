@@ -1,0 +1,199 @@
+"""What a client may take, and what is left when it goes away; real HTTP, no cluster."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from hawk.targets.janus import Janus
+from serve.events import Message
+from serve.messages import Admitted, Card, Job, Partial, Refused
+from serve.replica import Replica
+from tests.serve.conftest import Listen, sdk
+from tests.serve.test_api import PROMPT, error_of, post
+from tests.tiny import GRID
+
+KEY, OTHER_KEY = "k" * 32, "o" * 32
+WAIT_S = 120
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + WAIT_S
+    while not true():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def in_flight(address: str) -> float:
+    page = httpx.get(f"{address}/metrics", headers={"authorization": f"Bearer {KEY}"}).text
+    [line] = [line for line in page.splitlines() if line.startswith("hawk_http_in_flight")]
+    return float(line.split()[-1])
+
+
+@pytest.fixture
+def paused(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """While it is not set, no image moves on."""
+    go = threading.Event()
+    forward = replica.engine.target.forward
+
+    def held(*arguments: Any) -> Any:
+        assert go.wait(WAIT_S)
+        return forward(*arguments)
+
+    monkeypatch.setattr(replica.engine.target, "forward", held)
+    return go
+
+
+def test_a_key_has_so_many_requests_at_a_time(listen: Listen, paused: threading.Event) -> None:
+    address = listen(keys=f"{KEY},{OTHER_KEY}", limits={"requests_per_key": 2})
+
+    def ask(key: str) -> httpx.Response:
+        return post(address, {"prompt": PROMPT}, headers={"authorization": f"Bearer {key}"})
+
+    with ThreadPoolExecutor() as threads:
+        two = [threads.submit(ask, KEY) for _ in range(2)]
+        eventually(lambda: in_flight(address) == 3)  # those two, and the question itself
+        refused = ask(KEY)
+        other = threads.submit(ask, OTHER_KEY)
+        assert "2 requests in flight" in error_of(refused, 429)["message"]
+        assert int(refused.headers["retry-after"]) >= 1
+        paused.set()
+        assert [future.result().status_code for future in (*two, other)] == [200, 200, 200]
+    assert ask(KEY).status_code == 200
+
+
+def test_the_time_limit_holds_whatever_a_header_says(listen: Listen) -> None:
+    address = listen(limits={"seconds": 0.001})
+    headers = {"x-request-timeout-seconds": "100000", "x-request-disconnect-disabled": "?1"}
+    for stream in (False, True):
+        response = post(address, {"prompt": PROMPT, "stream": stream}, headers=headers)
+        if stream and response.status_code == 200:  # it was let in, then the time was over
+            assert '"code": "deadline_exceeded"' in response.text
+        else:
+            assert error_of(response, 504)["code"] == "deadline_exceeded"
+
+
+def test_who_leaves_a_stream_frees_its_slots(
+    url: str, replica: Replica, paused: threading.Event
+) -> None:
+    engine = replica.engine
+    tokens = engine.stats.tokens
+    body = json.dumps({"prompt": PROMPT, "n": 3, "stream": True, "every_row": True}).encode()
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(
+            b"POST /v1/images/generations HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
+        eventually(lambda: engine.active + engine.waiting == 3)
+    eventually(lambda: in_flight(url) == 1)  # nobody but the question itself
+    paused.set()
+    eventually(lambda: engine.active == engine.waiting == 0)
+    assert engine.stats.tokens - tokens < GRID**2  # of three images not one was finished
+    assert post(url, {"prompt": PROMPT}).status_code == 200
+
+
+class Scripted:
+    """A backend that says the same about every image."""
+
+    def __init__(self, *script: Message | Exception) -> None:
+        self._script = script
+
+    async def card(self) -> Card:
+        return Card(
+            model="tiny",
+            width=12,
+            height=12,
+            columns=6,
+            rows=6,
+            drafters=("plain",),
+            rule="coupled",
+            exact=True,
+            created=0,
+        )
+
+    async def image(self, job: Job) -> AsyncGenerator[Message, None]:
+        for step in self._script:
+            if isinstance(step, Exception):
+                raise step
+            yield step
+
+    async def metrics(self) -> dict[str, str]:
+        return {}
+
+
+ADMITTED = Admitted(prompt_tokens=1)
+PART = Partial(place=0, picture=b"", commits=[1])
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "code", "kind"),
+    [
+        ("overloaded", 429, "rate_limit_exceeded", openai.RateLimitError),
+        ("deadline", 504, "deadline_exceeded", openai.InternalServerError),
+        ("broken", 503, "service_unavailable", openai.InternalServerError),
+        ("closing", 503, "service_unavailable", openai.InternalServerError),
+    ],
+)
+def test_refusals_have_a_status_before_the_first_event_and_an_event_after(
+    listen: Listen, reason: Any, status: int, code: str, kind: type[openai.APIStatusError]
+) -> None:
+    refused = Refused(reason=reason, message="not now", retry_after_s=1000)
+    early = listen(Scripted(refused))
+    for stream in (False, True):
+        response = post(early, {"prompt": PROMPT, "stream": stream})
+        assert error_of(response, status)["code"] == code
+        assert response.headers["retry-after"] == "60"  # at most
+    with pytest.raises(kind):
+        sdk(early).images.generate(prompt=PROMPT)
+
+    late = listen(Scripted(ADMITTED, PART, refused))
+    assert error_of(post(late, {"prompt": PROMPT}), status)["code"] == code
+    with pytest.raises(openai.APIError, match="not now"):
+        list(sdk(late).images.generate(prompt=PROMPT, stream=True))
+
+
+def test_our_own_mistakes_are_errors_of_the_same_shape_and_tell_nothing(
+    listen: Listen, caplog: pytest.LogCaptureFixture
+) -> None:
+    for script in ([KeyError("secret")], [ADMITTED, KeyError("secret")]):
+        response = post(listen(Scripted(*script)), {"prompt": PROMPT})
+        assert "secret" not in str(error_of(response, 500))
+    streamed = post(
+        listen(Scripted(ADMITTED, KeyError("secret"))), {"prompt": PROMPT, "stream": True}
+    )
+    assert '"code": "internal_error"' in streamed.text
+    assert "secret" not in streamed.text
+    assert caplog.text.count("secret") >= 3  # but the log has it
+    assert PROMPT not in caplog.text
+
+
+def test_nobody_is_ready_until_a_replica_answers(
+    listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = Scripted(ADMITTED)
+
+    async def nobody() -> Card:
+        raise ConnectionError("no replica")
+
+    monkeypatch.setattr(backend, "card", nobody)
+    address = listen(backend)
+    for response in (httpx.get(f"{address}/healthz"), post(address, {"prompt": PROMPT})):
+        assert error_of(response, 503)["code"] == "not_ready"
+        assert response.headers["retry-after"] == "2"
+
+
+def test_prompts_are_not_logged(url: str, tiny: Janus, caplog: pytest.LogCaptureFixture) -> None:
+    secret = "the heir's true name"
+    with caplog.at_level("DEBUG"):
+        post(url, {"prompt": secret})
+        post(url, {"prompt": secret * 100})
+    for name in ("serve", "hawk", "uvicorn"):
+        assert not any(secret in r.getMessage() for r in caplog.records if r.name.startswith(name))

@@ -1,0 +1,121 @@
+"""Remote: what becomes of an image whose replica dies; replicas are played by scripts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from ray.exceptions import ActorDiedError
+from ray.serve.exceptions import BackPressureError
+
+from serve.events import Message
+from serve.messages import Admitted, Done, Job, Partial, Refused
+from serve.remote import Remote
+
+JOB = Job(
+    prompt="a",
+    negative_prompt=None,
+    seed=7,
+    guidance=None,
+    temperature=None,
+    top_k=None,
+    top_p=None,
+    drafter="plain",
+    parts=3,
+    format="png",
+    quality=None,
+    deadline_s=60,
+)
+ADMITTED = Admitted(prompt_tokens=3)
+DONE = Done(picture=b"image", tokens_sha256="f", tokens=4, commits=[1, 3], seconds=1.0)
+BROKEN = Refused(reason="broken", message="failed")
+CLOSING = Refused(reason="closing", message="leaving")
+
+
+def part(place: int) -> Partial[bytes]:
+    return Partial(place=place, picture=b"part", commits=[1])
+
+
+class Response:
+    """What a streaming call returns: messages, and perhaps an exception in their place."""
+
+    def __init__(self, script: list[Any]) -> None:
+        self._script, self.cancelled = script, False
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        for step in self._script:
+            if isinstance(step, Exception):
+                raise step
+            yield step
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Handle:
+    """A deployment handle; each call is the next script."""
+
+    def __init__(self, *scripts: list[Any]) -> None:
+        self.scripts = list(scripts)
+        self.jobs: list[Job] = []
+        self.responses: list[Response] = []
+        self.image = self
+
+    def options(self, *, stream: bool) -> "Handle":
+        assert stream
+        return self
+
+    def remote(self, job: Job) -> Response:
+        self.jobs.append(job)
+        self.responses.append(Response(self.scripts.pop(0)))
+        return self.responses[-1]
+
+
+def told(*scripts: list[Any]) -> tuple[list[Message], Handle]:
+    handle: Any = Handle(*scripts)
+
+    async def listen() -> list[Message]:
+        return [message async for message in Remote(handle).image(JOB)]
+
+    return asyncio.run(listen()), handle
+
+
+@pytest.mark.parametrize("end", [ActorDiedError(), BROKEN, CLOSING])
+def test_a_lost_image_is_made_once_more_and_nothing_is_told_twice(end: object) -> None:
+    first = [ADMITTED, part(0), part(1), end]
+    second = [ADMITTED, part(0), part(1), part(2), DONE]
+    messages, handle = told(first, second)
+    assert messages == [ADMITTED, part(0), part(1), part(2), DONE]
+    assert handle.jobs == [JOB, JOB]  # the same seed: the same image
+    assert all(response.cancelled for response in handle.responses)
+
+
+def test_the_second_death_is_told() -> None:
+    messages, handle = told([ADMITTED, ActorDiedError()], [ActorDiedError()])
+    [admitted, refused] = messages
+    assert admitted == ADMITTED
+    assert isinstance(refused, Refused)
+    assert refused.reason == "broken"
+    assert "try again" in refused.message
+    assert handle.scripts == []
+
+
+@pytest.mark.parametrize("reason", ["invalid", "overloaded", "deadline"])
+def test_what_another_replica_cannot_mend_is_not_tried_again(reason: Any) -> None:
+    refused = Refused(reason=reason, message="no")
+    messages, handle = told([refused])
+    assert messages == [refused]
+    assert len(handle.jobs) == 1
+
+
+def test_a_full_queue_is_overload() -> None:
+    messages, _ = told([BackPressureError(5, 5)])
+    [refused] = messages
+    assert isinstance(refused, Refused)
+    assert refused.reason == "overloaded"
+    assert refused.retry_after_s
+
+
+def test_other_failures_are_not_hidden() -> None:
+    with pytest.raises(KeyError):
+        told([ADMITTED, KeyError("a mistake of ours")])
