@@ -9,21 +9,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 from transformers.utils import logging as transformers_logging
 
 from hawk import bench as benchmark
 from hawk import doctor as health
-from hawk.batch_cli import batch
+from hawk.batch_cli import batch_app
 from hawk.gallery import Gallery
 from hawk.options import (
     DebugOption,
@@ -42,15 +32,17 @@ from hawk.options import (
     TopKOption,
     TopPOption,
     errors_reported,
-    screen,
+    progress_bar,
+    read_prompts,
 )
 from hawk.pipeline import Picture, Pipeline, Result
 from hawk.request import Request
 from hawk.sampler import SamplerConfig
 from hawk.serve_cli import serve
-from hawk.targets import EMBEDDED, FAMILIES
+from hawk.targets import catalogue
 from hawk.targets import convert as conversion
 from hawk.targets.source import parse_size
+from hawk.train_cli import train_app
 
 app = typer.Typer(
     help="Fast, exact generation with autoregressive text-to-image models.",
@@ -90,7 +82,7 @@ def generate(
 ) -> None:
     """Make images of prompts: PNG files and a contact sheet."""
     with errors_reported(debug=debug):
-        texts = _prompts(prompts, prompts_file)
+        texts = read_prompts(prompts, prompts_file)
         gallery = Gallery(out)
         pipeline = Pipeline.from_pretrained(
             model,
@@ -121,7 +113,7 @@ def generate(
         _show(report, as_json=as_json)
 
 
-app.command()(batch)
+app.add_typer(batch_app)
 app.command()(serve)
 
 
@@ -149,7 +141,7 @@ def bench(
             model, drafters.split(","), rules.split(","), device=device, dtype=dtype
         )
         plan = benchmark.plan(pipelines["plain"], images, seed=seed, guidance=guidance)
-        with _progress() as progress:
+        with progress_bar() as progress:
             report = benchmark.run(pipelines, progress.track(plan, description="images"), hf=hf)
         if as_json:
             typer.echo(json.dumps(report))
@@ -157,15 +149,16 @@ def bench(
             Console().print(benchmark.table(report))
 
 
+app.add_typer(train_app, name="train")
+
+
 @app.command()
 def models(as_json: JsonOption = False) -> None:
-    """List the models that need no download and the families that can be loaded."""
-    report = {"embedded": list(EMBEDDED), "families": list(FAMILIES)}
+    """List known models: sizes, defaults, memory, and how far each was tried."""
     if as_json:
-        typer.echo(json.dumps(report))
+        typer.echo(json.dumps(catalogue.report()))
     else:
-        typer.echo(f"embedded: {', '.join(EMBEDDED)}")
-        typer.echo(f"families, from a folder or hub id: {', '.join(FAMILIES)}")
+        Console(width=None if sys.stdout.isatty() else 140).print(catalogue.table())
 
 
 @app.command()
@@ -203,21 +196,6 @@ def doctor(as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-def _prompts(arguments: Sequence[str] | None, file: Path | None) -> list[str]:
-    """Prompts of the command line, then those of the file; its blank lines are passed over."""
-    texts = list(arguments or [])
-    if file is not None:
-        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        try:
-            lines = raw.decode("utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{file} is not UTF-8 text: {error}") from error
-        texts += [line.strip() for line in lines if line.strip()]
-    if not texts:
-        raise ValueError("no prompts: give some as arguments or with --prompts-file")
-    return texts
-
-
 def _sampler(
     pipeline: Pipeline, temperature: float | None, top_k: int | None, top_p: float | None
 ) -> SamplerConfig:
@@ -226,20 +204,8 @@ def _sampler(
     return replace(pipeline.target.default_sampler, **given)
 
 
-class _Rate(ProgressColumn):
-    """Images a second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.2f} images/s" if task.speed else "")
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate())
-    return Progress(*columns, TimeRemainingColumn(), console=screen)
-
-
 def _run(pipeline: Pipeline, requests: Sequence[Request], gallery: Gallery) -> Result:
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("images", total=len(requests))
 
         def finished(picture: Picture) -> None:

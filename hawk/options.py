@@ -1,12 +1,24 @@
-"""What commands share: their options, the screen, and how errors are told."""
+"""What commands share: options, prompts from files, the progress bar, how errors are told."""
 
 import contextlib
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from hawk.rulebook import RULES
 
@@ -14,7 +26,7 @@ USAGE_ERRORS = (ValueError, FileNotFoundError, PermissionError, FileExistsError,
 screen = Console(stderr=True)  # for people; stdout is for results
 
 ModelOption = Annotated[str, typer.Option(help="Embedded model, folder, or hub id[@revision].")]
-DrafterOption = Annotated[str, typer.Option(help="auto, jacobi or plain.")]
+DrafterOption = Annotated[str, typer.Option(help="auto, a name, or the folder of a trained one.")]
 RuleOption = Annotated[
     str,
     typer.Option(help=f"Acceptance rule: {', '.join(RULES)}; parameters as in typical:delta=0.2."),
@@ -63,3 +75,30 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in text:
         return "out of memory: lower --slots, or use --dtype bfloat16"
     return text
+
+
+def read_prompts(arguments: Sequence[str] | None, file: Path | None) -> list[str]:
+    """Prompts of the command line, then those of the file; its blank lines are passed over."""
+    texts = list(arguments or [])
+    if file is not None:
+        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        try:
+            lines = raw.decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{file} is not UTF-8 text: {error}") from error
+        texts += [line.strip() for line in lines if line.strip()]
+    if not texts:
+        raise ValueError("no prompts: give some as arguments or with --prompts-file")
+    return texts
+
+
+class _Rate(ProgressColumn):
+    """Images a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.2f} images/s" if task.speed else "")
+
+
+def progress_bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate())
+    return Progress(*columns, TimeRemainingColumn(), console=screen)

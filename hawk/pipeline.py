@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from PIL import Image
 
+from hawk import drafters
 from hawk.budget import Budget
-from hawk.drafters import DRAFTERS, resolve_drafter
 from hawk.drafters.guesses import Guesses
 from hawk.request import Finished, Request
 from hawk.rulebook import load_rule, read_rule
@@ -88,13 +88,13 @@ class Pipeline:
 
     Args:
         target: the model.
-        drafter: one of `DRAFTERS`, or `auto`.
+        drafter: one of `DRAFTERS`, the folder of a trained one, or `auto`.
         rule: its name in `RULES`, parameters behind it: `neighbour:limit=0.1`.
         slots: images in flight at most.
     """
 
     def __init__(self, target: Target, *, drafter: str, rule: str, slots: int) -> None:
-        self.drafter = resolve_drafter(drafter)
+        self.drafter, self._identity = drafters.choose(drafter, target.identity)
         if slots < 1:
             raise ValueError(f"slots must be 1 or more, got {slots}")
         self.target, self.slots = target, slots
@@ -121,7 +121,7 @@ class Pipeline:
             device: a torch device, or `auto` for CUDA where there is some.
             dtype: one of `DTYPES`, or `auto`: bfloat16 on CUDA, float32 elsewhere.
         """
-        resolve_drafter(drafter)  # before the model takes its time to load
+        drafters.check(drafter)  # before the model takes its time to load
         read_rule(rule)
         place = resolve_device(device)
         if dtype == "auto":
@@ -226,9 +226,8 @@ class Pipeline:
         """The session of this pipeline with or without guidance; made at its first use."""
         if guided not in self._sessions:
             budget = self._budget(guided=guided)
-            drafter = DRAFTERS[self.drafter](
-                grid=self.target.grid,
-                vocabulary=self.target.vocabulary,
+            drafter = drafters.DRAFTERS[self.drafter](
+                self._identity,
                 slots=self.slots,
                 budget=budget,
                 guesses=Guesses(by_chance=self.rule.by_chance),
@@ -255,7 +254,7 @@ class Pipeline:
         )
 
     def _budget(self, *, guided: bool) -> Budget:
-        most = DRAFTERS[self.drafter].most_nodes
+        most = drafters.DRAFTERS[self.drafter].most_nodes
         timer = PassTimer(self.target, slots=self.slots, guided=guided, most_nodes=most)
         return Budget.measure(timer, self.slots, most)
 

@@ -58,10 +58,13 @@ class Law:
     unfiltered_BNV: Tensor
     noise_scale_B11: Tensor
 
-    def perturbed(self, seeds_B: Tensor, steps_BN: Tensor, stream: int = TOKENS) -> Tensor:
-        """Scores plus the noise of (seed, stream, step), [B, N, K]."""
-        noise = gumbel(seeds_B, steps_BN, self.ids, stream)
-        return noise.mul_(self.noise_scale_B11).add_(self.scores_BNK)
+    def perturbed(self, seeds_B: Tensor, steps_BN: Tensor) -> Tensor:
+        """Scores plus the noise of (seed, step), [B, N, K]."""
+        return self.noise(seeds_B, steps_BN, self.ids).add_(self.scores_BNK)
+
+    def noise(self, seeds_B: Tensor, steps_BN: Tensor, ids: Tensor, stream: int = TOKENS) -> Tensor:
+        """The noise of (seed, stream, step) for token ids [K] or [B, N, K]; 0 at temperature 0."""
+        return gumbel(seeds_B, steps_BN, ids, stream).mul_(self.noise_scale_B11)
 
     def dense_scores(self) -> Tensor:
         """The scores of the whole vocabulary, [B, N, V]."""

@@ -9,7 +9,7 @@ Letters: B active rows, S slots, N tree nodes, D tree levels, T cells of the gri
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -126,12 +126,12 @@ class Session:
         if not self._active:
             return []
         clock = Clock()
-        tree = self._draft()
+        tree, valid = self._draft()
         draft_s = clock.lap()
         output = self.target.forward(tree, self._guidance_S[: len(self._active)], self._cache)
         forward_s = clock.lap()
         law, commit, healthy = self._verify(tree, output)
-        counts = self._commit(commit, healthy)
+        counts = self._commit(commit, healthy, valid)
         verify_s = clock.lap()
         self.drafter.observe(self._feedback(tree, law, output, commit))
         draft_s += clock.lap()
@@ -140,10 +140,14 @@ class Session:
         self._count(counts, drafted=tree.tokens_BN.shape[1] - 1)
         return self._finish()
 
-    def _draft(self) -> Tree:
+    def _draft(self) -> tuple[Tree, Tensor]:
+        """The drafter's tree, and whether its tokens are tokens; those that are not are clamped
+        until the step's one transfer to the host tells."""
         rows = len(self._active)
         roots_B = self._tokens_ST[:rows].gather(1, self._counts_S[:rows, None] - 1)
-        return self.drafter.draft(roots_B.squeeze(1), self.budget)
+        tree = self.drafter.draft(roots_B.squeeze(1), self.budget)
+        tokens_BN = tree.tokens_BN.clamp(0, self.target.vocabulary - 1)
+        return replace(tree, tokens_BN=tokens_BN), (tokens_BN == tree.tokens_BN).all()
 
     def _verify(self, tree: Tree, output: Output) -> tuple[Law, Commit, Tensor]:
         rows = len(self._active)
@@ -157,18 +161,24 @@ class Session:
         commit = verify(tree, verdict, self.target.grid.cells - counts_B)
         return law, commit, verdict.healthy
 
-    def _commit(self, commit: Commit, healthy: Tensor) -> list[int]:
+    def _commit(self, commit: Commit, healthy: Tensor, valid: Tensor) -> list[int]:
         """Store the new tokens, keep their keys and values; returns the tokens of each row.
 
-        ArithmeticError where the target's logits are not numbers.
+        ArithmeticError where the target's logits are not numbers, RuntimeError where the drafter's
+        tokens are not of the vocabulary.
         """
         rows, levels = commit.path_BD.shape
         level_D = self._levels_D[:levels]
         out_of_place = (commit.path_BD != level_D) & (level_D < commit.counts_B[:, None])
         # The one transfer to the host in a step.
-        flags = torch.stack([out_of_place.any(), healthy])
-        *counts, move, healthy = torch.cat([commit.counts_B, flags]).tolist()
-        if not healthy:
+        flags = torch.stack([out_of_place.any(), healthy, valid])
+        *counts, move, is_healthy, is_valid = torch.cat([commit.counts_B, flags]).tolist()
+        if not is_valid:
+            raise RuntimeError(
+                f"the drafter {self.drafter.name} proposed tokens outside of 0 .. "
+                f"{self.target.vocabulary - 1}: it was made for another vocabulary"
+            )
+        if not is_healthy:
             raise ArithmeticError(
                 f"{self.target.name} returned logits that are not numbers: its weights are broken, "
                 f"or too large for half precision (use --dtype bfloat16 or float32)"

@@ -10,18 +10,23 @@ import torch
 
 from hawk.targets import load_target
 from hawk.targets.janus import Janus
-from tests.tiny import save_tiny_janus
+from tests.tiny import save_tiny_drafters, save_tiny_janus
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-janus")
     save_tiny_janus(folder)
+    save_tiny_drafters(folder / "drafters", load(folder).identity)
     return folder
 
 
 @pytest.fixture(scope="session")
 def tiny(tiny_folder: Path) -> Janus:
-    target = load_target(str(tiny_folder), dtype=torch.float32, device=torch.device("cpu"))
+    return load(tiny_folder)
+
+
+def load(folder: Path) -> Janus:
+    target = load_target(str(folder), dtype=torch.float32, device=torch.device("cpu"))
     assert isinstance(target, Janus)
     return target

@@ -1,11 +1,24 @@
-"""A Janus small enough to run thousands of passes in a test, with laws worth drafting for."""
+"""A Janus small enough to run thousands of passes in a test, with laws worth drafting for, and
+drafters of random weights beside it."""
 
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import GenerationConfig, JanusConfig, JanusForConditionalGeneration, LlamaConfig
 from transformers.models.janus.configuration_janus import JanusVisionConfig, JanusVQVAEConfig
 
+from hawk import Session
+from hawk.budget import Budget
+from hawk.drafters import DRAFTERS, weights
+from hawk.drafters.base import Drafter
+from hawk.drafters.guesses import Guesses
+from hawk.drafters.heads import Heads
+from hawk.drafters.window import Window
+from hawk.identity import Identity
+from hawk.rulebook import load_rule
+from hawk.rules import Rule
+from hawk.targets.base import Target
 from jobs.emoji.text import BOI, BOS, PAD, token_id, train_tokenizer
 
 GRID = 6
@@ -67,3 +80,43 @@ def save_tiny_janus(folder: Path) -> None:
     )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def save_tiny_drafters(folder: Path, identity: Identity) -> None:
+    """A folder of random weights a kind."""
+    torch.manual_seed(1)
+    sizes = {"channels": 32, "embedding": 8, "head": 16}
+    networks: dict[str, tuple[nn.Module, dict[str, int]]] = {
+        "hawk": (Window(identity, stale=True, **sizes), sizes | {"stale": True}),
+        "local": (Window(identity, stale=False, **sizes), sizes | {"stale": False}),
+        "spatial": (Heads(identity, head=16), {"head": 16}),
+    }
+    for kind, (module, network) in networks.items():
+        weights.save(folder / kind, kind, identity, module, network=network, training={})
+
+
+def new_drafter(
+    identity: Identity, drafter: str, slots: int, budget: Budget, rule: Rule
+) -> Drafter:
+    return DRAFTERS[drafter](
+        identity,
+        slots=slots,
+        budget=budget,
+        guesses=Guesses(by_chance=rule.by_chance),
+        device=torch.device("cpu"),
+    )
+
+
+def new_session(
+    target: Target,
+    drafter: str = "jacobi",
+    slots: int = 2,
+    *,
+    guided: bool = True,
+    rule: str = "coupled",
+) -> Session:
+    """A session whose budget takes the largest trees, as costs are flat."""
+    budget = Budget([(1, 1.0), (1000, 1.0)], DRAFTERS[drafter].most_nodes)
+    judge = load_rule(rule, target)
+    made = new_drafter(target.identity, drafter, slots, budget, judge)
+    return Session(target, made, judge, budget=budget, slots=slots, guided=guided)

@@ -1,16 +1,59 @@
 """Drafters: the cheap side of speculation."""
 
+from dataclasses import replace
+from pathlib import Path
+
+from hawk.drafters import weights
+from hawk.drafters.hawk import Hawk
 from hawk.drafters.jacobi import Jacobi
+from hawk.drafters.local import Local
 from hawk.drafters.plain import Plain
+from hawk.drafters.spatial import Horizontal, Spatial, Union, Vertical
+from hawk.identity import Identity
 
-DRAFTERS: dict[str, type[Jacobi] | type[Plain]] = {"jacobi": Jacobi, "plain": Plain}
-AUTO = "jacobi"
+Kind = (
+    type[Hawk]
+    | type[Local]
+    | type[Spatial]
+    | type[Union]
+    | type[Horizontal]
+    | type[Vertical]
+    | type[Jacobi]
+    | type[Plain]
+)
+DRAFTERS: dict[str, Kind] = {
+    "hawk": Hawk,
+    "local": Local,
+    "spatial": Spatial,
+    "union": Union,
+    "horizontal": Horizontal,
+    "vertical": Vertical,
+    "jacobi": Jacobi,
+    "plain": Plain,
+}
 
 
-def resolve_drafter(name: str) -> str:
-    """The drafter that `auto` stands for, else `name`; ValueError where there is none of it."""
+def check(name: str) -> None:
+    """ValueError unless `name` is a drafter, `auto`, or the folder of a trained one."""
+    if name not in DRAFTERS and name != "auto" and not (Path(name) / weights.CONFIG).is_file():
+        raise ValueError(
+            f"no drafter {name!r}: choose from auto, {', '.join(DRAFTERS)}, or give the folder of "
+            f"a trained one"
+        )
+
+
+def choose(name: str, identity: Identity) -> tuple[str, Identity]:
+    """The drafter that a name stands for, and the identity by which it finds its weights.
+
+    `auto` is `hawk` where there are weights for exactly this target, else `jacobi`; a folder is the
+    drafter that it holds. ValueError as `check`.
+    """
+    check(name)
     if name == "auto":
-        return AUTO
-    if name not in DRAFTERS:
-        raise ValueError(f"no drafter {name!r}: choose from auto, {', '.join(DRAFTERS)}")
-    return name
+        return ("hawk" if weights.fits("hawk", identity) else "jacobi"), identity
+    if name in DRAFTERS:
+        return name, identity
+    kind = str(weights.read_config(Path(name))["kind"])
+    if kind not in DRAFTERS:
+        raise ValueError(f"the drafter in {name} is a {kind!r}: choose from {', '.join(DRAFTERS)}")
+    return kind, replace(identity, drafters={kind: Path(name)})

@@ -48,9 +48,21 @@ class Guesses:
             0 where guesses are drawn by chance.
         """
         scores = [
-            law.perturbed(seeds_B, steps_BJ, DRAFTS + s if self.by_chance else TOKENS)
-            for s, law in enumerate(sources)
+            law.scores_BNK + self.noise(law, seeds_B, steps_BJ, law.ids, source)
+            for source, law in enumerate(sources)
         ]
+        return self.best(sources, scores, count)
+
+    def noise(
+        self, law: Law, seeds_B: Tensor, steps_BJ: Tensor, ids: Tensor, source: int = 0
+    ) -> Tensor:
+        """The noise [B, J, K] that a source's drafts come under; `ids` as `Law.ids`."""
+        return law.noise(seeds_B, steps_BJ, ids, DRAFTS + source if self.by_chance else TOKENS)
+
+    def best(
+        self, sources: Sequence[Law], scores: Sequence[Tensor], count: int
+    ) -> tuple[Tensor, Tensor]:
+        """As `draw`, from the sources' scores with their noise."""
         best = scores[0].topk(count, dim=-1)
         lead_BJ = best.values[..., 0] - best.values[..., 1]
         if self.by_chance:

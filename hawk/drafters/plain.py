@@ -6,7 +6,7 @@ from torch import Tensor
 from hawk.budget import Budget
 from hawk.drafters.base import Feedback
 from hawk.drafters.guesses import Guesses
-from hawk.grid import Grid
+from hawk.identity import Identity
 from hawk.tree import Shapes, Tree
 
 
@@ -18,9 +18,8 @@ class Plain:
 
     def __init__(
         self,
+        identity: Identity,
         *,
-        grid: Grid,
-        vocabulary: int,
         slots: int,
         budget: Budget,
         guesses: Guesses,

@@ -3,15 +3,28 @@
 from pathlib import Path
 
 import torch
+from huggingface_hub import is_offline_mode
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
+from hawk.identity import Identity
+from hawk.targets import memory
 from hawk.targets.base import Target
 from hawk.targets.chameleon import Chameleon, Lumina
 from hawk.targets.emu3 import Emu3
 from hawk.targets.janus import Janus
 from hawk.targets.llamagen import LlamaGen
+from hawk.targets.revision import fingerprint
 from hawk.targets.source import Source
 
 EMBEDDED = {"emoji": Path(__file__).parent.parent / "assets" / "emoji"}
+DRAFTER_CONFIGS = "drafters/*/config.json"  # trained drafters that lie beside a model
 # By `model_type` of config.json, or `hawk_family` where `hawk convert` wrote one.
 FAMILIES = {
     "janus": Janus,
@@ -37,9 +50,9 @@ def load_target(
 
     ValueError where the model cannot be found or its family is not supported.
     """
-    location, revision = _split(model)
+    location, revision = locate(model)
     source = Source(
-        location=EMBEDDED.get(location, location),
+        location=location,
         name=model,
         revision=revision,
         size=size,
@@ -50,17 +63,37 @@ def load_target(
     if found not in FAMILIES:
         raise ValueError(f"{model!r} is a {found!r} model; Hawk runs {', '.join(FAMILIES)}")
     try:
-        return FAMILIES[found].load(source)
+        memory.check(source)
+        target = FAMILIES[found].load(source)
+        target.identity = _identity(source, target)
     except torch.OutOfMemoryError:
         raise
     except ValueError as error:
         raise ValueError(f"cannot load {model!r}: {error}") from error
     except Exception as error:  # tokenizers and safetensors raise bare Exception
         raise ValueError(f"cannot load {model!r}, get its files again: {error}") from error
+    return target
 
 
-def _split(model: str) -> tuple[str, str | None]:
-    """Hub id and revision; a folder may have an `@` in its name."""
+def _identity(source: Source, target: Target) -> Identity:
+    folder = source.folder()
+    return Identity(
+        name=source.name,
+        revision=fingerprint(folder),
+        grid=target.grid,
+        vocabulary=target.vocabulary,
+        hidden_size=target.hidden_size,
+        drafters={file.parent.name: file.parent for file in folder.glob(DRAFTER_CONFIGS)},
+    )
+
+
+def locate(model: str) -> tuple[str | Path, str | None]:
+    """Folder or hub id of a model by its name, and the revision of a hub id.
+
+    A folder may have an `@` in its name.
+    """
+    if model in EMBEDDED:
+        return EMBEDDED[model], None
     if "@" not in model or Path(model).exists():
         return model, None
     location, _, revision = model.partition("@")
@@ -71,10 +104,7 @@ def _family(source: Source) -> str:
     try:
         config = source.config()
     except OSError as error:
-        raise ValueError(
-            f"no model {source.name!r}: give one of {', '.join(EMBEDDED)}, a folder with "
-            f"config.json, or a hub id that can be reached or is in the cache"
-        ) from error
+        raise ValueError(_why_absent(source, error)) from error
     except ValueError as error:
         raise ValueError(
             f"cannot load {source.name!r}: its config.json is broken ({error})"
@@ -82,3 +112,30 @@ def _family(source: Source) -> str:
     if not isinstance(config, dict) or "model_type" not in config:
         raise ValueError(f"cannot load {source.name!r}: its config.json is broken (no model_type)")
     return str(config.get("hawk_family", config["model_type"]))
+
+
+def _why_absent(source: Source, error: OSError) -> str:
+    """What to do about a model that was not found, by what its hub said."""
+    cause = error.__cause__
+    if isinstance(cause, GatedRepoError):
+        return (
+            f"{source.name!r} is gated: accept its licence on its page of the hub, then set "
+            f"HF_TOKEN or run `hf auth login`"
+        )
+    if isinstance(cause, RevisionNotFoundError):
+        return (
+            f"{source.location!r} has no revision {source.revision!r}: give a commit, tag or "
+            f"branch of it behind the @"
+        )
+    if isinstance(cause, (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError)) and (
+        not isinstance(cause, RepositoryNotFoundError)
+    ):
+        offline = " (HF_HUB_OFFLINE is set)" if is_offline_mode() else ""
+        return (
+            f"no model {source.name!r} on this machine, and the hub cannot be reached{offline}: "
+            f"give one of {', '.join(EMBEDDED)}, a folder, or a hub id once there is a connection"
+        )
+    return (
+        f"no model {source.name!r}: give one of {', '.join(EMBEDDED)}, a folder with config.json, "
+        f"or a hub id (of a private model, set HF_TOKEN)"
+    )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hawk.cache import Cache
 from hawk.grid import Grid
+from hawk.identity import Identity
 from hawk.sampler import SamplerConfig
 from hawk.tree import Tree
 
@@ -38,16 +39,20 @@ class Target(Protocol):
         name: what it was loaded as.
         grid: of the image it makes.
         vocabulary: V, number of image tokens.
+        hidden_size: D.
         prompt_limit: longest prompt in tokens.
         default_guidance, default_sampler: of the model's own settings or official script.
+        identity: what its drafters have to know.
     """
 
     name: str
     grid: Grid
     vocabulary: int
+    hidden_size: int
     prompt_limit: int
     default_guidance: float
     default_sampler: SamplerConfig
+    identity: Identity
 
     @property
     def device(self) -> torch.device: ...
@@ -55,6 +60,16 @@ class Target(Protocol):
     @property
     def codebook_VD(self) -> Tensor:
         """What the image decoder sees of each token, for rules that ask how alike tokens look."""
+        ...
+
+    @property
+    def embeddings_VX(self) -> Tensor:
+        """Embeddings of the image tokens; drafters in training start from them."""
+        ...
+
+    @property
+    def head_VX(self) -> Tensor:
+        """Last matrix of the image head; drafters in training start from it."""
         ...
 
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hawk.cache import Cache, Layout
 from hawk.grid import Grid
+from hawk.identity import Identity
 from hawk.sampler import SamplerConfig
 from hawk.targets import guidance
 from hawk.targets.base import Branches, Output
@@ -46,6 +47,8 @@ class DecoderTarget(ABC):
         row_end: embedding [D] of the token that the model writes after every row, if it does.
     """
 
+    identity: Identity  # of its files: `load_target` knows them
+
     def __init__(self, facts: Facts, decoder: Any, row_end: Tensor | None = None) -> None:
         self.name, self.grid, self.vocabulary = facts.name, facts.grid, facts.vocabulary
         self.prompt_limit = facts.prompt_limit
@@ -60,6 +63,7 @@ class DecoderTarget(ABC):
                 f"{facts.grid.height} x {facts.grid.width} tokens: ask for a smaller size"
             )
         self._decoder, self._row_end_D = decoder, row_end
+        self.hidden_size = int(decoder.config.hidden_size)
 
     @property
     @abstractmethod
@@ -82,6 +86,16 @@ class DecoderTarget(ABC):
     @abstractmethod
     def head(self, hidden_RND: Tensor) -> Tensor:
         """Logits [R, N, V] over the image vocabulary."""
+
+    @property
+    @abstractmethod
+    def head_VX(self) -> Tensor: ...
+
+    @property
+    @torch.inference_mode()
+    def embeddings_VX(self) -> Tensor:
+        codes_1V = torch.arange(self.vocabulary, device=self.device)[None]
+        return self.embed_image(codes_1V)[0]
 
     @property
     def device(self) -> torch.device:

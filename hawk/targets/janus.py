@@ -17,7 +17,13 @@ from hawk.targets.source import Source
 
 
 class Janus(DecoderTarget):
-    """Prompt, guidance and embeddings of `JanusForConditionalGeneration`; see `Target`."""
+    """Prompt, guidance and embeddings of `JanusForConditionalGeneration`; see `Target`.
+
+    A checkpoint's own generation_config goes before the defaults, those of the official script.
+    """
+
+    default_guidance = 5.0
+    default_sampler = SamplerConfig()
 
     def __init__(
         self,
@@ -30,13 +36,12 @@ class Janus(DecoderTarget):
         grid = Grid(height=vq.num_patches, width=vq.num_patches)
         positions = decoder.config.max_position_embeddings
         own = model.generation_config
-        # 5 and the whole softmax at temperature 1: the official sampling script.
         facts = Facts(
             name=name,
             grid=grid,
             vocabulary=int(vq.num_embeddings),
             prompt_limit=min(positions - grid.cells, tokenizer.model_max_length),
-            default_guidance=float(own.guidance_scale or 5.0),
+            default_guidance=float(own.guidance_scale or self.default_guidance),
             default_sampler=SamplerConfig(
                 temperature=1.0 if own.temperature is None else own.temperature,
                 top_k=own.top_k or 0,
@@ -85,6 +90,10 @@ class Janus(DecoderTarget):
     def embed_prompts(self, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
         ids_RP, lengths_R = guidance.pad(rows, self._pad, self.device)
         return self.model.get_input_embeddings()(ids_RP), lengths_R
+
+    @property
+    def head_VX(self) -> Tensor:
+        return self.model.model.generation_head.vision_head.weight
 
     def embed_image(self, tokens_BN: Tensor) -> Tensor:
         return self._image_embeds_VD[tokens_BN]

@@ -117,6 +117,9 @@ class CellCache(Cache):
 class LlamaGen(DecoderTarget):
     """See `Target`."""
 
+    default_guidance = 7.5
+    default_sampler = SamplerConfig(top_k=1000)
+
     def __init__(
         self,
         model: LlamaGenModel,
@@ -131,8 +134,8 @@ class LlamaGen(DecoderTarget):
             grid=Grid(height=config.grid, width=config.grid),
             vocabulary=config.vocab_size,
             prompt_limit=config.text_tokens,
-            default_guidance=7.5,
-            default_sampler=SamplerConfig(top_k=1000),
+            default_guidance=self.default_guidance,
+            default_sampler=self.default_sampler,
         )
         super().__init__(facts, model.decoder)
         self.model, self.vq = model.eval(), vq.eval()
@@ -167,7 +170,7 @@ class LlamaGen(DecoderTarget):
     @property
     def codebook_VD(self) -> Tensor:
         vectors = self.vq.quantize.embedding.weight.detach()
-        return torch.nn.functional.normalize(vectors.float(), dim=-1)  # as its decoder does
+        return nn.functional.normalize(vectors.float(), dim=-1)  # as its decoder does
 
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
         """The unconditional branch has as many places of the null prompt."""
@@ -193,6 +196,10 @@ class LlamaGen(DecoderTarget):
         encoded = self.text_encoder(input_ids=torch.tensor([ids], device=self.device))
         return encoded.last_hidden_state[0]
 
+    @property
+    def head_VX(self) -> Tensor:
+        return self.model.head.weight
+
     def embed_image(self, tokens_BN: Tensor) -> Tensor:
         return self.model.decoder.embed_tokens(tokens_BN)
 
@@ -206,8 +213,9 @@ class LlamaGen(DecoderTarget):
 
 def load_empty(own: dict[str, Any]) -> LlamaGenModel:
     """The transformer of a config.json, its weights still to come."""
+    settings: dict[str, Any] = own | {"attn_implementation": "sdpa"}
     with torch.device("meta"):
-        return LlamaGenModel(LlamaConfig(**(own | {"attn_implementation": "sdpa"})))
+        return LlamaGenModel(LlamaConfig(**settings))
 
 
 def load_empty_vq(own: dict[str, Any]) -> nn.Module:

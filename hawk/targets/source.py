@@ -10,6 +10,8 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
+from hawk.grid import Grid
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -40,12 +42,16 @@ class Source:
         )
         return None if found is None else Path(found)
 
-    def config(self) -> Any:
-        """The contents of config.json."""
-        path = self.file("config.json")
-        if path is None:
+    def folder(self) -> Path:
+        """Where the files are on this machine. OSError where there are none, its cause says why."""
+        found = cached_file(str(self.location), "config.json", revision=self.revision)
+        if found is None:
             raise FileNotFoundError(f"no config.json in {self.location}")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return Path(found).parent
+
+    def config(self) -> Any:
+        """The contents of config.json. OSError where there is none, its cause says why."""
+        return json.loads((self.folder() / "config.json").read_text(encoding="utf-8"))
 
     def refuse_size(self, family: str) -> None:
         """ValueError where a size is asked for, of a family that has one only."""
@@ -79,3 +85,13 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if found is None:
         raise ValueError(f"size must be WIDTHxHEIGHT in pixels, as 768x512; got {text!r}")
     return int(found[2]), int(found[1])
+
+
+def whole_cells(size: tuple[int, int], step: int, family: str) -> Grid:
+    """The grid of steps in a size; ValueError where it is not made of whole ones."""
+    height, width = size
+    if height % step or width % step:
+        raise ValueError(
+            f"sizes of {family} are multiples of {step} pixels, got {width} x {height}"
+        )
+    return Grid(height=height // step, width=width // step)

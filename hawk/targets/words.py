@@ -49,6 +49,10 @@ class WordTarget(DecoderTarget):
         ids_RP, lengths_R = guidance.pad(rows, rows[0][0], self.device)  # any word will do
         return self._embed[ids_RP], lengths_R
 
+    @property
+    def head_VX(self) -> Tensor:
+        return self._head_VD
+
     def embed_image(self, tokens_BN: Tensor) -> Tensor:
         return self._embed[self._words_V[tokens_BN]]
 

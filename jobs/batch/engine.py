@@ -80,7 +80,7 @@ class Engine:
             model=making.model,
             model_revision=model_revision(making.model),
             drafter=self._pipeline.drafter,
-            rule=self._pipeline.rule.name,
+            rule=self._pipeline.rule_name,
             exact=self._pipeline.rule.exact,
             width=width,
             height=height,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers.utils.hub import cached_file
 
-from hawk.targets import EMBEDDED
+from hawk.targets import locate
 
 ENDS_BYTES = 2**20
 KINDS = (".json", ".safetensors", ".model", ".txt")
@@ -16,7 +16,8 @@ def model_revision(model: str) -> str:
 
     Of large files names, sizes and both ends count: reading all of them would take minutes.
     """
-    config = Path(str(cached_file(str(EMBEDDED.get(model, model)), "config.json")))
+    location, revision = locate(model)
+    config = Path(str(cached_file(str(location), "config.json", revision=revision)))
     if config.parent.parent.name == "snapshots":
         return config.parent.name
     digest = hashlib.sha256()

@@ -10,11 +10,11 @@ from hawk import Request, SamplerConfig, Session
 from hawk.budget import Budget
 from hawk.drafters import DRAFTERS
 from hawk.drafters.base import Drafter, Feedback
-from hawk.drafters.guesses import Guesses
 from hawk.rules import Coupled
 from hawk.targets.janus import Janus
 from hawk.tree import Shapes, Tree
 from tests import reference
+from tests.tiny import new_session
 
 SAMPLERS = {
     "full": SamplerConfig(),
@@ -59,30 +59,19 @@ def expected(tiny: Janus) -> dict[tuple[float, str], list[list[int]]]:
     }
 
 
-def new_session(target: Janus, drafter: str, slots: int, *, guided: bool) -> Session:
-    # Flat costs make the budget take the largest trees.
-    maker = DRAFTERS[drafter]
-    budget = Budget([(1, 1.0), (1000, 1.0)], maker.most_nodes)
-    made = maker(
-        grid=target.grid,
-        vocabulary=target.vocabulary,
-        slots=slots,
-        budget=budget,
-        guesses=Guesses(by_chance=False),
-        device=target.device,
-    )
-    return Session(target, made, Coupled(), budget=budget, slots=slots, guided=guided)
-
-
 def tokens_of(session: Session, asked: Sequence[Request]) -> list[list[int]]:
     tickets = [session.submit(request) for request in asked]
     finished = {image.ticket: image.tokens_T.tolist() for image in session.run()}
     return [finished[ticket] for ticket in tickets]
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("guidance", [1.0, 5.0])
-@pytest.mark.parametrize("slots", [1, 3, 8])
+CASES = [  # slots, guidance, sampler
+    *((3, guidance, sampler) for guidance in (1.0, 5.0) for sampler in SAMPLERS),
+    *((slots, guidance, "full") for slots in (1, 8) for guidance in (1.0, 5.0)),
+]
+
+
+@pytest.mark.parametrize(("slots", "guidance", "sampler"), CASES)
 @pytest.mark.parametrize("drafter", DRAFTERS)
 def test_every_drafter_gives_the_tokens_of_plain_decoding(
     tiny: Janus,
@@ -173,14 +162,56 @@ class Scripted:
         self._next_S[: len(feedback.steps_B)] = feedback.steps_B
 
 
+class Stubborn:
+    """Drafts a full tree of the same token in every place: one, or one that does not exist."""
+
+    name = "stubborn"
+    most_nodes = 8
+
+    def __init__(self, token: int) -> None:
+        self._token = token
+
+    def draft(self, roots_B: torch.Tensor, budget: Budget) -> Tree:
+        shapes = Shapes([[0, 0, 0, 1, 1, 2, 3, 6]], roots_B.device)
+        tokens = torch.full((len(roots_B), 8), self._token)
+        tokens[:, 0] = roots_B
+        return Tree(shapes=shapes, shape_B=torch.zeros_like(roots_B), tokens_BN=tokens)
+
+    def join(self, slots: range, feedback: Feedback) -> None: ...
+
+    def move(self, source: int, target: int) -> None: ...
+
+    def observe(self, feedback: Feedback) -> None: ...
+
+
+def scripted_session(target: Janus, drafter: Drafter) -> Session:
+    budget = Budget([(1, 1.0)], 10)
+    return Session(target, drafter, Coupled(), budget=budget, slots=5, guided=True)
+
+
+def test_a_constant_drafter_gives_the_tokens_of_plain_decoding(
+    tiny: Janus, expected: dict[tuple[float, str], list[list[int]]]
+) -> None:
+    wanted = expected[5.0, "full"]
+    frequent = torch.tensor(wanted).flatten().mode().values
+    session = scripted_session(tiny, Stubborn(int(frequent)))
+    assert tokens_of(session, requests(5.0, SAMPLERS["full"])) == wanted
+    assert session.stats.accepted > 0
+
+
+@pytest.mark.parametrize("token", [-1, 64, 2**40])
+def test_tokens_outside_of_the_vocabulary_are_an_error(tiny: Janus, token: int) -> None:
+    session = scripted_session(tiny, Stubborn(token))
+    with pytest.raises(RuntimeError, match=r"stubborn proposed tokens outside of 0 \.\. 63"):
+        tokens_of(session, requests(5.0, SAMPLERS["full"]))
+
+
 @pytest.mark.parametrize("right", [0.0, 0.5, 0.9, 1.0])
 def test_any_tree_at_all_gives_the_tokens_of_plain_decoding(
     tiny: Janus, expected: dict[tuple[float, str], list[list[int]]], right: float
 ) -> None:
     wanted = expected[5.0, "full"]
-    drafter: Drafter = Scripted(wanted, right)
-    budget = Budget([(1, 1.0)], 10)
-    session = Session(tiny, drafter, Coupled(), budget=budget, slots=5, guided=True)
+    session = scripted_session(tiny, Scripted(wanted, right))
     assert tokens_of(session, requests(5.0, SAMPLERS["full"])) == wanted
     if right == 0.0:
         assert session.stats.tokens_per_forward < 1.2

@@ -16,6 +16,7 @@ from hawk.cache import Cache, Layout
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.jacobi import Jacobi
 from hawk.grid import Grid
+from hawk.identity import Identity
 from hawk.rules import Residual
 from hawk.targets.base import Branches, Output
 from hawk.tree import Tree
@@ -34,6 +35,10 @@ class Toy:
     prompt_limit = 1
     default_guidance = 1.0
     default_sampler = SamplerConfig()
+    hidden_size = 1
+    identity = Identity(
+        name=name, revision="0", grid=grid, vocabulary=V, hidden_size=1, drafters={}
+    )
     device = CPU
 
     def __init__(self) -> None:
@@ -60,6 +65,14 @@ class Toy:
         logits = self.next_VV[tree.tokens_BN]
         return Output(logits_BNV=logits, hidden_BND=torch.zeros(*tree.tokens_BN.shape, 1))
 
+    @property
+    def embeddings_VX(self) -> Tensor:
+        raise NotImplementedError
+
+    @property
+    def head_VX(self) -> Tensor:
+        raise NotImplementedError
+
     def pixels(self, tokens_BT: Tensor) -> Tensor:
         raise NotImplementedError
 
@@ -75,8 +88,7 @@ def new_session(nodes: int) -> Session:
     target, rule = Toy(), Residual()
     budget = Budget([(1, 1.0), (10**6, 1.0)], nodes)
     drafter = Jacobi(
-        grid=target.grid,
-        vocabulary=V,
+        target.identity,
         slots=SLOTS,
         budget=budget,
         guesses=Guesses(by_chance=rule.by_chance),

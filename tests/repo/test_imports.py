@@ -26,6 +26,7 @@ TARGETS = (
     "hawk.targets.vq",
     "hawk.targets.words",
     "hawk.cache",
+    "hawk.identity",
     "hawk.grid",
     "hawk.sampler",
     "hawk.tree",
@@ -33,6 +34,7 @@ TARGETS = (
 DRAFTERS = (
     "hawk.drafters",
     "hawk.budget",
+    "hawk.identity",
     "hawk.grid",
     "hawk.noise",
     "hawk.sampler",
@@ -42,6 +44,7 @@ DRAFTERS = (
 PIPELINE = (
     "hawk.budget",
     "hawk.drafters",
+    "hawk.identity",
     "hawk.grid",
     "hawk.noise",
     "hawk.request",
@@ -64,6 +67,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.noise": (),
     "hawk.stats": (),
     "hawk.tree": (),
+    # what the two sides know of each other
+    "hawk.identity": ("hawk.grid",),
     # the law of a token, and what agrees with it
     "hawk.sampler": ("hawk.noise",),
     "hawk.cache": ("hawk.tree",),
@@ -74,7 +79,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # lossy rules come in here, by explicit choice
     "hawk.rulebook": ("hawk.relaxed", "hawk.rules", "hawk.targets.base"),
     # the two sides of speculation, which never import each other
-    "hawk.targets": ("hawk.targets",),
+    "hawk.targets": ("hawk.identity", "hawk.targets"),
+    "hawk.targets.catalogue": ("hawk.targets",),
     "hawk.targets.convert": ("hawk.targets",),
     "hawk.targets.*": TARGETS,
     "hawk.drafters": DRAFTERS,
@@ -96,8 +102,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     # what ties them together
     "hawk.pipeline": PIPELINE,
-    "hawk.training": ("hawk.training", "hawk.drafters", "hawk.grid", "hawk.targets"),
-    "hawk.training.*": ("hawk.training", "hawk.drafters", "hawk.grid", "hawk.targets"),
+    "hawk.training": ("hawk.training",),
+    "hawk.training.*": ("hawk.training", *PIPELINE),
+    "hawk.train_cli": ("hawk.options", "hawk.training", "hawk.pipeline", *PIPELINE),
     # entry points of the library
     "hawk": ("hawk.pipeline", *PIPELINE),
     "hawk.bench": ("hawk.pipeline", *PIPELINE),
@@ -117,7 +124,16 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 
 # What hawk imports from outside; jobs and serve may use whatever their extras install.
-THIRD_PARTY = ("PIL", "numpy", "rich", "safetensors", "torch", "transformers", "typer")
+THIRD_PARTY = (
+    "PIL",
+    "huggingface_hub",
+    "numpy",
+    "rich",
+    "safetensors",
+    "torch",
+    "transformers",
+    "typer",
+)
 CLUSTER_THIRD_PARTY = (*THIRD_PARTY, "ray")
 
 

@@ -1,5 +1,6 @@
 """Janus: our forward is that of transformers, and so is our image for the same noise."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ def test_special_tokens_in_a_prompt_are_refused(tiny: Janus) -> None:
 @pytest.mark.parametrize(
     ("model", "complaint"),
     [
-        ("no-such-model", "no model 'no-such-model': give one of emoji"),
+        ("no-such-model", "no model 'no-such-model' .*give one of emoji"),
         ("/nonexistent/folder", "no model"),
     ],
 )
@@ -146,8 +147,7 @@ def test_other_families_are_refused(tmp_path: Path) -> None:
 def test_a_broken_folder_is_named(
     tiny_folder: Path, tmp_path: Path, damage: Callable[[Path], object]
 ) -> None:
-    for file in tiny_folder.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(tiny_folder, tmp_path, dirs_exist_ok=True)
     damage(tmp_path)
     with pytest.raises(ValueError, match="cannot load"):
         load_target(str(tmp_path), dtype=torch.float32, device=torch.device("cpu"))

@@ -5,8 +5,10 @@ import torch
 from hawk.budget import Budget
 from hawk.drafters.base import Feedback
 from hawk.drafters.guesses import Guesses
-from hawk.drafters.jacobi import ABOVE_WEIGHTS, GUESSES, MOST_NODES, OWN_WEIGHTS, STEPS, Jacobi
+from hawk.drafters.jacobi import ABOVE_WEIGHTS, OWN_WEIGHTS, Jacobi
+from hawk.drafters.pool import GUESSES, MOST_NODES, STEPS
 from hawk.grid import Grid
+from hawk.identity import Identity
 from hawk.noise import gumbel
 from hawk.sampler import Sampler, SamplerConfig
 from hawk.tree import Shapes, Tree
@@ -16,18 +18,15 @@ VOCABULARY = 50
 CPU = torch.device("cpu")
 IDS = torch.arange(VOCABULARY, dtype=torch.int32)
 COUPLED = Guesses(by_chance=False)
+GRID = Grid(height=20, width=20)
 FREE = Budget([(1, 1.0), (100, 1.0)], MOST_NODES)
 
 
-def new_drafter(slots: int, guesses: Guesses = COUPLED) -> Jacobi:
-    return Jacobi(
-        grid=Grid(height=20, width=20),
-        vocabulary=VOCABULARY,
-        slots=slots,
-        budget=FREE,
-        guesses=guesses,
-        device=CPU,
+def new_jacobi(slots: int, grid: Grid = GRID, guesses: Guesses = COUPLED) -> Jacobi:
+    identity = Identity(
+        name="none", revision="0", grid=grid, vocabulary=VOCABULARY, hidden_size=1, drafters={}
     )
+    return Jacobi(identity, slots=slots, budget=FREE, guesses=guesses, device=CPU)
 
 
 def prompt_feedback(logits_BV: torch.Tensor, seeds: list[int]) -> Feedback:
@@ -48,7 +47,7 @@ def prompt_feedback(logits_BV: torch.Tensor, seeds: list[int]) -> Feedback:
 def test_after_the_prompt_its_law_is_offered_under_the_noise_of_each_step() -> None:
     torch.manual_seed(0)
     logits = torch.randn(2, VOCABULARY)
-    drafter = new_drafter(slots=4)
+    drafter = new_jacobi(slots=4)
     drafter.join(range(1, 3), prompt_feedback(logits, [5, 6]))
     drafter.move(1, 0)
     drafter.move(2, 1)
@@ -65,7 +64,7 @@ def test_after_the_prompt_its_law_is_offered_under_the_noise_of_each_step() -> N
 def test_laws_of_nodes_not_accepted_are_offered_at_their_own_step() -> None:
     """A chain of which nothing is accepted: the law of its node d is that of step d + 1."""
     torch.manual_seed(1)
-    drafter = new_drafter(slots=1)
+    drafter = new_jacobi(slots=1)
     drafter.join(range(1), prompt_feedback(torch.randn(1, VOCABULARY), [9]))
     tree = drafter.draft(torch.tensor([3]), FREE)
     nodes = tree.tokens_BN.shape[1]
@@ -93,14 +92,7 @@ def test_laws_of_nodes_not_accepted_are_offered_at_their_own_step() -> None:
 def test_below_the_first_row_the_law_of_the_cell_above_is_fused_in() -> None:
     """Width 2: when step 1 is committed, the guess of step 2 lies below step 0."""
     torch.manual_seed(2)
-    drafter = Jacobi(
-        grid=Grid(height=9, width=2),
-        vocabulary=VOCABULARY,
-        slots=1,
-        budget=FREE,
-        guesses=COUPLED,
-        device=CPU,
-    )
+    drafter = new_jacobi(slots=1, grid=Grid(height=9, width=2))
     first = torch.randn(1, VOCABULARY)
     drafter.join(range(1), prompt_feedback(first, [9]))
     tree = drafter.draft(torch.tensor([3]), FREE)
@@ -128,7 +120,7 @@ def test_under_chance_rules_the_shape_does_not_depend_on_the_drafts() -> None:
     torch.manual_seed(3)
     logits = torch.randn(1, VOCABULARY).expand(64, -1)
     for by_chance, shapes in ((True, 1), (False, 2)):
-        drafter = new_drafter(slots=64, guesses=Guesses(by_chance=by_chance))
+        drafter = new_jacobi(slots=64, guesses=Guesses(by_chance=by_chance))
         drafter.join(range(64), prompt_feedback(logits, list(range(64))))
         tree = drafter.draft(torch.zeros(64, dtype=torch.int64), FREE)
         assert len(tree.tokens_BN[:, 1].unique()) > 10

@@ -3,26 +3,10 @@
 import pytest
 import torch
 
-from hawk import Request, Session
-from hawk.budget import Budget
-from hawk.drafters import DRAFTERS
-from hawk.drafters.guesses import Guesses
-from hawk.rules import Coupled
+from hawk import Request
 from hawk.targets.base import Output
 from hawk.targets.janus import Janus
-
-
-def new(target: Janus, slots: int = 2, *, guided: bool = True) -> Session:
-    budget = Budget([(1, 1.0)], 32)
-    drafter = DRAFTERS["jacobi"](
-        grid=target.grid,
-        vocabulary=target.vocabulary,
-        slots=slots,
-        budget=budget,
-        guesses=Guesses(by_chance=False),
-        device=target.device,
-    )
-    return Session(target, drafter, Coupled(), budget=budget, slots=slots, guided=guided)
+from tests.tiny import new_session
 
 
 def request(seed: int = 0, guidance: float = 2.0) -> Request:
@@ -30,14 +14,14 @@ def request(seed: int = 0, guidance: float = 2.0) -> Request:
 
 
 def test_nothing_to_do_is_no_work(tiny: Janus) -> None:
-    session = new(tiny)
+    session = new_session(tiny)
     assert not session.busy
     assert session.step() == []
     assert session.stats.passes == 0
 
 
 def test_cancelling_frees_the_slot_at_once(tiny: Janus) -> None:
-    session = new(tiny, slots=1)
+    session = new_session(tiny, slots=1)
     first, second = session.submit(request(1)), session.submit(request(2))
     session.step()
     assert session.cancel(first)
@@ -46,7 +30,7 @@ def test_cancelling_frees_the_slot_at_once(tiny: Janus) -> None:
 
 
 def test_cancelling_a_waiting_image_leaves_the_rest(tiny: Janus) -> None:
-    session = new(tiny, slots=1)
+    session = new_session(tiny, slots=1)
     tickets = [session.submit(request(seed)) for seed in range(3)]
     assert session.cancel(tickets[1])
     assert [finished.ticket for finished in session.run()] == [tickets[0], tickets[2]]
@@ -55,7 +39,7 @@ def test_cancelling_a_waiting_image_leaves_the_rest(tiny: Janus) -> None:
 
 def test_guidance_needs_a_guided_session(tiny: Janus) -> None:
     with pytest.raises(ValueError, match="without guidance"):
-        new(tiny, guided=False).submit(request(guidance=2.0))
+        new_session(tiny, guided=False).submit(request(guidance=2.0))
 
 
 def test_broken_logits_are_an_error_not_an_image(
@@ -71,14 +55,14 @@ def test_broken_logits_are_an_error_not_an_image(
         )
 
     monkeypatch.setattr(tiny, "forward", broken)
-    session = new(tiny)
+    session = new_session(tiny)
     session.submit(request())
     with pytest.raises(ArithmeticError, match="not numbers"):
         session.step()
 
 
 def test_progress_is_what_the_image_will_begin_with(tiny: Janus) -> None:
-    session = new(tiny, slots=1)
+    session = new_session(tiny, slots=1)
     first, second = session.submit(request(1)), session.submit(request(2))
     assert session.progress(first) is None
     finished = session.step()
@@ -100,7 +84,7 @@ def test_progress_is_what_the_image_will_begin_with(tiny: Janus) -> None:
 
 
 def test_slots_in_use_are_counted(tiny: Janus) -> None:
-    session = new(tiny, slots=2)
+    session = new_session(tiny, slots=2)
     tickets = [session.submit(request(seed)) for seed in range(3)]
     assert session.active == 0
     session.step()

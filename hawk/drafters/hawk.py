@@ -1,0 +1,97 @@
+"""hawk: the target's own stale laws, corrected by what is known around each cell.
+
+Three sources are fused log-linearly, with learned weights: the target's law at the nodes that the
+last pass did not accept, its law of the cell above, and the Window. The Window needs the tokens to
+the left, which are guesses beyond the next step, so it is run twice: first on what the laws alone
+say under the noise, then on its own picks. All steps ahead are one small batch each time.
+"""
+
+import torch
+from torch import Tensor
+
+from hawk.budget import Budget
+from hawk.drafters import weights
+from hawk.drafters.base import Feedback
+from hawk.drafters.guesses import Guesses
+from hawk.drafters.jacobi import above, law_ring
+from hawk.drafters.pool import MOST_NODES, Pool, at_nodes, committed, law_of
+from hawk.drafters.window import Scene, Surroundings, Window, fuse
+from hawk.identity import Identity
+from hawk.tree import Tree
+
+ROUNDS = 2
+
+
+class Hawk:
+    """See `Drafter`."""
+
+    name = "hawk"
+    most_nodes = MOST_NODES
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        slots: int,
+        budget: Budget,
+        guesses: Guesses,
+        device: torch.device,
+    ) -> None:
+        self._window = weights.load(self.name, identity, Window, device)
+        self._width = identity.grid.width
+        self._pool = Pool(identity, slots, budget, guesses, device)
+        self._laws = law_ring(identity, slots, device)
+        self._around = Surroundings.empty(identity, slots, device)
+        self._ids_V = torch.arange(identity.vocabulary, dtype=torch.int32, device=device)
+
+    def draft(self, roots_B: Tensor, budget: Budget) -> Tree:
+        return self._pool.draft(roots_B, budget)
+
+    def join(self, slots: range, feedback: Feedback) -> None:
+        self._guess(slice(slots.start, slots.stop), feedback, *self._pool.open(len(slots)))
+
+    def move(self, source: int, target: int) -> None:
+        for part in (self._pool, self._laws, self._around):
+            part.move(source, target)
+
+    def observe(self, feedback: Feedback) -> None:
+        rows = slice(0, len(feedback.steps_B))
+        self._guess(rows, feedback, *self._pool.settle(feedback))
+
+    def _guess(self, slots: slice, feedback: Feedback, source_BJ: Tensor, short_BJ: Tensor) -> None:
+        unfiltered_BNV = feedback.law.unfiltered_BNV
+        self._laws.put(slots, *committed(feedback, unfiltered_BNV))
+        self._around.put(slots, feedback)
+        window, noise_BJV = self._window, self._pool.noise(feedback, self._ids_V)
+        laws = (
+            at_nodes(unfiltered_BNV, source_BJ),
+            *above(self._laws, slots, feedback, self._pool.ahead_J - self._width),
+            short_BJ,
+        )
+        stale_BJX = at_nodes(feedback.hidden_BND, source_BJ)
+        scene = self._around.scene(slots, feedback.steps_B, stale_BJX, short_BJ)
+        *_, scores_BJV = refine(window, scene, window.context(scene), laws, noise_BJV)
+        law = law_of(feedback, scores_BJV, self._ids_V)
+        self._pool.offer(slots, [law], [noise_BJV], short_BJ)
+
+
+def refine(
+    window: Window,
+    scene: Scene,
+    context_BJC: Tensor,
+    laws: tuple[Tensor, Tensor, Tensor, Tensor],
+    noise_BJV: Tensor,
+) -> list[Tensor]:
+    """Scores [B, J, V] of the laws alone, then of each round.
+
+    Args:
+        context_BJC: the window's, of the scene.
+        laws: stale laws, laws above, whether those are known, shortness; as `fuse` takes them.
+        noise_BJV: of the steps ahead.
+    """
+    beside_BJV = fuse(window.beside, *laws)
+    scores = [fuse(window.alone, *laws)]
+    for _ in range(ROUNDS):
+        left_BJL = scene.left((scores[-1] + noise_BJV).argmax(-1))
+        scores.append(window(context_BJC, left_BJL).add_(beside_BJV))
+    return scores

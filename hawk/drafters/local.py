@@ -1,0 +1,75 @@
+"""local: the Window alone, step by step, each step seeing the picks before it.
+
+It needs no law of the target, only tokens and the hidden states of committed cells, so it is the
+drafter that may live far from the target.
+"""
+
+import torch
+from torch import Tensor
+
+from hawk.budget import Budget
+from hawk.drafters import weights
+from hawk.drafters.base import Feedback
+from hawk.drafters.guesses import Guesses
+from hawk.drafters.pool import MOST_NODES, STEPS, Pool, law_of
+from hawk.drafters.window import LEFT, Surroundings, Window
+from hawk.identity import Identity
+from hawk.tree import Tree
+
+
+class Local:
+    """See `Drafter`."""
+
+    name = "local"
+    most_nodes = MOST_NODES
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        slots: int,
+        budget: Budget,
+        guesses: Guesses,
+        device: torch.device,
+    ) -> None:
+        self._window = weights.load(self.name, identity, Window, device)
+        self._pool = Pool(identity, slots, budget, guesses, device)
+        self._around = Surroundings.empty(identity, slots, device)
+        self._ids_V = torch.arange(identity.vocabulary, dtype=torch.int32, device=device)
+
+    def draft(self, roots_B: Tensor, budget: Budget) -> Tree:
+        return self._pool.draft(roots_B, budget)
+
+    def join(self, slots: range, feedback: Feedback) -> None:
+        self._guess(slice(slots.start, slots.stop), feedback)
+
+    def move(self, source: int, target: int) -> None:
+        for part in (self._pool, self._around):
+            part.move(source, target)
+
+    def observe(self, feedback: Feedback) -> None:
+        self._pool.settle(feedback)
+        self._guess(slice(0, len(feedback.steps_B)), feedback)
+
+    def _guess(self, slots: slice, feedback: Feedback) -> None:
+        self._around.put(slots, feedback)
+        rows = len(feedback.steps_B)
+        near_BJ = torch.zeros(rows, STEPS, dtype=torch.int64, device=self._ids_V.device)
+        none_BJX = feedback.hidden_BND.new_zeros(rows, STEPS, 0)
+        scene = self._around.scene(slots, feedback.steps_B, none_BJX, near_BJ)
+        noise_BJV = self._pool.noise(feedback, self._ids_V)
+        scores_BJV = draft_alone(
+            self._window, scene.line_BL, self._window.context(scene), noise_BJV
+        )
+        law = law_of(feedback, scores_BJV, self._ids_V)
+        self._pool.offer(slots, [law], [noise_BJV], near_BJ)
+
+
+def draft_alone(window: Window, line_BL: Tensor, context_BJC: Tensor, noise_BJV: Tensor) -> Tensor:
+    """Scores of the steps ahead [B, J, V], each given the picks of those before it."""
+    scores = []
+    for step in range(STEPS):
+        scores.append(window(context_BJC[:, step : step + 1], line_BL[:, None, -LEFT:]))
+        pick_B1 = (scores[-1] + noise_BJV[:, step : step + 1]).argmax(-1)
+        line_BL = torch.cat([line_BL, pick_B1], dim=1)
+    return torch.cat(scores, dim=1)

@@ -1,0 +1,192 @@
+"""Window: a small network that guesses a cell from the cells around it.
+
+It sees the tokens of a few cells to the left and of a window of the rows above, and hidden states
+of the target: the last verified one, those of the cells above, and, where it is to correct the
+target's own stale laws, the stale one. The cells to the left may be guesses themselves. Local 2-D
+context is worth more than distance costs, so it fades little with depth.
+
+Letters: B rows, J steps ahead, L cells to the left, A cells above, D hidden size, X hidden states
+side by side, C channels, V vocabulary, E size of the output head's input.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hawk.drafters.base import Feedback
+from hawk.drafters.pool import SHORT, STEPS, committed
+from hawk.drafters.ring import Ring
+from hawk.grid import Grid
+from hawk.identity import Identity
+
+LEFT = 4
+ABOVE = (*((1, column) for column in range(-3, 5)), *((2, column) for column in range(-1, 3)))
+OWN_WEIGHTS = (0.7, 0.45)  # as jacobi's, to start from
+ABOVE_WEIGHTS = (0.3, 0.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What is known around each of the steps ahead.
+
+    Attributes:
+        steps_BJ: int64, the steps.
+        line_BL: int64, the last committed tokens, in raster order.
+        above_BJA: int64, tokens above; the vocabulary's size stands for none.
+        hidden_BJX: float32, hidden states, 0 for none.
+        short_BJ: int64, how many steps the stale law falls short.
+    """
+
+    steps_BJ: Tensor
+    line_BL: Tensor
+    above_BJA: Tensor
+    hidden_BJX: Tensor
+    short_BJ: Tensor
+
+    def left(self, guesses_BJ: Tensor) -> Tensor:
+        """The tokens to the left [B, J, L] of each step if the steps ahead are as guessed."""
+        return torch.cat([self.line_BL, guesses_BJ[:, :-1]], dim=1).unfold(1, LEFT, 1)
+
+
+class Surroundings:
+    """Tokens and hidden states of the committed part of images.
+
+    Args:
+        tokens: int64, of every step.
+        hidden: the hidden state [D] that each step was picked after.
+    """
+
+    def __init__(self, tokens: Ring, hidden: Ring, grid: Grid, vocabulary: int) -> None:
+        self._tokens, self._hidden = tokens, hidden
+        self._width, self._none = grid.width, vocabulary
+        device = tokens.memory_SR.device
+        self._ahead_J = torch.arange(1, STEPS + 1, device=device)
+        self._line_L = torch.arange(1 - LEFT, 1, device=device)
+        distance_A = torch.tensor([row * grid.width - column for row, column in ABOVE])
+        self._above_JA = self._ahead_J[:, None] - distance_A.to(device)
+        # The cell above was picked after the first of these, the second came after it.
+        self._above_hidden_JX = self._ahead_J[:, None] - grid.width + torch.arange(2, device=device)
+
+    @classmethod
+    def empty(cls, identity: Identity, slots: int, device: torch.device) -> "Surroundings":
+        grid = identity.grid
+        tokens = torch.zeros(slots, grid.cells + STEPS + 1, dtype=torch.int64, device=device)
+        hidden = torch.zeros(slots, grid.width + STEPS + 1, identity.hidden_size, device=device)
+        return cls(Ring(tokens), Ring(hidden), grid, identity.vocabulary)
+
+    def put(self, slots: slice, feedback: Feedback) -> None:
+        """Take in what a pass committed."""
+        steps_BD, hidden_BDX = committed(feedback, feedback.hidden_BND)
+        self._tokens.put(slots, steps_BD, feedback.commit.tokens_BD)
+        self._hidden.put(slots, steps_BD, hidden_BDX)
+
+    def move(self, source: int, target: int) -> None:
+        self._tokens.move(source, target)
+        self._hidden.move(source, target)
+
+    def scene(
+        self, slots: slice | Tensor, last_B: Tensor, stale_BJX: Tensor, short_BJ: Tensor
+    ) -> Scene:
+        """The scene ahead of the last committed steps.
+
+        Args:
+            slots: of the rows.
+            last_B: int64, last committed step.
+            stale_BJX: stale hidden states of the steps ahead, [B, J, 0] for none.
+            short_BJ: int64, how many steps they fall short.
+        """
+        last_B1 = last_B[:, None]
+        rows = len(last_B)
+        line_BL = last_B1 + self._line_L
+        above_BX = (last_B1 + self._above_JA.flatten()).expand(rows, -1)
+        hidden_BX = (last_B1 + self._above_hidden_JX.flatten()).expand(rows, -1)
+        here_BX = ((hidden_BX >= 0) & (hidden_BX <= last_B1))[..., None]
+        near = self._hidden.at(slots, hidden_BX).float() * here_BX
+        recent_BJX = self._hidden.at(slots, last_B1).float().expand(-1, STEPS, -1)
+        return Scene(
+            steps_BJ=last_B1 + self._ahead_J,
+            line_BL=self._known(slots, line_BL, last_B1),
+            above_BJA=self._known(slots, above_BX, last_B1).view(rows, STEPS, -1),
+            hidden_BJX=torch.cat(
+                [recent_BJX, near.view(rows, STEPS, -1), stale_BJX.float()], dim=-1
+            ),
+            short_BJ=short_BJ,
+        )
+
+    def _known(self, slots: slice | Tensor, steps_BX: Tensor, last_B1: Tensor) -> Tensor:
+        there_BX = (steps_BX >= 0) & (steps_BX <= last_B1)
+        return self._tokens.at(slots, steps_BX).where(there_BX, self._none)
+
+
+class Window(nn.Module):
+    """Logits of the steps ahead from their scene.
+
+    Args:
+        identity: sizes of the target.
+        channels: of the network.
+        embedding: of a token.
+        head: size of the output head's input.
+        stale: whether stale hidden states are part of the scene.
+    """
+
+    def __init__(
+        self, identity: Identity, *, channels: int, embedding: int, head: int, stale: bool
+    ) -> None:
+        super().__init__()
+        self.stale = stale
+        grid, vocabulary = identity.grid, identity.vocabulary
+        self._width, self._cells = grid.width, grid.cells
+        self.tokens = nn.Embedding(vocabulary + 1, embedding)
+        self.left = nn.Linear(LEFT * embedding, channels, bias=False)
+        self.above = nn.Linear(len(ABOVE) * embedding, channels, bias=False)
+        self.hidden = nn.Linear((4 if stale else 3) * identity.hidden_size, channels)
+        self.row = nn.Embedding(grid.height, channels)
+        self.column = nn.Embedding(grid.width, channels)
+        self.ahead = nn.Parameter(torch.zeros(STEPS, channels))
+        self.short = nn.Embedding(SHORT + 1, channels)
+        self.block = nn.Sequential(
+            nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, channels)
+        )
+        self.out = nn.Linear(channels, head)
+        self.head = nn.Linear(head, vocabulary)
+        self._hidden_size = identity.hidden_size
+        # Weights of the stale law and of the law above by shortness: alone, and beside the network.
+        own = torch.tensor([OWN_WEIGHTS[0], *[OWN_WEIGHTS[1]] * SHORT])
+        above = torch.tensor([ABOVE_WEIGHTS[0], *[ABOVE_WEIGHTS[1]] * SHORT])
+        self.alone = nn.Parameter(torch.stack([own, above], dim=-1))
+        self.beside = nn.Parameter(torch.stack([own, above], dim=-1))
+
+    def context(self, scene: Scene) -> Tensor:
+        """What does not depend on guesses, [B, J, C]."""
+        steps_BJ = scene.steps_BJ.clamp(max=self._cells - 1)
+        hidden = scene.hidden_BJX.unflatten(-1, (-1, self._hidden_size))
+        hidden = F.rms_norm(hidden, (self._hidden_size,)).flatten(-2)
+        return (
+            self.above(self.tokens(scene.above_BJA).flatten(-2))
+            + self.hidden(hidden)
+            + self.row(steps_BJ // self._width)
+            + self.column(steps_BJ % self._width)
+            + self.ahead
+            + self.short(scene.short_BJ.clamp(max=SHORT))
+        )
+
+    def forward(self, context_BJC: Tensor, left_BJL: Tensor) -> Tensor:
+        """Logits [B, J, V] given the tokens to the left."""
+        x = F.gelu(context_BJC + self.left(self.tokens(left_BJL).flatten(-2)))
+        return self.head(self.out(x + self.block(x)))
+
+
+def fuse(
+    weights: Tensor, own_BJV: Tensor, above_BJV: Tensor, known_BJ: Tensor, short_BJ: Tensor
+) -> Tensor:
+    """Log-linear mixture of stale laws and, where they are known, the laws of the cells above.
+
+    Args:
+        weights: [SHORT + 1, 2], of both by how much the stale law falls short.
+    """
+    own_BJ, above_BJ = weights[short_BJ.clamp(max=SHORT)].unbind(-1)
+    own_BJ = own_BJ + above_BJ.masked_fill(known_BJ, 0)
+    above_BJ = above_BJ.masked_fill(~known_BJ, 0)
+    return own_BJV * own_BJ[..., None] + above_BJV * above_BJ[..., None]

@@ -1,0 +1,67 @@
+"""Memory: what a model needs, held against what its device has before anything is loaded."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from hawk.targets.source import Source
+
+GIB = 2**30
+INDEX = "model.safetensors.index.json"
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")
+STORED_BYTES = {"float32": 4, "float64": 8}  # a number; 2 for all else that is published
+
+
+def check(source: Source) -> None:
+    """ValueError where the weights are known to be larger than the free memory of the device."""
+    numbers, have = weights_in(source), free_bytes(source.device)
+    if numbers is None or have is None:
+        return
+    need = numbers * source.dtype.itemsize
+    if need > have:
+        name = str(source.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"it needs {need / GIB:.1f} GiB for its weights in {name}, and {source.device} has "
+            f"{have / GIB:.1f} GiB free: use another device, --dtype bfloat16, or a smaller model"
+        )
+
+
+def weights_in(source: Source) -> int | None:
+    """Numbers in the model's weights; None where only their download would tell."""
+    folder = Path(source.location)
+    if folder.is_dir():
+        return sum(_sizes(folder))
+    index = source.file(INDEX)
+    if index is None:
+        return None
+    stored = json.loads(index.read_text(encoding="utf-8"))["metadata"]["total_size"]
+    config = source.config()
+    dtype = config.get("dtype") or config.get("torch_dtype")
+    return int(stored) // STORED_BYTES.get(str(dtype), 2)
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    """Numbers in each tensor below a folder, from the heads of its files."""
+    for file in folder.rglob("*.safetensors"):
+        with safe_open(file, "pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118  # it is no mapping
+                yield math.prod(tensors.get_slice(name).get_shape())
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Free memory of a device, the container's limit included; None where it cannot be told."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type != "cpu" or not MEMINFO.exists():
+        return None
+    lines = dict(line.split(":", 1) for line in MEMINFO.read_text(encoding="utf-8").splitlines())
+    free = int(lines["MemAvailable"].split()[0]) * 1024
+    limit, used = CGROUP / "memory.max", CGROUP / "memory.current"
+    if limit.exists() and (most := limit.read_text(encoding="utf-8").strip()) != "max":
+        free = min(free, int(most) - int(used.read_text(encoding="utf-8")))
+    return free

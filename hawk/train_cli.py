@@ -1,0 +1,74 @@
+"""The command of `hawk` that trains drafters."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from hawk.options import (
+    DebugOption,
+    DeviceOption,
+    GuidanceOption,
+    JsonOption,
+    ModelOption,
+    errors_reported,
+    progress_bar,
+    read_prompts,
+)
+from hawk.pipeline import resolve_device
+from hawk.targets import load_target
+from hawk.training.train import KINDS, Course, plan, train
+
+train_app = typer.Typer(help="Train what Hawk drafts with.", no_args_is_help=True)
+
+
+@train_app.callback()
+def group() -> None:
+    """Train what Hawk drafts with."""
+
+
+@train_app.command()
+def drafter(
+    prompts: Annotated[
+        Path, typer.Option(help="UTF-8 text, a prompt a line; - is standard input.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the drafter, for --drafter to take.")],
+    kind: Annotated[str, typer.Option(help=f"{', '.join(KINDS)}.")] = "hawk",
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for recorded images, checkpoints and logs; a second call goes on from it.",
+            show_default="OUT.run",
+        ),
+    ] = None,
+    images: Annotated[int, typer.Option(help="Images to record.")] = 400,
+    steps: Annotated[int, typer.Option(help="Batches to train on.")] = 2000,
+    model: ModelOption = "emoji",
+    device: DeviceOption = "auto",
+    guidance: GuidanceOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Train a drafter for a model: record what the model does, then learn from it."""
+    with errors_reported(debug=debug), progress_bar() as bar:
+
+        def progress(name: str, total: int) -> Callable[[int], object]:
+            task = bar.add_task(name, total=total)
+            return lambda done: bar.advance(task, done)
+
+        texts = read_prompts(None, prompts)
+        target = load_target(model, dtype=torch.float32, device=resolve_device(device))
+        scale = target.default_guidance if guidance is None else guidance
+        course = Course(kind=kind, requests=plan(target, texts, images, scale), steps=steps)
+        folder = run or out.with_name(out.name + ".run")
+        acceptance = train(target, course, run=folder, out=out, progress=progress)
+    if as_json:
+        typer.echo(json.dumps({"drafter": str(out), "kind": kind, "acceptance": acceptance}))
+        return
+    for source, shares in acceptance.items():
+        tops = ", ".join(f"{share:.3f} in the best {top}" for top, share in shares["top"].items())
+        typer.echo(f"{source}: the true token is {tops}")
+    typer.echo(f"drafter: {out}")

@@ -1,0 +1,1 @@
+"""Training of drafters: a target's own samples, and networks that learn from them."""

@@ -1,0 +1,188 @@
+"""Corpus: what a target does while it samples, recorded for drafters to learn from.
+
+Images are made by Hawk itself, under the sampler to be used, guidance included. Of every step the
+corpus holds the token, the hidden state it was picked after and the law it was picked from; of
+every pass, the stale hidden states and laws that stand for the steps ahead: training sees what
+drafting sees. Laws are cut to their likeliest tokens.
+
+Letters: I images, T steps, P passes, J steps ahead, D hidden size, K kept tokens, V vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hawk.budget import Budget
+from hawk.drafters.base import Feedback
+from hawk.drafters.guesses import Guesses
+from hawk.drafters.jacobi import Jacobi
+from hawk.drafters.pool import at_nodes, committed
+from hawk.request import Request
+from hawk.rules import Coupled
+from hawk.session import Session
+from hawk.targets.base import Target
+
+KEPT = 64  # tokens of a law
+NODES = 12  # of the trees while recording: about what one image at a time is given
+SLOTS = 8
+SHARD_IMAGES = 16
+
+
+@dataclass(kw_only=True)
+class Corpus:
+    """Recorded images.
+
+    Attributes:
+        tokens_IT: int32.
+        hidden_ITD: float16, the hidden state that each token was picked after.
+        law_ITK, law_ids_ITK: float16 log-probabilities and int32 ids of the likeliest tokens.
+        seeds_I: int64.
+        image_P, step_P: int32, image and last committed step of each pass.
+        stale_PJD: float16, hidden states that stand for the steps ahead.
+        stale_PJK, stale_ids_PJK: the laws there.
+        short_PJ: int32, how many steps they fall short.
+    """
+
+    tokens_IT: Tensor
+    hidden_ITD: Tensor
+    law_ITK: Tensor
+    law_ids_ITK: Tensor
+    seeds_I: Tensor
+    image_P: Tensor
+    step_P: Tensor
+    stale_PJD: Tensor
+    stale_PJK: Tensor
+    stale_ids_PJK: Tensor
+    short_PJ: Tensor
+
+    @classmethod
+    def load(cls, files: Sequence[Path]) -> "Corpus":
+        """All shards together. ValueError where there is none."""
+        if not files:
+            raise ValueError("no recorded shards to train on")
+        shards = [load_file(file) for file in files]
+        first = 0
+        for shard in shards:
+            shard["image_P"] += first
+            first += len(shard["tokens_IT"])
+        names = [f.name for f in fields(cls)]
+        return cls(**{name: torch.cat([shard[name] for shard in shards]) for name in names})
+
+
+@dataclass(kw_only=True)
+class _Record:
+    """One image in the making: a list of entries for each field of the corpus."""
+
+    steps: list[tuple[Tensor, ...]] = field(default_factory=list)
+    passes: list[tuple[Tensor, ...]] = field(default_factory=list)
+
+
+class Recorder(Jacobi):
+    """Drafts as jacobi does and keeps what passes by, image by image: seeds have to differ."""
+
+    name = "recorder"
+    most_nodes = NODES
+
+    def __init__(self, target: Target, *, slots: int, budget: Budget) -> None:
+        guesses = Guesses(by_chance=Coupled.by_chance)
+        super().__init__(
+            target.identity, slots=slots, budget=budget, guesses=guesses, device=target.device
+        )
+        self._kept = min(KEPT, target.vocabulary)
+        self._records: dict[int, _Record] = {}
+
+    def guess(self, slots: slice, feedback: Feedback, source_BJ: Tensor, short_BJ: Tensor) -> None:
+        super().guess(slots, feedback, source_BJ, short_BJ)
+        laws = feedback.law.unfiltered_BNV.log_softmax(-1).topk(self._kept, dim=-1)
+        steps_BD, hidden_BDX = committed(feedback, feedback.hidden_BND)
+        path_BD = feedback.commit.path_BD
+        made = (
+            steps_BD,
+            hidden_BDX.half(),
+            at_nodes(laws.values, path_BD).half(),
+            at_nodes(laws.indices, path_BD).int(),
+        )
+        ahead = (
+            at_nodes(feedback.hidden_BND, source_BJ).half(),
+            at_nodes(laws.values, source_BJ).half(),
+            at_nodes(laws.indices, source_BJ).int(),
+            short_BJ.int(),
+        )
+        counts = feedback.commit.counts_B.tolist()
+        for row, seed in enumerate(feedback.seeds_B.tolist()):
+            record = self._records.setdefault(seed, _Record())
+            record.steps.append(tuple(part[row, : counts[row]].cpu() for part in made))
+            record.passes.append(
+                (feedback.steps_B[row].int().cpu(), *(part[row].cpu() for part in ahead))
+            )
+
+    def take(self, seed: int, tokens_T: Tensor) -> dict[str, Tensor]:
+        """The corpus of one finished image; its passes are of image 0."""
+        record = self._records.pop(seed)
+        steps, hidden, law, law_ids = (
+            torch.cat(parts) for parts in zip(*record.steps, strict=True)
+        )
+        assert steps.tolist() == list(range(len(tokens_T))), "every step once, in order"
+        step, stale, stale_law, stale_ids, short = (
+            torch.stack(parts) for parts in zip(*record.passes, strict=True)
+        )
+        return {
+            "tokens_IT": tokens_T.int().cpu()[None],
+            "hidden_ITD": hidden[None],
+            "law_ITK": law[None],
+            "law_ids_ITK": law_ids[None],
+            "seeds_I": torch.tensor([seed]),
+            "image_P": torch.zeros(len(step), dtype=torch.int32),
+            "step_P": step,
+            "stale_PJD": stale,
+            "stale_PJK": stale_law,
+            "stale_ids_PJK": stale_ids,
+            "short_PJ": short,
+        }
+
+
+def record(
+    target: Target,
+    requests: Sequence[Request],
+    folder: Path,
+    each: Callable[[int], object] = lambda _: None,
+) -> list[Path]:
+    """Make the images of some requests and write what was seen, a shard for every few of them.
+
+    Shards that are there already are not made again.
+
+    Args:
+        requests: seeds have to differ.
+        folder: for the shards.
+        each: called with the number of images of each shard.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files: list[Path] = []
+    for first in range(0, len(requests), SHARD_IMAGES):
+        part = requests[first : first + SHARD_IMAGES]
+        file = folder / f"shard-{first // SHARD_IMAGES:05d}.safetensors"
+        if not file.exists():
+            fresh = file.with_suffix(".tmp")
+            save_file(record_shard(target, part), fresh)
+            fresh.replace(file)
+        files.append(file)
+        each(len(part))
+    return files
+
+
+def record_shard(target: Target, requests: Sequence[Request]) -> dict[str, Tensor]:
+    """The corpus of some images."""
+    flat = Budget([(1, 1.0)], NODES)  # always the largest tree
+    recorder = Recorder(target, slots=SLOTS, budget=flat)
+    guided = any(request.guidance != 1 for request in requests)
+    session = Session(target, recorder, Coupled(), budget=flat, slots=SLOTS, guided=guided)
+    for request in requests:
+        session.submit(request)
+    images = [recorder.take(image.request.seed, image.tokens_T) for image in session.run()]
+    for place, image in enumerate(images):
+        image["image_P"] += place
+    return {name: torch.cat([image[name] for image in images]) for name in images[0]}

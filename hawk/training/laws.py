@@ -1,0 +1,40 @@
+"""Laws that were cut to their likeliest tokens, and what is learned from them.
+
+Letters: ... any leading sizes, K kept tokens, V vocabulary, J steps ahead.
+"""
+
+import torch
+from torch import Tensor
+
+TRUTH = 0.3  # share of the true token in what is learned; the rest is the target's whole law
+TOPS = (1, 2, 4, 8)
+
+
+def dense(kept_K: Tensor, ids_K: Tensor, vocabulary: int) -> Tensor:
+    """Log-probabilities [..., V]; what was cut off is spread evenly over the rest."""
+    kept = kept_K.float()
+    rest = (1 - kept.exp().sum(-1, keepdim=True)).clamp(min=1e-5)
+    rest = (rest / max(vocabulary - kept.shape[-1], 1)).log()
+    return rest.expand(*kept.shape[:-1], vocabulary).scatter(-1, ids_K.long(), kept)
+
+
+def cross_entropy(
+    scores_BJV: Tensor, law_BJV: Tensor, truth_BJ: Tensor, there_BJ: Tensor
+) -> Tensor:
+    """Mean nats over the steps that are there, against the target's law and its pick.
+
+    Distillation matters: under shared noise a draft hits if its law is close, whatever was picked.
+    """
+    scores = scores_BJV.log_softmax(-1)
+    truth_BJ = truth_BJ.expand(scores.shape[:2])
+    pick = scores.gather(-1, truth_BJ[..., None]).squeeze(-1)
+    soft = (law_BJV.exp() * scores).sum(-1)
+    loss_BJ = -(TRUTH * pick + (1 - TRUTH) * soft)
+    return (loss_BJ * there_BJ).sum() / there_BJ.sum()
+
+
+def hits(noisy_BJV: Tensor, truth_BJ: Tensor) -> Tensor:
+    """Whether the truth is among the best 1, 2, 4, 8 scores under the noise, bool [B, J, 4]."""
+    truth_BJ = truth_BJ.expand(noisy_BJV.shape[:2])
+    ahead_BJ = (noisy_BJV > noisy_BJV.gather(-1, truth_BJ[..., None])).sum(-1)
+    return ahead_BJ[..., None] < torch.tensor(TOPS, device=noisy_BJV.device)

@@ -1,0 +1,240 @@
+"""Lessons: what each kind of drafter learns from a batch, its own drafts included.
+
+A lesson draws a batch from the corpus and has the network guess it as it will in drafting; it
+returns named scores of cells together with the truth about them.
+
+Letters: B batch, J steps ahead, F sources, V vocabulary.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from hawk.drafters.hawk import refine
+from hawk.drafters.heads import HORIZONTAL, VERTICAL, Heads, product
+from hawk.drafters.local import draft_alone
+from hawk.drafters.ring import Ring
+from hawk.drafters.window import Scene, Surroundings, Window, fuse
+from hawk.identity import Identity
+from hawk.noise import gumbel
+from hawk.targets.base import Target
+from hawk.training.corpus import Corpus
+from hawk.training.laws import dense
+
+BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What a network said of some cells.
+
+    Attributes:
+        scores: unnormalised log-probabilities [B, X, V] by source.
+        there: bool [B, X] by source, which of them are about a cell of the image.
+        weights: how much each source counts in the loss.
+        law, truth: the target's law [B, X, V] and pick [B, X]; X is 1 where all are of one cell.
+        noise: that the pick was made under, as the law.
+    """
+
+    scores: Mapping[str, Tensor]
+    there: Mapping[str, Tensor]
+    weights: Mapping[str, float]
+    law: Tensor
+    truth: Tensor
+    noise: Tensor
+
+
+class Lesson(Protocol):
+    """A network and how it is taught.
+
+    Attributes:
+        kind: of drafter.
+        network: keyword arguments that make the module.
+    """
+
+    kind: str
+    network: dict[str, int]
+
+    @property
+    def module(self) -> nn.Module: ...
+
+    def batches(
+        self, corpus: Corpus, images: range, generator: torch.Generator
+    ) -> Iterator[Tensor]:
+        """Endless batches of places in the corpus that belong to some of its images."""
+        ...
+
+    def answer(self, corpus: Corpus, places_B: Tensor) -> Answers: ...
+
+
+class WindowLesson:
+    """The Window of `hawk` (with stale laws) and `local` (without)."""
+
+    def __init__(self, target: Target, *, stale: bool, channels: int, embedding: int) -> None:
+        self.kind = "hawk" if stale else "local"
+        self._identity, self._stale = target.identity, stale
+        head_VX = target.head_VX.float()
+        sizes = {"channels": channels, "embedding": embedding, "head": head_VX.shape[1]}
+        self.network = sizes | {"stale": stale}
+        window = Window(target.identity, stale=stale, **sizes)
+        with torch.no_grad():
+            window.head.weight.copy_(head_VX)
+            window.head.bias.zero_()
+            window.out.weight.zero_()  # it begins as a correction of nothing
+            window.out.bias.zero_()
+            window.tokens.weight[:-1].copy_(_principal(target.embeddings_VX.float(), embedding))
+        self.module = window
+
+    def batches(
+        self, corpus: Corpus, images: range, generator: torch.Generator
+    ) -> Iterator[Tensor]:
+        inside = (corpus.image_P >= images.start) & (corpus.image_P < images.stop)
+        yield from _shuffled(inside.nonzero().flatten(), generator)
+
+    def answer(self, corpus: Corpus, places_B: Tensor) -> Answers:
+        identity, window = self._identity, self.module
+        image_B, last_B = corpus.image_P[places_B].long(), corpus.step_P[places_B].long()
+        short_BJ = corpus.short_PJ[places_B].long()
+        stale_BJX = corpus.stale_PJD[places_B].float()
+        around = Surroundings(
+            Ring(corpus.tokens_IT.long()),
+            Ring(corpus.hidden_ITD),
+            identity.grid,
+            identity.vocabulary,
+        )
+        if not self._stale:
+            short_BJ, stale_BJX = torch.zeros_like(short_BJ), stale_BJX[..., :0]
+        scene = around.scene(image_B, last_B, stale_BJX, short_BJ)
+        cells = _Cells(corpus, image_B, scene.steps_BJ, identity)
+        context_BJC = window.context(scene)
+        given_BJV = window(context_BJC, scene.left(cells.truth))
+        if not self._stale:
+            with torch.no_grad():
+                drafted = draft_alone(window, scene.line_BL, context_BJC, cells.noise)
+            left_BJL = scene.left((drafted + cells.noise).argmax(-1))
+            scores = {"drafted": window(context_BJC, left_BJL), "given the truth": given_BJV}
+            return cells.answers(scores, {"drafted": 1.0, "given the truth": 1.0})
+        laws = self._laws(corpus, places_B, scene, cells)
+        alone, first, second = refine(window, scene, context_BJC, laws, cells.noise)
+        scores = {
+            "laws alone": alone,
+            "first round": first,
+            "drafted": second,
+            "given the truth": given_BJV + fuse(window.beside, *laws),
+        }
+        weights = {"laws alone": 0.2, "first round": 0.3, "drafted": 1.0, "given the truth": 1.0}
+        return cells.answers(scores, weights)
+
+    def _laws(
+        self, corpus: Corpus, places_B: Tensor, scene: Scene, cells: "_Cells"
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        identity = self._identity
+        kept, ids = corpus.stale_PJK[places_B], corpus.stale_ids_PJK[places_B]
+        above_BJ = scene.steps_BJ - identity.grid.width
+        known_BJ = (above_BJ >= 0) & (above_BJ < scene.steps_BJ[:, :1])
+        above_BJV = _law(
+            corpus, cells.image_B1, above_BJ.clamp(0, identity.grid.cells - 1), identity
+        )
+        return dense(kept, ids, identity.vocabulary), above_BJV, known_BJ, scene.short_BJ
+
+
+class HeadsLesson:
+    """The heads of `spatial`: each on its own, and their product.
+
+    A batch is of cells; for each, one horizontal head at some distance and all vertical heads guess
+    it from the hidden states that lie that far before it.
+    """
+
+    kind = "spatial"
+
+    def __init__(self, target: Target) -> None:
+        self._identity = target.identity
+        head_VX = target.head_VX.float()
+        self.network = {"head": head_VX.shape[1]}
+        heads = Heads(target.identity, **self.network)
+        with torch.no_grad():
+            heads.head.weight.copy_(head_VX)
+            heads.head.bias.zero_()
+        self.module = heads
+
+    def batches(
+        self, corpus: Corpus, images: range, generator: torch.Generator
+    ) -> Iterator[Tensor]:
+        steps = corpus.tokens_IT.shape[1]
+        cells = torch.arange(images.start * steps, images.stop * steps)
+        yield from _shuffled(cells, generator)
+
+    def answer(self, corpus: Corpus, places_B: Tensor) -> Answers:
+        identity, heads, steps = self._identity, self.module, corpus.tokens_IT.shape[1]
+        image_B, cell_B = places_B // steps, places_B % steps
+        ahead = torch.arange(1, HORIZONTAL + 1)
+        below = torch.arange(1, VERTICAL + 1) * identity.grid.width
+        before_BI = cell_B[:, None] - torch.cat([ahead, below])
+        there_BI = before_BI >= 0
+        hidden_BID = corpus.hidden_ITD[image_B[:, None], before_BI.clamp(min=0)]
+        scores_BIV = heads(hidden_BID, slice(None)).log_softmax(-1)
+        fixed_BIV = scores_BIV.detach()  # the product learns its weights only
+        along, down = fixed_BIV[:, :HORIZONTAL, None], fixed_BIV[:, None, HORIZONTAL:]
+        down = down.expand(-1, HORIZONTAL, -1, -1)
+        rows = there_BI[:, None, HORIZONTAL:].expand(-1, HORIZONTAL, -1)
+        known = torch.cat([there_BI[:, :HORIZONTAL, None], rows], dim=-1)
+        fused = product(heads.weights_JF[:HORIZONTAL], torch.cat([along, down], dim=2), known)
+        cells = _Cells(corpus, image_B, cell_B[:, None], identity)
+        return Answers(
+            scores={"heads": scores_BIV, "product": fused},
+            there={"heads": there_BI, "product": there_BI[:, :HORIZONTAL]},
+            weights={"heads": 1.0, "product": 1.0},
+            law=cells.law,
+            truth=cells.truth,
+            noise=cells.noise,
+        )
+
+
+class _Cells:
+    """The truth about some cells [B, J] of some images."""
+
+    def __init__(
+        self, corpus: Corpus, image_B: Tensor, steps_BJ: Tensor, identity: Identity
+    ) -> None:
+        self.there = steps_BJ < identity.grid.cells
+        steps_BJ = steps_BJ.clamp(max=identity.grid.cells - 1)
+        self.image_B1 = image_B[:, None]
+        self.truth = corpus.tokens_IT[self.image_B1, steps_BJ].long()
+        self.law = _law(corpus, self.image_B1, steps_BJ, identity)
+        ids = torch.arange(identity.vocabulary, dtype=torch.int32)
+        self.noise = gumbel(corpus.seeds_I[image_B], steps_BJ, ids)
+
+    def answers(self, scores: dict[str, Tensor], weights: dict[str, float]) -> Answers:
+        return Answers(
+            scores=scores,
+            there=dict.fromkeys(scores, self.there),
+            weights=weights,
+            law=self.law,
+            truth=self.truth,
+            noise=self.noise,
+        )
+
+
+def _law(corpus: Corpus, image_B1: Tensor, steps_BJ: Tensor, identity: Identity) -> Tensor:
+    """The target's law of each cell [B, J, V]."""
+    kept, ids = corpus.law_ITK[image_B1, steps_BJ], corpus.law_ids_ITK[image_B1, steps_BJ]
+    return dense(kept, ids, identity.vocabulary)
+
+
+def _shuffled(places: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+    if len(places) == 0:
+        raise ValueError("nothing to learn from: record more images")
+    while True:
+        yield from places[torch.randperm(len(places), generator=generator)].split(BATCH)
+
+
+def _principal(vectors_VX: Tensor, size: int) -> Tensor:
+    """The first principal components of some vectors, of unit mean square; 0 beyond their rank."""
+    centred = vectors_VX - vectors_VX.mean(0)
+    left, singular, _ = torch.linalg.svd(centred, full_matrices=False)
+    found = (left * singular)[:, :size]
+    found = found / found.square().mean().sqrt().clamp(min=1e-6)
+    return torch.nn.functional.pad(found, (0, size - found.shape[1]))

@@ -1,0 +1,113 @@
+"""Train a drafter for a target: record, learn, write its folder."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hawk.drafters import weights
+from hawk.request import Request
+from hawk.targets.base import Target
+from hawk.training.corpus import Corpus, record
+from hawk.training.lessons import HeadsLesson, Lesson, WindowLesson
+from hawk.training.loop import Trainer
+
+CHANNELS, EMBEDDING = 320, 64  # of the Window; about 3 MB in half precision for `emoji`
+FIRST_SEED = 1_000_000  # far from the seeds of people
+KINDS = ("hawk", "local", "spatial")
+
+
+def new_lesson(kind: str, target: Target) -> Lesson:
+    """How a kind of drafter is taught; its network starts from the target's own matrices."""
+    if kind == "spatial":
+        return HeadsLesson(target)
+    if kind in KINDS:
+        return WindowLesson(target, stale=kind == "hawk", channels=CHANNELS, embedding=EMBEDDING)
+    raise ValueError(f"no drafter {kind!r} to train: choose from {', '.join(KINDS)}")
+
+
+def plan(target: Target, prompts: Sequence[str], images: int, guidance: float) -> list[Request]:
+    """The images to record: the prompts in turn, a seed each."""
+    if images < 2:
+        raise ValueError(f"images must be 2 or more, got {images}")
+    if not prompts:
+        raise ValueError("no prompts: give at least one")
+    return [
+        Request(
+            prompt=prompts[place % len(prompts)],
+            seed=FIRST_SEED + place,
+            guidance=guidance,
+            sampler=target.default_sampler,
+        )
+        for place in range(images)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What to train.
+
+    Attributes:
+        kind: of drafter, one of `KINDS`.
+        requests: the images to record, see `plan`.
+        steps: batches to train on.
+    """
+
+    kind: str
+    requests: Sequence[Request]
+    steps: int
+
+
+def train(
+    target: Target,
+    course: Course,
+    *,
+    run: Path,
+    out: Path,
+    progress: Callable[[str, int], Callable[[int], object]],
+) -> dict[str, Any]:
+    """Record some images, train a drafter on them, write it to `out`.
+
+    Whatever `run` already holds is not done again: shards are shared by all kinds.
+
+    Args:
+        target: that it is for.
+        course: what to train.
+        run: folder for shards, checkpoints and logs; made for one target and one plan.
+        out: the drafter's folder.
+        progress: makes a counter of steps from a name and a total.
+
+    Returns:
+        acceptance on held-out images; see `Trainer.validate`.
+    """
+    kind, requests, steps = course.kind, course.requests, course.steps
+    lesson = new_lesson(kind, target)
+    _claim(run, target, requests)
+    files = record(target, requests, run / "shards", progress("recording", len(requests)))
+    trainer = Trainer(lesson, Corpus.load(files), run, steps=steps)
+    acceptance = trainer.run(progress("training", steps))
+    training = {
+        "images": len(requests),
+        "prompts": len({request.prompt for request in requests}),
+        "guidance": requests[0].guidance,
+        "steps": steps,
+        "acceptance": {name: shares["top"] for name, shares in acceptance.items()},
+    }
+    weights.save(
+        out, kind, target.identity, lesson.module, network=lesson.network, training=training
+    )
+    return acceptance
+
+
+def _claim(run: Path, target: Target, requests: Sequence[Request]) -> None:
+    """ValueError where a run folder was made for something else."""
+    run.mkdir(parents=True, exist_ok=True)
+    own = {
+        "target_revision": target.identity.revision,
+        "requests": [[r.prompt, r.seed, r.guidance] for r in requests],
+    }
+    file = run / "plan.json"
+    if file.exists() and json.loads(file.read_text()) != own:
+        raise ValueError(f"{run} was made for another model or other images: give another --run")
+    file.write_text(json.dumps(own))

@@ -1,0 +1,140 @@
+"""Training of drafters on a tiny target: what is recorded is true, learning helps, it resumes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from hawk.drafters import choose
+from hawk.noise import gumbel
+from hawk.targets.janus import Janus
+from hawk.training.corpus import Corpus, record, record_shard
+from hawk.training.laws import cross_entropy, dense, hits
+from hawk.training.loop import Trainer, loss_of
+from hawk.training.train import KINDS, Course, new_lesson, plan, train
+from tests.tiny import new_session
+
+PROMPTS = ["a red apple", "the flag of Norway"]
+IMAGES = 5
+
+
+@pytest.fixture(scope="module")
+def shards(tiny: Janus, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return record(tiny, plan(tiny, PROMPTS, IMAGES, 2.0), tmp_path_factory.mktemp("shards"))
+
+
+@pytest.fixture(scope="module")
+def corpus(shards: list[Path]) -> Corpus:
+    return Corpus.load(shards)
+
+
+def test_recorded_images_are_those_of_plain_decoding(tiny: Janus, corpus: Corpus) -> None:
+    session = new_session(tiny, "plain", slots=4)
+    tickets = [session.submit(request) for request in plan(tiny, PROMPTS, IMAGES, 2.0)]
+    tokens = {image.ticket: image.tokens_T.tolist() for image in session.run()}
+    by_seed = dict(zip(corpus.seeds_I.tolist(), corpus.tokens_IT.tolist(), strict=True))
+    requests = plan(tiny, PROMPTS, IMAGES, 2.0)
+    assert [by_seed[r.seed] for r in requests] == [tokens[ticket] for ticket in tickets]
+
+
+def test_recorded_laws_pick_the_recorded_tokens_under_the_noise(corpus: Corpus) -> None:
+    """The law of every step, whole here as the vocabulary is small, with its noise."""
+    law_ITV = dense(corpus.law_ITK, corpus.law_ids_ITK, 64)
+    assert torch.allclose(law_ITV.exp().sum(-1), torch.tensor(1.0), atol=0.01)
+    steps = torch.arange(36).expand(IMAGES, -1)
+    noise = gumbel(corpus.seeds_I, steps, torch.arange(64, dtype=torch.int32))
+    same = (law_ITV + noise).argmax(-1) == corpus.tokens_IT
+    assert same.float().mean() > 0.99  # half precision flips a near-tie now and then
+
+
+def test_recorded_hidden_states_are_those_behind_the_laws(tiny: Janus) -> None:
+    """Without guidance the image head makes the law of the hidden state."""
+    alone = plan(tiny, PROMPTS, 2, 1.0)
+    shard = record_shard(tiny, alone)
+    law = tiny.head(shard["hidden_ITD"].float()).log_softmax(-1)
+    recorded = dense(shard["law_ITK"], shard["law_ids_ITK"], 64)
+    assert torch.allclose(law, recorded, atol=0.1)
+
+
+def test_shards_that_are_there_are_not_made_again(
+    tiny: Janus, shards: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hawk.training.corpus.record_shard", None)
+    assert record(tiny, plan(tiny, PROMPTS, IMAGES, 2.0), shards[0].parent) == shards
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_learning_helps(tiny: Janus, corpus: Corpus, kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    lesson = new_lesson(kind, tiny)
+    trainer = Trainer(lesson, corpus, tmp_path, steps=20)
+    batch = next(lesson.batches(corpus, range(4), torch.Generator().manual_seed(0)))
+    before = loss_of(lesson.answer(corpus, batch))
+    trainer.run()
+    assert loss_of(lesson.answer(corpus, batch)) < 0.9 * before
+
+
+def test_training_goes_on_where_it_stopped(tiny: Janus, corpus: Corpus, tmp_path: Path) -> None:
+    Trainer(new_lesson("local", tiny), corpus, tmp_path, steps=3).run()
+    done: list[int] = []
+    lesson = new_lesson("local", tiny)
+    Trainer(lesson, corpus, tmp_path, steps=3).run(done.append)
+    assert done == [3]
+    trained = torch.load(tmp_path / "local.pt", weights_only=True)["module"]
+    assert all(
+        torch.equal(value, trained[name]) for name, value in lesson.module.state_dict().items()
+    )
+    with pytest.raises(ValueError, match="is of 3 steps of training, not 4"):
+        Trainer(new_lesson("local", tiny), corpus, tmp_path, steps=4).run()
+
+
+def test_a_trained_drafter_is_loaded_and_drafts(tiny: Janus, tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    course = Course(kind="hawk", requests=plan(tiny, PROMPTS, 3, 2.0), steps=2)
+    told: list[str] = []
+
+    def progress(name: str, total: int) -> Callable[[int], object]:
+        told.append(f"{name} {total}")
+        return lambda _: None
+
+    acceptance = train(tiny, course, run=tmp_path / "run", out=out, progress=progress)
+    assert told == ["recording 3", "training 2"]
+    assert set(acceptance) == {"laws alone", "first round", "drafted", "given the truth"}
+    kind, identity = choose(str(out), replace(tiny.identity, drafters={}))
+    assert (kind, identity.drafters) == ("hawk", {"hawk": out})
+    other = Course(kind="hawk", requests=plan(tiny, PROMPTS, 4, 2.0), steps=2)
+    with pytest.raises(ValueError, match="other images: give another --run"):
+        train(tiny, other, run=tmp_path / "run", out=out, progress=progress)
+
+
+def test_what_cannot_be_trained_is_named(tiny: Janus) -> None:
+    with pytest.raises(ValueError, match="no drafter 'plain' to train: choose from hawk, local"):
+        new_lesson("plain", tiny)
+    with pytest.raises(ValueError, match="images must be 2 or more, got 1"):
+        plan(tiny, PROMPTS, 1, 2.0)
+
+
+def test_cut_laws_keep_their_mass() -> None:
+    kept = torch.tensor([[0.5, 0.3]]).log()
+    law = dense(kept, torch.tensor([[3, 1]]), 6).exp()
+    assert torch.allclose(law, torch.tensor([[0.05, 0.3, 0.05, 0.5, 0.05, 0.05]]))
+
+
+def test_the_loss_is_least_at_the_law_and_skips_what_is_not_there() -> None:
+    torch.manual_seed(0)
+    law = torch.randn(1, 2, 5).log_softmax(-1)
+    truth = torch.zeros(1, 2, dtype=torch.int64)
+    there = torch.tensor([[True, False]])
+    goal = (0.7 * law.exp() + 0.3 * torch.nn.functional.one_hot(truth, 5)).log()
+    best = cross_entropy(goal, law, truth, there)
+    assert cross_entropy(goal + 0.1 * torch.randn(1, 2, 5), law, truth, there) > best
+    elsewhere = torch.cat([goal[:, :1], torch.randn(1, 1, 5)], dim=1)
+    assert cross_entropy(elsewhere, law, truth, there) == best
+
+
+def test_hits_count_what_is_ahead_of_the_truth() -> None:
+    scores = torch.tensor([[[5.0, 4.0, 3.0, 2.0, 1.0]]])
+    assert hits(scores, torch.tensor([[0]])).tolist() == [[[True, True, True, True]]]
+    assert hits(scores, torch.tensor([[2]])).tolist() == [[[False, False, True, True]]]
