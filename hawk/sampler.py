@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hawk.noise import TOKENS, gumbel
 
+LEAST_TEMPERATURE = 1e-3  # below, logits divided by it are too large for float32
 TIE_ROOM = 16  # a top-k threshold keeps equal scores too; this many of them have a place
 
 
@@ -36,6 +37,10 @@ class SamplerConfig:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
             raise ValueError(f"temperature must be 0 or more, got {self.temperature}")
+        if 0 < self.temperature < LEAST_TEMPERATURE:
+            raise ValueError(
+                f"temperature must be 0 or at least {LEAST_TEMPERATURE}, got {self.temperature}"
+            )
         if self.top_k < 0:
             raise ValueError(f"top_k must be 0 (off) or more, got {self.top_k}")
         if not 0 < self.top_p <= 1:

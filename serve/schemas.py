@@ -11,6 +11,7 @@ from serve.messages import Card, Format, Job
 
 SEED_LIMIT = 2**63
 RANDOM_SEED_BITS = 53  # a number that JavaScript can repeat
+LEAST_TEMPERATURE = 1e-3  # as hawk.sampler has it, which an ingress does not load
 EVERY_ROW = 1_000_000  # more parts than any grid has rows
 
 
@@ -56,7 +57,9 @@ class ImageRequest(BaseModel):
         str | None, Field(description="What to lead away from, for models that read one.")
     ] = None
     guidance_scale: Annotated[float | None, Field(ge=1, le=100, description="1 is none.")] = None
-    temperature: Annotated[float | None, Field(ge=0, le=100)] = None
+    temperature: Annotated[
+        float | None, Field(ge=0, le=100, description="0, or 0.001 and more.")
+    ] = None
     top_k: Annotated[int | None, Field(ge=0, le=1_000_000, description="0 keeps all.")] = None
     top_p: Annotated[float | None, Field(gt=0, le=1)] = None
     drafter: Annotated[
@@ -123,6 +126,9 @@ def _check(request: ImageRequest, card: Card, limits: LimitConfig) -> None:
     known = ("auto", *card.drafters)
     if request.drafter not in known:
         raise invalid("drafter", f"choose from {', '.join(known)}, got {request.drafter!r}")
+    if request.temperature is not None and 0 < request.temperature < LEAST_TEMPERATURE:
+        least = f"0 or at least {LEAST_TEMPERATURE}"
+        raise invalid("temperature", f"temperature must be {least}, got {request.temperature}")
     _refuse(request)
 
 

@@ -204,6 +204,7 @@ def test_every_row_can_be_watched(url: str) -> None:
         ({"seed": 10**400}, "seed", "seed"),
         ({"guidance_scale": 0.5}, "guidance_scale", "1"),
         ({"temperature": -1}, "temperature", "0"),
+        ({"temperature": 5e-324}, "temperature", "0 or at least 0.001"),
         ({"top_p": 0}, "top_p", "0"),
         ({"drafter": "psychic"}, "drafter", "choose from auto, jacobi, plain"),
         ({"negative_prompt": "blur"}, "negative_prompt", "tiny reads no negative prompt"),
@@ -227,6 +228,15 @@ def test_what_is_wrong_is_named(url: str, body: dict[str, Any], param: str, word
         error = error_of(response, 400)
         assert (error["type"], error["param"]) == ("invalid_request_error", param)
         assert words in error["message"]
+
+
+def test_extreme_settings_break_no_replica(url: str) -> None:
+    for settings in (
+        {"temperature": 1e-3, "guidance_scale": 100},
+        {"temperature": 100, "top_k": 1_000_000},
+        {"top_p": 5e-324, "top_k": 1},
+    ):
+        assert post(url, {"prompt": PROMPT} | settings).status_code == 200
 
 
 @pytest.mark.parametrize(
