@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO = $(BIN)/hawk generate --prompts-file examples/prompts.txt --out demo --slots 1 --compare
+BATCH = $(BIN)/hawk batch examples/prompts.txt demo/batch --workers 2 --overwrite
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve-demo test lint clean
 
 help:
-	@echo "make demo   make images from examples/prompts.txt into demo/"
+	@echo "make demo   make images of examples/prompts.txt, and of the same a batch job, in demo/"
 	@echo "make serve-demo   OpenAI's images API and a page to play on, on this machine"
 	@echo "make test   lint, types and tests (CPU, no download beyond the packages)"
 	@echo "make lint   lint and types"
@@ -16,6 +17,7 @@ help:
 
 demo: $(VENV)/installed
 	$(DEMO)
+	$(BATCH)
 
 serve-demo: $(VENV)/installed-serve
 	$(BIN)/hawk serve
@@ -41,11 +43,11 @@ $(BIN)/python:
 
 # Stamps: reinstalled when the requirements change. The second set includes the first.
 $(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[ray]'
 	@touch $@
 
 $(VENV)/installed-serve: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[ray,serve]'
 	@touch $(VENV)/installed $@
 
 $(VENV)/installed-dev: $(BIN)/python pyproject.toml constraints.txt

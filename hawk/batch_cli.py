@@ -2,9 +2,11 @@
 
 import json
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.main import get_group
 
 from hawk.options import (
     DebugOption,
@@ -24,6 +26,10 @@ from hawk.options import (
 )
 
 SOME_FAILED = 3
+
+batch_app = typer.Typer()
+jobs_app = typer.Typer(help="Follow jobs on a Ray cluster.", no_args_is_help=True)
+batch_app.add_typer(jobs_app, name="jobs")
 
 PromptsArgument = Annotated[
     str, typer.Argument(help="txt, csv, jsonl or parquet: a file, folder or glob; or s3://.")
@@ -46,9 +52,15 @@ EndpointOption = Annotated[
     str | None,
     typer.Option(help="URL of an S3 other than Amazon's.", show_default="AWS_ENDPOINT_URL"),
 ]
+DashboardOption = Annotated[
+    str | None,
+    typer.Option(help="http://HOST:8265 of a Ray cluster.", show_default="RAY_ADDRESS"),
+]
+JobArgument = Annotated[str, typer.Argument(help="As `hawk submit` and `hawk jobs list` say it.")]
 StartOption = Annotated[float, typer.Option(help="Seconds to wait for workers to come up.")]
 
 
+@batch_app.command()
 def batch(
     prompts: PromptsArgument,
     out: OutArgument,
@@ -152,3 +164,120 @@ def _show(summary: dict[str, Any], *, as_json: bool) -> None:
         )
     typer.echo(f"{summary['tokens_per_forward']:.2f} tokens per forward with {summary['drafter']}")
     typer.echo(f"pictures: {summary['contact_sheet']}")
+
+
+@batch_app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def submit(
+    context: typer.Context,
+    prompts: PromptsArgument,
+    out: OutArgument,
+    address: DashboardOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Run `hawk batch` on a Ray cluster; takes its options too. The same job twice runs once."""
+    options = context.args
+    command = get_group(batch_app).commands["batch"]
+    command.make_context("batch", [prompts, out, *options])  # exits 2 where they are wrong
+    with errors_reported(debug=debug):
+        _require_ray()
+        from jobs.batch import submission
+
+        job = submission.submit(submission.client(address), prompts, out, options)
+    if as_json:
+        typer.echo(json.dumps(job))
+    else:
+        typer.echo(f"{job['id']} {'submitted' if job['submitted'] else 'is there already'}")
+        typer.echo(f"follow it with: hawk jobs logs {job['id']} --follow")
+
+
+@jobs_app.command("list")
+def list_jobs(
+    address: DashboardOption = None, as_json: JsonOption = False, debug: DebugOption = False
+) -> None:
+    """Jobs of the cluster."""
+    with errors_reported(debug=debug):
+        from jobs.batch import submission
+
+        found = [
+            submission.describe(job)
+            for job in submission.client(address).list_jobs()
+            if job.submission_id
+        ]
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        for job in found:
+            typer.echo(f"{job['id']}  {job['status']:9}  {job['command']}")
+
+
+@jobs_app.command()
+def status(
+    job: JobArgument,
+    address: DashboardOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """How a job is doing."""
+    with errors_reported(debug=debug):
+        from jobs.batch import submission
+
+        found = submission.describe(submission.client(address).get_job_info(job))
+    typer.echo(json.dumps(found) if as_json else f"{found['status']}: {found['message']}")
+
+
+@jobs_app.command()
+def logs(
+    job: JobArgument,
+    follow: Annotated[bool, typer.Option("--follow", help="Until it ends.")] = False,
+    address: DashboardOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """What a job has printed."""
+    with errors_reported(debug=debug):
+        from jobs.batch import submission
+
+        for text in submission.logs(submission.client(address), job, follow=follow):
+            typer.echo(text, nl=False)
+
+
+@jobs_app.command()
+def stop(job: JobArgument, address: DashboardOption = None, debug: DebugOption = False) -> None:
+    """End a job; submitting it again goes on from there."""
+    with errors_reported(debug=debug):
+        from jobs.batch import submission
+
+        running = submission.client(address).stop_job(job)
+    typer.echo("stopped" if running else "it has ended already")
+
+
+@batch_app.command()
+def inspect(
+    out: OutArgument,
+    row: Annotated[str | None, typer.Option("--id", help="Show one row.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write that row's picture here.")] = None,
+    s3_endpoint: EndpointOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Counts, speeds and errors of a run folder; one row and its picture."""
+    with errors_reported(debug=debug):
+        _require_ray()
+        from jobs.batch import inspection
+        from jobs.batch.storage import Folder
+
+        folder = Folder(out, endpoint=s3_endpoint)
+        if row is None:
+            report = inspection.inspect(folder)
+        else:
+            report = inspection.find_row(folder, row)
+            image = report.pop("image")
+            if png is not None and image is None:
+                raise ValueError(f"row {row!r} has no picture: {report['error']}")
+            if png is not None:
+                png.write_bytes(image["bytes"])
+    if as_json:
+        typer.echo(json.dumps(report))
+    else:
+        for name, value in report.items():
+            typer.echo(f"{name:20} {'-' if value is None else value}")

@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from hawk import bench as benchmark
 from hawk import doctor as health
-from hawk.batch_cli import batch
+from hawk.batch_cli import batch_app
 from hawk.gallery import Gallery
 from hawk.options import (
     DebugOption,
@@ -113,7 +113,7 @@ def generate(
         _show(report, as_json=as_json)
 
 
-app.command()(batch)
+app.add_typer(batch_app)
 app.command()(serve)
 
 

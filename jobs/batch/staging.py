@@ -73,7 +73,7 @@ class Staged:
     def _checked(self, entries: Iterable[Entry], seed: int) -> Iterator[list[Any]]:
         for position, entry in enumerate(entries):
             self.unused.update(entry.values.keys() - set(COLUMNS))
-            for row in _copies(entry.values, position, seed):
+            for row in checked(entry.values, position, seed):
                 self._refuse_twice(row[0], entry)
                 self.guidances.add(row[4])
                 self.rows += 1
@@ -104,7 +104,7 @@ def _groups(rows: Iterable[list[Any]]) -> Iterator[list[list[Any]]]:
         yield group
 
 
-def _copies(values: dict[str, Any], position: int, base_seed: int) -> Iterator[list[Any]]:
+def checked(values: dict[str, Any], position: int, base_seed: int) -> Iterator[list[Any]]:
     """Rows in the order of `PROMPTS`, one for each of the `n` images.
 
     A row whose values make no sense stays one row, with `error`.

@@ -1,0 +1,114 @@
+"""Submission: the same batch job on a cluster, through Ray Jobs."""
+
+import hashlib
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ray.exceptions import AuthenticationError
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+
+import hawk
+import jobs
+from jobs.batch.inputs import find
+from jobs.batch.storage import Folder, locate
+
+UPLOAD_LIMIT_BYTES = 100 * 2**20  # what every version of Ray takes
+POLL_S = 2.0
+PROMPTS = "prompts"  # folder of the upload
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.npz")
+
+
+def client(address: str | None) -> JobSubmissionClient:
+    """RuntimeError where no cluster answers; None is `RAY_ADDRESS`, else this machine."""
+    try:
+        return JobSubmissionClient(address)
+    except (ConnectionError, RuntimeError, AuthenticationError) as error:
+        where = address or "RAY_ADDRESS or this machine"
+        raise RuntimeError(
+            f"no Ray cluster answers at {where}: give its dashboard, --address http://HOST:8265, "
+            f"and its token in RAY_AUTH_TOKEN with RAY_AUTH_MODE=token ({type(error).__name__})"
+        ) from error
+
+
+def submit(
+    cluster: JobSubmissionClient, prompts: str, out: str, options: Sequence[str]
+) -> dict[str, Any]:
+    """Start `hawk batch PROMPTS OUT OPTIONS` there; this very code and local prompts travel along.
+
+    A local `out` has to be the same folder on all machines. The id follows from all of it, so that
+    the same job twice runs once; one that has ended is begun again, and goes on from the files that
+    are there. Returns the job as `describe` does.
+    """
+    with tempfile.TemporaryDirectory(prefix="hawk-") as folder:
+        upload = Path(folder)
+        prompts, out = _pack(upload, prompts), Folder(out).url
+        entrypoint = shlex.join(["python", "-m", "jobs.generate", prompts, out, *options])
+        name = f"hawk-{_fingerprint(upload, entrypoint)}"
+        known = {job.submission_id: job for job in cluster.list_jobs()}.get(name)
+        if known is not None and not known.status.is_terminal():
+            return describe(known) | {"submitted": False}
+        if known is not None:
+            cluster.delete_job(name)
+        cluster.submit_job(
+            entrypoint=entrypoint, submission_id=name, runtime_env={"working_dir": str(upload)}
+        )
+    return describe(cluster.get_job_info(name)) | {"submitted": True}
+
+
+def logs(cluster: JobSubmissionClient, name: str, *, follow: bool) -> Iterator[str]:
+    """What a job has printed, and with `follow` goes on to print until it ends."""
+    if not follow:
+        yield cluster.get_job_logs(name)
+        return
+    printed = 0
+    while True:
+        ended = cluster.get_job_status(name).is_terminal()  # asked first: the last lines come too
+        text = cluster.get_job_logs(name)
+        yield text[printed:]
+        printed = len(text)
+        if ended:
+            return
+        time.sleep(POLL_S)
+
+
+def describe(job: JobDetails) -> dict[str, Any]:
+    """What there is to say of a job, ready for JSON."""
+    return {
+        "id": job.submission_id,
+        "status": JobStatus(job.status).value,
+        "command": job.entrypoint,
+        "message": job.message,
+    }
+
+
+def _pack(upload: Path, prompts: str) -> str:
+    """Fill the upload; returns where the prompts are from there."""
+    for package in (hawk, jobs):
+        source = Path(str(package.__file__)).parent
+        shutil.copytree(source, upload / source.name, ignore=LEFT_OUT)
+    if not prompts.startswith("s3://"):
+        files = find(locate(prompts, endpoint=None))
+        (upload / PROMPTS).mkdir()
+        for number, file in enumerate(files):  # in the order in which they are read
+            shutil.copy(file, upload / PROMPTS / f"{number:05d}{Path(file).suffix}")
+        prompts = PROMPTS
+    size = sum(path.stat().st_size for path in upload.rglob("*") if path.is_file())
+    if size > UPLOAD_LIMIT_BYTES:
+        raise ValueError(
+            f"code and prompts are {size / 2**20:.0f} MiB, Ray takes "
+            f"{UPLOAD_LIMIT_BYTES / 2**20:.0f}: put the prompts on S3 and give their s3:// URL"
+        )
+    return prompts
+
+
+def _fingerprint(upload: Path, entrypoint: str) -> str:
+    digest = hashlib.sha256(entrypoint.encode())
+    for path in sorted(path for path in upload.rglob("*") if path.is_file()):
+        digest.update(str(path.relative_to(upload)).encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
