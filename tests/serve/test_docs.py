@@ -10,6 +10,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
+from ray.serve.schema import ServeDeploySchema
+
+from serve.app import build_app
+from serve.config import check_config
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
@@ -39,6 +44,17 @@ def test_examples_run_as_printed(language: str, text: str, url: str, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert "error" not in done.stdout
     assert ("b64_json" if language == "bash" else "image_generation.completed") in done.stdout
+
+
+def test_the_cluster_file_is_one_that_serve_and_we_can_read() -> None:
+    [text] = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
+    [application] = ServeDeploySchema.model_validate(yaml.safe_load(text)).applications
+    assert application.import_path == "serve.app:build_app"
+    config = check_config(application.args, "docs")
+    assert (config.replicas.ceiling, config.keys) == (4, "required")
+    assert build_app(application.args)
+    with pytest.raises(ValueError, match="args: unknown key modle"):
+        build_app({"modle": {}})
 
 
 def test_the_dashboard_asks_for_what_there_is(url: str) -> None:
