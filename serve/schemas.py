@@ -195,7 +195,7 @@ class Model(BaseModel):
     created: int
     owned_by: str = "hawk"
     sizes: list[str]
-    grid: tuple[int, int]
+    grid: Annotated[list[int], Field(description="Columns and rows, in tokens.")]
     drafters: list[str]
 
     @classmethod
@@ -204,7 +204,7 @@ class Model(BaseModel):
             id=card.model,
             created=card.created,
             sizes=[f"{card.width}x{card.height}"],
-            grid=(card.columns, card.rows),
+            grid=[card.columns, card.rows],
             drafters=list(card.drafters),
         )
 

@@ -6,6 +6,7 @@ that drafts are accepted sometimes.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -15,16 +16,23 @@ from transformers import (
     Emu3Config,
     Emu3ForConditionalGeneration,
     PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
 )
 from transformers.models.chameleon.configuration_chameleon import ChameleonVQVAEConfig
 from transformers.models.emu3.configuration_emu3 import Emu3TextConfig, Emu3VQVAEConfig
+from transformers.models.janus.configuration_janus import JanusVQVAEConfig
+from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from hawk.targets import chameleon, emu3
+from hawk.targets.llamagen import TEXT_FOLDER
 from hawk.targets.vq import VQDecoder
 
 CODES = 64  # image vocabulary
 HIDDEN = 64
 PATCH = 2  # pixels a cell
+GRID, LAYERS, WIDTH, HEAD, TEXT_TOKENS, TEXT_WIDTH = 5, 2, 128, 64, 24, 16  # of LlamaGen
+Weights = dict[str, torch.Tensor]
 TEXT = [
     "a red apple",
     "a green tree, 3d style",
@@ -141,3 +149,70 @@ def save_tiny_chameleon(
     words.save_pretrained(folder)
     weights = VQDecoder(vq).state_dict() | {"encoder.conv_in.weight": torch.zeros(1)}
     torch.save({"state_dict": weights, "epoch": 3}, vqgan)
+
+
+def published_gpt() -> Weights:
+    generator = torch.Generator().manual_seed(3)
+
+    def normal(*shape: int, scale: float = 0.09) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator) * scale
+
+    weights = {
+        "tok_embeddings.weight": normal(CODES, WIDTH, scale=1.0),
+        "norm.weight": normal(WIDTH) + 1,
+        "output.weight": normal(CODES, WIDTH, scale=0.2),
+        "cls_embedding.cap_proj.fc1.weight": normal(WIDTH, TEXT_WIDTH, scale=0.5),
+        "cls_embedding.cap_proj.fc2.weight": normal(WIDTH, WIDTH, scale=0.3),
+        "cls_embedding.uncond_embedding": normal(TEXT_TOKENS, TEXT_WIDTH, scale=1.0),
+        "freqs_cis": torch.zeros(1),  # no weight: to be passed over
+    }
+    for layer in range(LAYERS):
+        weights |= {
+            f"layers.{layer}.attention.wqkv.weight": normal(3 * WIDTH, WIDTH, scale=0.15),
+            f"layers.{layer}.attention.wo.weight": normal(WIDTH, WIDTH),
+            f"layers.{layer}.feed_forward.w1.weight": normal(256, WIDTH),
+            f"layers.{layer}.feed_forward.w2.weight": normal(WIDTH, 256),
+            f"layers.{layer}.feed_forward.w3.weight": normal(256, WIDTH),
+            f"layers.{layer}.attention_norm.weight": normal(WIDTH) + 1,
+            f"layers.{layer}.ffn_norm.weight": normal(WIDTH) + 1,
+        }
+    return weights
+
+
+def janus_vq() -> Any:
+    torch.manual_seed(4)
+    return JanusVQVAE(
+        JanusVQVAEConfig(
+            embed_dim=4,
+            num_embeddings=CODES,
+            latent_channels=32,
+            base_channels=32,
+            channel_multiplier=[1, 1, 1, 1, 2],
+            num_res_blocks=1,
+            num_patches=GRID,
+        )
+    ).eval()
+
+
+def official_vq_names(weights: Weights) -> Weights:
+    """Janus' image tokenizer under the names of the official LlamaGen code."""
+    renamed = {}
+    for name, weight in weights.items():
+        new = name.replace(".down.", ".conv_blocks.").replace(".up.", ".conv_blocks.")
+        new = new.replace(".block.", ".res.").replace(".mid.block_1", ".mid.0")
+        new = new.replace(".mid.attn_1", ".mid.1").replace(".mid.block_2", ".mid.2")
+        renamed[new] = weight
+    return renamed | {"quantize.codebook_used": torch.zeros(5)}
+
+
+def save_tiny_llamagen(folder: Path) -> None:
+    """`gpt.pt` and `vq.pt` in the official layout, and a T5 in `text_encoder`."""
+    torch.save({"model": published_gpt(), "steps": 1}, folder / "gpt.pt")
+    torch.save({"model": official_vq_names(janus_vq().state_dict())}, folder / "vq.pt")
+    words = tokenizer(["<pad>", "</s>", "<unk>"], bos="</s>", pad="<pad>")
+    torch.manual_seed(5)
+    config = T5Config(
+        vocab_size=len(words), d_model=TEXT_WIDTH, d_kv=8, d_ff=32, num_layers=1, num_heads=2
+    )
+    T5EncoderModel(config).save_pretrained(folder / TEXT_FOLDER)
+    words.save_pretrained(folder / TEXT_FOLDER)

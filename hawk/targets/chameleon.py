@@ -18,12 +18,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import ChameleonForConditionalGeneration, PreTrainedTokenizerBase
 
-from hawk.grid import Grid
 from hawk.sampler import SamplerConfig
 from hawk.targets.base import Branches
 from hawk.targets.hf import Facts, to_uint8
 from hawk.targets.prompts import no_negative, plain_text, token_id, within
-from hawk.targets.source import Source
+from hawk.targets.source import Source, whole_cells
 from hawk.targets.vq import FILE, VQDecoder
 from hawk.targets.words import WordTarget
 
@@ -51,8 +50,8 @@ class Chameleon(WordTarget):
     ) -> None:
         config: Any = model.config
         patch = 2 ** (len(config.vq_config.channel_multiplier) - 1)
-        height, width = size or [config.vq_config.resolution] * 2
-        grid = Grid(height=height // patch, width=width // patch)
+        resolution = config.vq_config.resolution
+        grid = whole_cells(size or (resolution, resolution), patch, "Anole")
         ends = grid.height if row_end else 0
         facts = Facts(
             name=name,
@@ -116,11 +115,7 @@ class Lumina(Chameleon):
         *,
         size: tuple[int, int] = LUMINA_SIZE,
     ) -> None:
-        if any(pixels % SIZE_STEP for pixels in size):
-            raise ValueError(
-                f"sizes of Lumina-mGPT are multiples of {SIZE_STEP} pixels, got "
-                f"{size[1]} x {size[0]}"
-            )
+        whole_cells(size, SIZE_STEP, "Lumina-mGPT")
         super().__init__(model, vq, tokenizer, name, size=size, row_end=NEW_LINE)
         self._size = size
         for pixels in size:

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 from transformers import Emu3ForConditionalGeneration, PreTrainedTokenizerBase
 
-from hawk.grid import Grid
 from hawk.sampler import SamplerConfig
 from hawk.targets.base import Branches
 from hawk.targets.hf import Facts, to_uint8
 from hawk.targets.prompts import plain_text, token_id, within
-from hawk.targets.source import Source
+from hawk.targets.source import Source, whole_cells
 from hawk.targets.words import WordTarget
 
 SIZE = (720, 720)  # pixels: the official area, square
@@ -44,7 +43,7 @@ class Emu3(WordTarget):
     ) -> None:
         decoder: Any = model.model.text_model
         patch = model.model.vqmodel.spatial_scale_factor
-        grid = Grid(height=size[0] // patch, width=size[1] // patch)
+        grid = whole_cells(size, patch, "Emu3")
         ends = grid.height  # each of them takes a position
         facts = Facts(
             name=name,

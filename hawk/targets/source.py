@@ -10,6 +10,8 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
+from hawk.grid import Grid
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -83,3 +85,13 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if found is None:
         raise ValueError(f"size must be WIDTHxHEIGHT in pixels, as 768x512; got {text!r}")
     return int(found[2]), int(found[1])
+
+
+def whole_cells(size: tuple[int, int], step: int, family: str) -> Grid:
+    """The grid of steps in a size; ValueError where it is not made of whole ones."""
+    height, width = size
+    if height % step or width % step:
+        raise ValueError(
+            f"sizes of {family} are multiples of {step} pixels, got {width} x {height}"
+        )
+    return Grid(height=height // step, width=width // step)

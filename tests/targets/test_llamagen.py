@@ -13,89 +13,33 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn.functional import gelu, linear, silu
-from transformers import T5Config, T5EncoderModel
-from transformers.models.janus.configuration_janus import JanusVQVAEConfig
-from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from hawk import Request, SamplerConfig
 from hawk.targets import load_target
 from hawk.targets.convert_llamagen import convert_llamagen
 from hawk.targets.llamagen import PATCH, TEXT_FOLDER, LlamaGen
 from tests.targets import families
-from tests.tiny_families import CODES, tokenizer
+from tests.tiny_families import (
+    CODES,
+    GRID,
+    HEAD,
+    LAYERS,
+    TEXT_TOKENS,
+    TEXT_WIDTH,
+    Weights,
+    janus_vq,
+    published_gpt,
+    save_tiny_llamagen,
+)
 
 CPU = torch.device("cpu")
-GRID, LAYERS, WIDTH, HEAD, TEXT_TOKENS, TEXT_WIDTH = 5, 2, 128, 64, 24, 16
 PROMPTS = ["A red  apple", "the flag of Norway"]
-Weights = dict[str, torch.Tensor]
-
-
-def published_gpt() -> Weights:
-    generator = torch.Generator().manual_seed(3)
-
-    def normal(*shape: int, scale: float = 0.09) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator) * scale
-
-    weights = {
-        "tok_embeddings.weight": normal(CODES, WIDTH, scale=1.0),
-        "norm.weight": normal(WIDTH) + 1,
-        "output.weight": normal(CODES, WIDTH, scale=0.2),
-        "cls_embedding.cap_proj.fc1.weight": normal(WIDTH, TEXT_WIDTH, scale=0.5),
-        "cls_embedding.cap_proj.fc2.weight": normal(WIDTH, WIDTH, scale=0.3),
-        "cls_embedding.uncond_embedding": normal(TEXT_TOKENS, TEXT_WIDTH, scale=1.0),
-        "freqs_cis": torch.zeros(1),  # no weight: to be passed over
-    }
-    for layer in range(LAYERS):
-        weights |= {
-            f"layers.{layer}.attention.wqkv.weight": normal(3 * WIDTH, WIDTH, scale=0.15),
-            f"layers.{layer}.attention.wo.weight": normal(WIDTH, WIDTH),
-            f"layers.{layer}.feed_forward.w1.weight": normal(256, WIDTH),
-            f"layers.{layer}.feed_forward.w2.weight": normal(WIDTH, 256),
-            f"layers.{layer}.feed_forward.w3.weight": normal(256, WIDTH),
-            f"layers.{layer}.attention_norm.weight": normal(WIDTH) + 1,
-            f"layers.{layer}.ffn_norm.weight": normal(WIDTH) + 1,
-        }
-    return weights
-
-
-def janus_vq() -> Any:
-    torch.manual_seed(4)
-    return JanusVQVAE(
-        JanusVQVAEConfig(
-            embed_dim=4,
-            num_embeddings=CODES,
-            latent_channels=32,
-            base_channels=32,
-            channel_multiplier=[1, 1, 1, 1, 2],
-            num_res_blocks=1,
-            num_patches=GRID,
-        )
-    ).eval()
-
-
-def official_vq_names(weights: Weights) -> Weights:
-    """Janus' image tokenizer under the names of the official LlamaGen code."""
-    renamed = {}
-    for name, weight in weights.items():
-        new = name.replace(".down.", ".conv_blocks.").replace(".up.", ".conv_blocks.")
-        new = new.replace(".block.", ".res.").replace(".mid.block_1", ".mid.0")
-        new = new.replace(".mid.attn_1", ".mid.1").replace(".mid.block_2", ".mid.2")
-        renamed[new] = weight
-    return renamed | {"quantize.codebook_used": torch.zeros(5)}
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiny-llamagen")
-    torch.save({"model": published_gpt(), "steps": 1}, path / "gpt.pt")
-    torch.save({"model": official_vq_names(janus_vq().state_dict())}, path / "vq.pt")
-    words = tokenizer(["<pad>", "</s>", "<unk>"], bos="</s>", pad="<pad>")
-    torch.manual_seed(5)
-    config = T5Config(
-        vocab_size=len(words), d_model=TEXT_WIDTH, d_kv=8, d_ff=32, num_layers=1, num_heads=2
-    )
-    T5EncoderModel(config).save_pretrained(path / TEXT_FOLDER)
-    words.save_pretrained(path / TEXT_FOLDER)
+    save_tiny_llamagen(path)
     return path
 
 
