@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
+from hawk.targets.llamagen import TEXT_FOLDER
 from hawk.targets.source import Source
 
 GIB = 2**30
@@ -46,8 +47,8 @@ def weights_in(source: Source) -> int | None:
 
 
 def _sizes(folder: Path) -> Iterator[int]:
-    """Numbers in each tensor below a folder, from the heads of its files."""
-    for file in folder.rglob("*.safetensors"):
+    """Numbers in each tensor of a model's folder, from the heads of its files."""
+    for file in [*folder.glob("*.safetensors"), *folder.glob(f"{TEXT_FOLDER}/*.safetensors")]:
         with safe_open(file, "pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118  # it is no mapping
                 yield math.prod(tensors.get_slice(name).get_shape())

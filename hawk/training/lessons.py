@@ -118,14 +118,19 @@ class WindowLesson:
             scores = {"drafted": window(context_BJC, left_BJL), "given the truth": given_BJV}
             return cells.answers(scores, {"drafted": 1.0, "given the truth": 1.0})
         laws = self._laws(corpus, places_B, scene, cells)
-        alone, first, second = refine(window, scene, context_BJC, laws, cells.noise)
+        alone, first, second = refine(window, scene, context_BJC, laws, cells.noise, rounds=2)
         scores = {
             "laws alone": alone,
             "first round": first,
-            "drafted": second,
+            "second round": second,
             "given the truth": given_BJV + fuse(window.beside, *laws),
         }
-        weights = {"laws alone": 0.2, "first round": 0.3, "drafted": 1.0, "given the truth": 1.0}
+        weights = {
+            "laws alone": 0.2,
+            "first round": 0.3,
+            "second round": 1.0,
+            "given the truth": 1.0,
+        }
         return cells.answers(scores, weights)
 
     def _laws(

@@ -13,6 +13,7 @@ from hawk.pipeline import Pipeline
 from hawk.request import Finished, Request
 from hawk.sampler import SamplerConfig
 from hawk.session import Session
+from hawk.targets.source import parse_size
 from jobs.batch.revision import model_revision
 from jobs.batch.schema import IMAGES
 from jobs.batch.settings import Making
@@ -70,6 +71,7 @@ class Engine:
             slots=slots,
             device=device,
             dtype=making.dtype,
+            size=parse_size(making.size),
         )
         target = self._pipeline.target
         default = target.default_guidance if making.guidance is None else making.guidance
@@ -178,7 +180,7 @@ class Engine:
             seed=row["seed"],
             guidance=self._setting("guidance", row, self._pipeline.target.default_guidance),
             sampler=self._sampler(row),
-            negative_prompt=row["negative_prompt"] or None,
+            negative_prompt=row["negative_prompt"] or self.making.negative_prompt,
         )
 
     def _sampler(self, row: dict[str, Any]) -> SamplerConfig:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from hawk.targets.source import parse_size
+
 
 @dataclass(frozen=True, kw_only=True)
 class Making:
@@ -9,19 +11,26 @@ class Making:
 
     Attributes:
         model, drafter, rule, dtype: as `hawk.Pipeline.from_pretrained` takes them.
+        size: WIDTHxHEIGHT in pixels, for families that have a choice.
         seed: goes into the seeds of rows that have none.
-        guidance, temperature, top_k, top_p: of rows that have none; None is the model's own.
+        negative_prompt, guidance, temperature, top_k, top_p: of rows that have none; None is the
+            model's own.
     """
 
     model: str = "emoji"
     drafter: str = "auto"
     rule: str = "coupled"
     dtype: str = "auto"
+    size: str | None = None
     seed: int = 0
+    negative_prompt: str | None = None
     guidance: float | None = None
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        parse_size(self.size)  # before anything is loaded
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,6 +55,7 @@ def run_folder(tmp_path: Path) -> Path:
     [
         (["--workers", "none"], "workers must be N or MIN:MAX, got 'none'"),
         (["--workers", "3:2"], "1 <= MIN <= MAX, got 3:2"),
+        (["--size", "large"], "size"),
         (["--slots", "0"], "slots must be 1 or more"),
         (["--rows-per-file", "0"], "rows per file must be 1 or more"),
         (["--gpus-per-worker", "-1"], "must be 0 or more"),

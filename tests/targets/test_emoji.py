@@ -5,6 +5,7 @@ import torch
 from transformers import JanusForConditionalGeneration
 
 from hawk import Pipeline, Result
+from hawk.drafters import weights
 from hawk.targets import EMBEDDED
 
 PROMPTS = ["a red heart, twemoji style", "a blue heart, flat style"]
@@ -38,6 +39,17 @@ def test_drafting_leaves_its_images_alone(drawn: Result) -> None:
     plain = Pipeline.from_pretrained("emoji", drafter="plain", slots=2)(PROMPTS[:1], seed=0, n=2)
     assert [p.tokens for p in plain.pictures] == [p.tokens for p in drawn.pictures[:2]]
     assert drawn.stats.tokens == drawn.stats.forwards + drawn.stats.accepted
+
+
+def test_its_drafters_belong_to_it_and_are_small(drawn: Result) -> None:
+    pipeline = Pipeline.from_pretrained("emoji", drafter="auto", slots=1)
+    assert pipeline.drafter == "hawk"
+    drafters = pipeline.target.identity.drafters
+    assert "hawk" in drafters
+    for kind, folder in drafters.items():
+        assert weights.fits(kind, pipeline.target.identity)
+        assert sum(file.stat().st_size for file in folder.iterdir()) < 6 * 2**20
+    assert pipeline(PROMPTS[:1], seed=0).pictures[0].tokens == drawn.pictures[0].tokens
 
 
 def test_images_are_64_pixels_of_a_16_cell_grid(drawn: Result) -> None:

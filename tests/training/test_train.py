@@ -101,7 +101,7 @@ def test_a_trained_drafter_is_loaded_and_drafts(tiny: Janus, tmp_path: Path) -> 
 
     acceptance = train(tiny, course, run=tmp_path / "run", out=out, progress=progress)
     assert told == ["recording 3", "training 2"]
-    assert set(acceptance) == {"laws alone", "first round", "drafted", "given the truth"}
+    assert set(acceptance) == {"laws alone", "first round", "second round", "given the truth"}
     kind, identity = choose(str(out), replace(tiny.identity, drafters={}))
     assert (kind, identity.drafters) == ("hawk", {"hawk": out})
     other = Course(kind="hawk", requests=plan(tiny, PROMPTS, 4, 2.0), steps=2)
