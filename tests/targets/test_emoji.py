@@ -41,14 +41,11 @@ def test_drafting_leaves_its_images_alone(drawn: Result) -> None:
     assert drawn.stats.tokens == drawn.stats.forwards + drawn.stats.accepted
 
 
-def test_its_drafters_belong_to_it_and_are_small(drawn: Result) -> None:
+def test_what_auto_drafts_with_belongs_to_it(drawn: Result) -> None:
     pipeline = Pipeline.from_pretrained("emoji", drafter="auto", slots=1)
-    assert pipeline.drafter == "hawk"
-    drafters = pipeline.target.identity.drafters
-    assert "hawk" in drafters
-    for kind, folder in drafters.items():
-        assert weights.fits(kind, pipeline.target.identity)
-        assert sum(file.stat().st_size for file in folder.iterdir()) < 6 * 2**20
+    identity = pipeline.target.identity
+    assert all(weights.fits(kind, identity) for kind in identity.drafters)
+    assert pipeline.drafter == ("hawk" if "hawk" in identity.drafters else "jacobi")
     assert pipeline(PROMPTS[:1], seed=0).pictures[0].tokens == drawn.pictures[0].tokens
 
 
