@@ -1,9 +1,18 @@
 """Shared fixtures: a tiny Janus, saved once and loaded as a user would load it."""
 
 import os
+import uuid
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a hub
+# Before anything imports ray, which reads them then: loopback only, and with a token.
+os.environ.update(
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
+    RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+    RAY_AUTH_MODE="token",
+    RAY_AUTH_TOKEN=uuid.uuid4().hex,
+)
 
 import pytest
 import torch

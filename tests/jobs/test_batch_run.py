@@ -11,19 +11,10 @@ import os
 import random
 import signal
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
-
-os.environ.update(
-    RAY_USAGE_STATS_ENABLED="0",
-    RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
-    RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
-    RAY_AUTH_MODE="token",
-)
-os.environ.setdefault("RAY_AUTH_TOKEN", uuid.uuid4().hex)
 
 import boto3
 import pyarrow as pa
