@@ -23,10 +23,12 @@ def install() -> None:
 
     def watched_step(session: Session) -> object:
         for prompt in session.__dict__.get("deadly", []):
-            memory = Path(prompt.removeprefix(ONCE))
-            if prompt.startswith(POISON) or not memory.exists():
+            if prompt.startswith(ONCE):
+                memory = Path(prompt.removeprefix(ONCE))
+                if memory.exists():
+                    continue
                 memory.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
         return step(session)
 
     Session.submit = watched_submit
