@@ -13,6 +13,14 @@ from tests.exact.test_coupled import new_session
 NextLogits = Callable[[list[int], int], torch.Tensor]  # image tokens, branches -> [branches, V]
 
 
+def requests(prompts: Sequence[str], guidance: float, sampler: SamplerConfig) -> list[Request]:
+    """One a prompt, seeds far apart."""
+    return [
+        Request(prompt=prompt, seed=place * 2**40 + 3, guidance=guidance, sampler=sampler)
+        for place, prompt in enumerate(prompts)
+    ]
+
+
 def session_tokens(
     target: Any, drafter: str, requests: Sequence[Request], *, slots: int
 ) -> tuple[list[list[int]], Session]:

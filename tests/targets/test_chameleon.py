@@ -95,13 +95,6 @@ def next_logits(target: Chameleon, request: Request, *, row_end: bool) -> famili
     return laws
 
 
-def requests(guidance: float, sampler: SamplerConfig) -> list[Request]:
-    return [
-        Request(prompt=prompt, seed=place * 2**40 + 3, guidance=guidance, sampler=sampler)
-        for place, prompt in enumerate(PROMPTS)
-    ]
-
-
 @pytest.mark.parametrize(
     ("guidance", "drafter"), [(1.0, "jacobi"), (3.0, "jacobi"), (3.0, "plain")]
 )
@@ -112,7 +105,7 @@ def test_anole_gives_the_tokens_of_the_reference(
     families.check_exact(
         anole,
         lambda request: next_logits(anole, request, row_end=False),
-        requests(guidance, families.SAMPLERS[sampler]),
+        families.requests(PROMPTS, guidance, families.SAMPLERS[sampler]),
         drafter=drafter,
         slots=2,
     )
@@ -122,7 +115,7 @@ def test_lumina_gives_the_tokens_of_the_reference(lumina: Lumina) -> None:
     families.check_exact(
         lumina,
         lambda request: next_logits(lumina, request, row_end=True),
-        requests(4.0, SamplerConfig()),
+        families.requests(PROMPTS, 4.0, SamplerConfig()),
         drafter="jacobi",
         slots=2,
     )
@@ -136,7 +129,7 @@ def test_every_node_of_a_tree_has_the_law_of_its_way(
     families.check_trees(
         target,
         lambda asked: next_logits(target, asked, row_end=name == "lumina"),
-        requests(3.0, SamplerConfig()),
+        families.requests(PROMPTS, 3.0, SamplerConfig()),
     )
 
 

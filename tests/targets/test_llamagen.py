@@ -136,13 +136,6 @@ def next_logits(target: LlamaGen, request: Request) -> families.NextLogits:
     return laws
 
 
-def requests(guidance: float, sampler: SamplerConfig) -> list[Request]:
-    return [
-        Request(prompt=prompt, seed=place * 2**40 + 3, guidance=guidance, sampler=sampler)
-        for place, prompt in enumerate(PROMPTS)
-    ]
-
-
 @pytest.mark.parametrize(
     ("guidance", "drafter"), [(1.0, "jacobi"), (2.0, "jacobi"), (2.0, "plain")]
 )
@@ -153,7 +146,7 @@ def test_it_gives_the_tokens_of_the_reference(
     families.check_exact(
         target,
         lambda request: next_logits(target, request),
-        requests(guidance, families.SAMPLERS[sampler]),
+        families.requests(PROMPTS, guidance, families.SAMPLERS[sampler]),
         drafter=drafter,
         slots=2,
     )
@@ -161,14 +154,17 @@ def test_it_gives_the_tokens_of_the_reference(
 
 def test_images_join_and_leave(target: LlamaGen) -> None:
     """One slot, then two slots of three images: positions follow an image that moves."""
-    asked = [*requests(2.0, SamplerConfig()), Request(prompt="x", seed=9, guidance=2.0)]
+    asked = [
+        *families.requests(PROMPTS, 2.0, SamplerConfig()),
+        Request(prompt="x", seed=9, guidance=2.0),
+    ]
     alone, _ = families.session_tokens(target, "plain", asked, slots=1)
     shared, _ = families.session_tokens(target, "jacobi", asked, slots=2)
     assert alone == shared
 
 
 def test_every_node_of_a_tree_has_the_law_of_its_way(target: LlamaGen) -> None:
-    asked = requests(2.0, SamplerConfig())
+    asked = families.requests(PROMPTS, 2.0, SamplerConfig())
     families.check_trees(target, lambda request: next_logits(target, request), asked)
 
 
