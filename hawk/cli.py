@@ -1,20 +1,19 @@
-"""The `hawk` command: a thin coat over the library."""
+"""The `hawk` command: a thin coat over the library.
+
+Each command imports what it runs by itself: torch and transformers take seconds, `--help` does not.
+"""
 
 import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from transformers.utils import logging as transformers_logging
 
-from hawk import bench as benchmark
-from hawk import doctor as health
 from hawk.batch_cli import batch_app
-from hawk.gallery import Gallery
 from hawk.options import (
     DebugOption,
     DeviceOption,
@@ -33,16 +32,17 @@ from hawk.options import (
     TopPOption,
     errors_reported,
     progress_bar,
+    quiet_transformers,
     read_prompts,
 )
-from hawk.pipeline import Picture, Pipeline, Result
-from hawk.request import Request
-from hawk.sampler import SamplerConfig
 from hawk.serve_cli import serve
-from hawk.targets import catalogue
-from hawk.targets import convert as conversion
-from hawk.targets.source import parse_size
 from hawk.train_cli import train_app
+
+if TYPE_CHECKING:
+    from hawk.gallery import Gallery
+    from hawk.pipeline import Picture, Pipeline, Result
+    from hawk.request import Request
+    from hawk.sampler import SamplerConfig
 
 app = typer.Typer(
     help="Fast, exact generation with autoregressive text-to-image models.",
@@ -50,7 +50,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-transformers_logging.disable_progress_bar()  # one bar at a time, and it is ours
 
 
 @app.command()
@@ -81,7 +80,12 @@ def generate(
     debug: DebugOption = False,
 ) -> None:
     """Make images of prompts: PNG files and a contact sheet."""
+    from hawk.gallery import Gallery
+    from hawk.pipeline import Pipeline
+    from hawk.targets.source import parse_size
+
     with errors_reported(debug=debug):
+        quiet_transformers()
         texts = read_prompts(prompts, prompts_file)
         gallery = Gallery(out)
         pipeline = Pipeline.from_pretrained(
@@ -136,7 +140,10 @@ def bench(
     debug: DebugOption = False,
 ) -> None:
     """Time drafters against plain decoding and transformers, image by image in turn."""
+    from hawk import bench as benchmark
+
     with errors_reported(debug=debug):
+        quiet_transformers()
         pipelines = benchmark.load(
             model, drafters.split(","), rules.split(","), device=device, dtype=dtype
         )
@@ -155,6 +162,8 @@ app.add_typer(train_app, name="train")
 @app.command()
 def models(as_json: JsonOption = False) -> None:
     """List known models: sizes, defaults, memory, and how far each was tried."""
+    from hawk.targets import catalogue
+
     if as_json:
         typer.echo(json.dumps(catalogue.report()))
     else:
@@ -178,6 +187,8 @@ def convert(
     debug: DebugOption = False,
 ) -> None:
     """Make a published checkpoint that lacks parts, or has another layout, ready for Hawk."""
+    from hawk.targets import convert as conversion
+
     with errors_reported(debug=debug):
         conversion.convert(family, checkpoint, out, vq=vq, size=size, text_encoder=text_encoder)
         typer.echo(f"{out} is ready: hawk generate --model {out} ...")
@@ -186,6 +197,8 @@ def convert(
 @app.command()
 def doctor(as_json: JsonOption = False) -> None:
     """Check versions, devices, memory and models; say how to mend what is missing."""
+    from hawk import doctor as health
+
     checks = health.examine()
     if as_json:
         typer.echo(json.dumps([check.__dict__ for check in checks]))
@@ -197,25 +210,25 @@ def doctor(as_json: JsonOption = False) -> None:
 
 
 def _sampler(
-    pipeline: Pipeline, temperature: float | None, top_k: int | None, top_p: float | None
-) -> SamplerConfig:
+    pipeline: "Pipeline", temperature: float | None, top_k: int | None, top_p: float | None
+) -> "SamplerConfig":
     asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     return replace(pipeline.target.default_sampler, **given)
 
 
-def _run(pipeline: Pipeline, requests: Sequence[Request], gallery: Gallery) -> Result:
+def _run(pipeline: "Pipeline", requests: Sequence["Request"], gallery: "Gallery") -> "Result":
     with progress_bar() as progress:
         task = progress.add_task("images", total=len(requests))
 
-        def finished(picture: Picture) -> None:
+        def finished(picture: "Picture") -> None:
             gallery.add(picture)
             progress.advance(task)
 
         return pipeline.run(requests, each=finished)
 
 
-def _comparison(plain: Result, result: Result) -> dict[str, Any]:
+def _comparison(plain: "Result", result: "Result") -> dict[str, Any]:
     same = sum(a.tokens == b.tokens for a, b in zip(plain.pictures, result.pictures, strict=True))
     return plain.summary() | {
         "speed_up": round(plain.seconds / result.seconds, 3),

@@ -6,7 +6,6 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 from rich.progress import (
@@ -20,8 +19,6 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from hawk.rulebook import RULES
-
 USAGE_ERRORS = (ValueError, FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError)
 screen = Console(stderr=True)  # for people; stdout is for results
 
@@ -29,7 +26,9 @@ ModelOption = Annotated[str, typer.Option(help="Embedded model, folder, or hub i
 DrafterOption = Annotated[str, typer.Option(help="auto, a name, or the folder of a trained one.")]
 RuleOption = Annotated[
     str,
-    typer.Option(help=f"Acceptance rule: {', '.join(RULES)}; parameters as in typical:delta=0.2."),
+    typer.Option(
+        help="coupled, residual, typical, neighbour or cluster; parameters as in typical:delta=0.2."
+    ),
 ]
 SlotsOption = Annotated[int, typer.Option(help="Images in flight at most.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
@@ -72,7 +71,9 @@ def errors_reported(*, debug: bool) -> Generator[None, None, None]:
 
 def _sentence(error: Exception) -> str:
     text = str(error) or type(error).__name__
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in text:
+    # torch.OutOfMemoryError by its name: torch takes a second to import
+    out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if out_of_memory or "not enough memory" in text:
         return "out of memory: lower --slots, or use --dtype bfloat16"
     return text
 
@@ -97,6 +98,13 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:.2f} images/s" if task.speed else "")
+
+
+def quiet_transformers() -> None:
+    """One bar at a time, and it is ours; downloads from the hub keep theirs."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def progress_bar() -> Progress:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from hawk.options import (
@@ -16,11 +15,9 @@ from hawk.options import (
     ModelOption,
     errors_reported,
     progress_bar,
+    quiet_transformers,
     read_prompts,
 )
-from hawk.pipeline import resolve_device
-from hawk.targets import load_target
-from hawk.training.train import KINDS, Course, plan, train
 
 train_app = typer.Typer(help="Train what Hawk drafts with.", no_args_is_help=True)
 
@@ -36,7 +33,7 @@ def drafter(
         Path, typer.Option(help="UTF-8 text, a prompt a line; - is standard input.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the drafter, for --drafter to take.")],
-    kind: Annotated[str, typer.Option(help=f"{', '.join(KINDS)}.")] = "hawk",
+    kind: Annotated[str, typer.Option(help="hawk, spatial or local.")] = "hawk",
     run: Annotated[
         Path | None,
         typer.Option(
@@ -53,7 +50,14 @@ def drafter(
     debug: DebugOption = False,
 ) -> None:
     """Train a drafter for a model: record what the model does, then learn from it."""
+    import torch
+
+    from hawk.pipeline import resolve_device
+    from hawk.targets import load_target
+    from hawk.training.train import Course, plan, train
+
     with errors_reported(debug=debug), progress_bar() as bar:
+        quiet_transformers()
 
         def progress(name: str, total: int) -> Callable[[int], object]:
             task = bar.add_task(name, total=total)

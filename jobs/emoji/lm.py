@@ -31,6 +31,10 @@ CAPTION_DROP = 0.1
 # Up to this share of the codes that an image is continued from are those of another image, so that
 # the caption must be heard: without it the model recites training images from their first rows.
 NOISE = 0.3
+# In this share of the rows codes are hidden instead, from none to all of them: a row of which nothing
+# is seen teaches the caption at each of its 256 codes, not at the first few only.
+HIDDEN_ROWS = 0.5
+HIDDEN = -1
 CAPTION_WEIGHTS = np.array([3, 4, 2, 2, 1, 2]) / 14  # the templates' own weights in the data
 LOG_EVERY = 20
 SAVE_EVERY = 100
@@ -43,7 +47,7 @@ class Batch:
 
     Attributes:
         text: int64 [n, length], BOS first and BOI last.
-        seen: int64 [n, 256], what the model reads.
+        seen: int64 [n, 256], what the model reads; `HIDDEN` is read as zeros.
         codes: int64 [n, 256], what it is to say.
     """
 
@@ -79,11 +83,14 @@ def batches(
             ids = [*tokenizer(caption)["input_ids"], boi]
             if rng.random() < CAPTION_DROP:  # the unconditional prompt of Janus: BOS, pads, BOI
                 ids[1:-1] = [tokenizer.pad_token_id] * (len(ids) - 2)
-            other = split.codes[rng.integers(len(split.codes))]
-            noisy = rng.random(other.shape) < NOISE * rng.random()
-            codes = split.codes[row]
+            codes = split.codes[row].astype(np.int64)
+            if rng.random() < HIDDEN_ROWS:
+                instead, share = HIDDEN, rng.random() ** 0.5
+            else:
+                instead, share = split.codes[rng.integers(len(split.codes))], NOISE * rng.random()
+            seen = np.where(rng.random(codes.shape) < share, instead, codes)
             ready = waiting[len(ids)]
-            ready.append((ids, np.where(noisy, other, codes), codes))
+            ready.append((ids, seen, codes))
             if len(ready) == BATCH:
                 yield _collate(ready)
                 ready.clear()
@@ -103,7 +110,9 @@ def code_loss(model: JanusForConditionalGeneration, batch: Batch) -> Tensor:
     batch = batch.to(model.device)
     with fast_bfloat16(model.device):
         text = model.get_input_embeddings()(batch.text)
-        image = model.prepare_embeddings_for_image_generation(batch.seen[:, :-1]).to(text.dtype)
+        seen = batch.seen[:, :-1]
+        image = model.prepare_embeddings_for_image_generation(seen.clamp(min=0)).to(text.dtype)
+        image = image * (seen != HIDDEN).unsqueeze(-1)
         states = model.model.language_model(
             inputs_embeds=torch.cat([text, image], dim=1), use_cache=False
         ).last_hidden_state[:, batch.text.shape[1] - 1 :]
