@@ -9,12 +9,13 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -96,16 +97,14 @@ class FakeCluster:
 
     def kill_node(self, node_id: str) -> None:
         """End a node at once, without a word to the others: as when a spot machine is taken."""
-        for process in self._processes():
-            if process.name() == "raylet" and any(node_id in part for part in process.cmdline()):
-                process.kill()
+        for pid, command in _processes():
+            if Path(command[0]).name == "raylet" and any(node_id in part for part in command):
+                os.kill(pid, signal.SIGKILL)
                 return
         raise ValueError(f"no raylet of node {node_id} runs here")
 
     def stop(self) -> None:
         """End all of it: the head first, so that nothing is started anew, then what is left."""
-        import psutil
-
         if self._head is not None:
             self._head.terminate()
             try:
@@ -113,12 +112,21 @@ class FakeCluster:
             except subprocess.TimeoutExpired:
                 self._head.kill()
                 self._head.wait()
-        left = self._processes()
-        for process in left:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(left, timeout=END_S)
+        give_up = time.monotonic() + END_S
+        while (left := self._own()) and time.monotonic() < give_up:
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.1)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _own(self) -> set[int]:
+        """Processes that have our folder on their command line, and all below them."""
+        parents = dict(_parents())
+        own = {pid for pid, command in _processes() if str(self._folder) in " ".join(command)}
+        while new := {pid for pid, parent in parents.items() if parent in own} - own:
+            own |= new
+        return own - {os.getpid()}
 
     def _start(self) -> None:
         port = self.address.rpartition(":")[2]
@@ -145,19 +153,9 @@ class FakeCluster:
                 raise RuntimeError(f"the head did not start: {self._log.read_text()[-2000:]}")
             time.sleep(0.1)
 
-    def _processes(self) -> list["psutil.Process"]:  # noqa: F821
-        """All that runs on our folder: raylets, agents and workers have it on their command line."""
-        import psutil
-
-        return [
-            process
-            for process in psutil.process_iter(["cmdline"])
-            if any(str(self._folder) in part for part in process.info["cmdline"] or [])
-        ]
-
 
 def _config(types: Mapping[str, NodeType], idle_s: float, address: str) -> dict[str, object]:
-    """As `ray up` writes it for a head; every list is spelled out, since defaults are not shipped."""
+    """What `ray up` would write for a head; all is spelled out, for want of defaults."""
     lists = (
         "cluster_synced_files", "head_setup_commands", "head_start_ray_commands",
         "initialization_commands", "rsync_exclude", "rsync_filter", "setup_commands",
@@ -177,7 +175,7 @@ def _config(types: Mapping[str, NodeType], idle_s: float, address: str) -> dict[
         for name, of in types.items()
     }
     head = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
-    return {
+    config: dict[str, object] = {
         "cluster_name": "fake",
         "provider": {
             "type": "external",
@@ -194,10 +192,27 @@ def _config(types: Mapping[str, NodeType], idle_s: float, address: str) -> dict[
         "auth": {},
         "file_mounts": {},
         "file_mounts_sync_continuously": False,
-    } | {name: [] for name in lists}
+    }
+    return config | {name: [] for name in lists}
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def _processes() -> Iterator[tuple[int, list[str]]]:
+    """Number and command line of every process of this machine."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it may end while we look
+            if words := entry.read_bytes().decode(errors="replace").split("\0"):
+                yield int(entry.parent.name), words
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    """Every process and its parent."""
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            after_name = entry.read_text(errors="replace").rpartition(")")[2].split()
+            yield int(entry.parent.name), int(after_name[1])

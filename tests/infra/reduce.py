@@ -2,9 +2,9 @@
 
     python -m tests.infra.reduce FOLDER
 
-FOLDER holds `ray.io_rayclusters.yaml` and its like, of KubeRay 1.7 (helm-chart/kuberay-operator/
-crds): a megabyte each, too much to keep for what a test needs. Run it again when a manifest takes up
-a field that the schemas do not know, and read the difference before it is committed.
+FOLDER holds `ray.io_rayclusters.yaml` and its like, of KubeRay 1.7 (its
+helm-chart/kuberay-operator/crds): a megabyte each, too much to keep for what a test needs. Run it
+again when a manifest takes up a field that the schemas do not know, and read the difference.
 """
 
 import sys
@@ -17,7 +17,6 @@ ROOT = Path(__file__).parents[2]
 SCHEMAS = Path(__file__).parent / "schemas"
 CLUSTER = {"RayJob": "rayClusterSpec", "RayService": "rayClusterConfig"}  # where a cluster is in it
 KEPT = ("type", "enum", "minimum", "maximum", "pattern", "required")
-
 
 
 def reduced(schema: dict[str, Any], used: Any) -> dict[str, Any]:
@@ -63,7 +62,9 @@ def main() -> None:
         if kind in CLUSTER:  # looked at with the schema of RayCluster
             schema["properties"][CLUSTER[kind]] = {"type": "object"}
         text = yaml.safe_dump(schema, default_flow_style=None, width=100, sort_keys=False)
-        (SCHEMAS / f"{kind}.yaml").write_text(f"# The spec of a {kind}; by tests/infra/reduce.py.\n{text}")
+        (SCHEMAS / f"{kind}.yaml").write_text(
+            f"# The spec of a {kind}; by tests/infra/reduce.py.\n{text}"
+        )
 
 
 if __name__ == "__main__":
