@@ -70,3 +70,21 @@ def resources(workers: Workers) -> str:
             f"{total.get(kind, 0):g} {kind}, {free.get(kind, 0):g} free" for kind in ("CPU", "GPU")
         )
     )
+
+
+def out_of_reach(workers: Workers) -> int:
+    """How many of the workers that wait for room the cluster cannot grow to, by its own account.
+
+    0 where no autoscaler looks after the cluster: nobody knows then.
+    """
+    import ray
+    from ray._raylet import GcsClient  # Ray's own status drops what cannot be had
+    from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
+
+    status = GetClusterStatusReply()
+    gcs = GcsClient(ray.get_runtime_context().gcs_address)
+    status.ParseFromString(gcs.get_cluster_status())
+    asked = {"CPU": workers.cpus, "GPU": workers.gpus}
+    worker = {kind: amount for kind, amount in asked.items() if amount}
+    refused = status.autoscaling_state.infeasible_resource_requests
+    return sum(dict(request.resources_bundle) == worker for request in refused)

@@ -90,9 +90,9 @@ class Manifest:
             )
 
 
-def rows_per_file(rows: int, workers: int, facts: Facts) -> int:
+def rows_per_file(rows: int, workers: int, *, width: int, height: int) -> int:
     """About 128 MB of images, counted raw, and several shards for each worker."""
-    by_size = SHARD_BYTES // (facts.width * facts.height * 3)
+    by_size = SHARD_BYTES // (width * height * 3)
     return max(1, min(by_size, -(-rows // (workers * SHARDS_A_WORKER))))
 
 

@@ -214,7 +214,9 @@ class _Run:
             inputs=self._staged.fingerprint,
             rows=self._staged.rows,
             rows_per_file=self._job.rows_per_file
-            or manifest.rows_per_file(self._staged.rows, workers.most, facts),
+            or manifest.rows_per_file(
+                self._staged.rows, workers.most, width=facts.width, height=facts.height
+            ),
             facts=facts,
             versions=manifest.versions(),
         )

@@ -114,6 +114,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.options": ("hawk.rulebook",),
     "hawk.cli": PACKAGES,  # its commands start jobs and the server too
     "hawk.serve_cli": ("serve",),
+    "hawk.plan_cli": PACKAGES,
     "hawk.cluster": ("hawk",),
     "hawk.cluster.*": ("hawk",),
     # entry points beside it, which never import each other
