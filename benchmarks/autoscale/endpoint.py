@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 from ray import serve
+from ray.serve._private.common import ReplicaState
 
 from benchmarks.autoscale.cluster import free_port
 from benchmarks.autoscale.record import Record
@@ -23,7 +24,7 @@ def swell(record: Record, model: str) -> dict[str, Any]:
             "http": {"port": free_port()},
             "model": {"name": model, "served_as": "model", "slots": 2, "device": "cpu"},
             "replicas": {
-                **{"floor": 1, "ceiling": 2, "images": 2, "up_delay_s": 1, "down_delay_s": 3},
+                **{"floor": 1, "ceiling": 2, "images": 2, "up_delay_s": 2, "down_delay_s": 5},
                 **{"cpus": 0.5, "gpus": 1},
             },
             "keys": "open",
@@ -72,7 +73,7 @@ def swell(record: Record, model: str) -> dict[str, Any]:
 def _replicas() -> int:
     """Model replicas that answer."""
     deployment = serve.status().applications[local.APP].deployments["Model"]
-    return deployment.replica_states.get("RUNNING", 0)
+    return deployment.replica_states.get(ReplicaState.RUNNING, 0)
 
 
 def _ask(url: str, number: int, record: Record, quiet: threading.Event) -> None:

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class Work:
         model: as for `hawk batch`.
         prompts: a file of them.
         out: an empty folder.
+        drafter: as for `hawk batch`.
         slots: images in flight in each worker.
         rows_per_file: few, so that a lost node costs little.
     """
@@ -38,6 +40,7 @@ class Work:
     model: str
     prompts: Path
     out: Path
+    drafter: str = "auto"
     slots: int = 4
     rows_per_file: int = 4
 
@@ -48,12 +51,13 @@ class _Watch(Meter):
     def __init__(self, record: Record, *, kill_at: int | None, cluster: FakeCluster) -> None:
         self.text = io.StringIO()
         super().__init__(Console(file=self.text, width=200))
-        self._record, self._kill_at, self._cluster = record, kill_at, cluster
+        self._record, self.kill_at, self._cluster = record, kill_at, cluster
 
     def update(self, counts: Counts) -> None:
         self._record.images = counts.images
-        if self._kill_at is not None and counts.images >= self._kill_at:
-            self._kill_at = None
+        due = self.kill_at is not None and counts.images >= self.kill_at
+        if due and self._record.nodes() == self._record.most_nodes() == 2:
+            self.kill_at = None
             self._record.mark("a node is killed")
             self._cluster.kill_node(_busy_node())
         super().update(counts)
@@ -61,13 +65,12 @@ class _Watch(Meter):
 
 def grow(cluster: FakeCluster, record: Record, work: Work) -> dict[str, Any]:
     """A job of two workers on a head without any: nodes appear, and leave when it is done."""
-    return _job(cluster, record, work, least=1, most=2)
+    return _job(cluster, record, work, least=2, most=2)
 
 
 def lose(cluster: FakeCluster, record: Record, work: Work) -> dict[str, Any]:
-    """The same, and a node is killed when a third of the images are there."""
-    rows = len(work.prompts.read_text().splitlines())
-    return _job(cluster, record, work, least=1, most=2, kill_at=rows // 3)
+    """The same, and a node is killed soon after the first images: another takes its place."""
+    return _job(cluster, record, work, least=2, most=2, kill_at=4)
 
 
 def exceed(cluster: FakeCluster, record: Record, work: Work) -> dict[str, Any]:
@@ -90,7 +93,7 @@ def _job(
     job = Job(
         prompts=str(work.prompts),
         out=str(work.out),
-        making=Making(model=work.model),
+        making=Making(model=work.model, drafter=work.drafter),
         workers=Workers(
             least=least,
             most=most,
@@ -103,21 +106,30 @@ def _job(
         rows_per_file=work.rows_per_file,
         address=cluster.address,
     )
-    with _Watch(record, kill_at=kill_at, cluster=cluster) as watch:
+    watch = _Watch(record, kill_at=kill_at, cluster=cluster)
+    with watch:
         record.mark("the job begins")
         run(job, watch)
         record.mark("the job ends")
+    if watch.kill_at is not None:
+        raise RuntimeError("the job was over before a node could be killed: give it more images")
     record.wait(lambda: record.nodes() == 0, LEAVE_S, "the nodes leave")
     record.mark("the last node is gone")
     report = inspect(Folder(str(work.out)))
     return {
         "most_nodes": record.most_nodes(),
+        "nodes_in_turn": nodes_in_turn(record),
         "images": report["images"],
         "rows": report["rows"],
         "success": report["success"],
         "said": watch.text.getvalue().splitlines(),
         "marks": {f"{seconds:.1f}": what for seconds, what in record.marks.items()},
     }
+
+
+def nodes_in_turn(record: Record) -> list[int]:
+    """How many nodes there were, each number once until it changes."""
+    return [nodes for nodes, _ in groupby(sample.nodes for sample in record.samples)]
 
 
 def _busy_node() -> str:

@@ -18,7 +18,8 @@ TEXT = (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.splitlines()]
 PROGRAMS = {
-    "aws", "base64", "cat", "curl", "docker", "hawk", "helm", "kubectl", "make", "openssl", "pip", "ray", "sed",
+    "aws", "base64", "cat", "curl", "docker", "hawk", "helm", "kubectl", "make", "openssl", "pip",
+    "ray", "sed",
 }  # fmt: skip
 FILLED_IN = {
     "AMI": "ami-0123456789abcdef0",

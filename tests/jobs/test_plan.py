@@ -88,7 +88,8 @@ class CountingS3(FlakyS3):
 
 
 def test_requests_are_those_that_s3_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    with CountingS3() as s3:
+    s3 = CountingS3()
+    with s3:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         monkeypatch.setenv("AWS_REGION", "us-east-1")
