@@ -14,7 +14,6 @@ from hawk.request import Finished, Request
 from hawk.sampler import SamplerConfig
 from hawk.session import Session
 from hawk.targets.source import parse_size
-from jobs.batch.revision import model_revision
 from jobs.batch.schema import IMAGES
 from jobs.batch.settings import Making
 from jobs.batch.shard import Counts
@@ -23,8 +22,15 @@ Key = tuple[int, int]  # shard, place in it
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What a loaded model says of itself; the same on every worker of a job."""
+class Provenance:
+    """Where images come from; the same on every worker of a job.
+
+    Attributes:
+        model: as it was given.
+        model_revision: fingerprint of its weights.
+        drafter, rule, exact: as in `hawk.pipeline.Result`.
+        width, height: of the images, in pixels.
+    """
 
     model: str
     model_revision: str
@@ -78,9 +84,9 @@ class Engine:
         self._guided = default != 1 if guided is None else guided
         blank = torch.zeros(1, target.grid.cells, dtype=torch.int64, device=target.device)
         height, width = target.pixels(blank).shape[1:3]
-        self.facts = Facts(
+        self.provenance = Provenance(
             model=making.model,
-            model_revision=model_revision(making.model),
+            model_revision=target.identity.revision,
             drafter=self._pipeline.drafter,
             rule=self._pipeline.rule_name,
             exact=self._pipeline.rule.exact,
@@ -198,17 +204,17 @@ class Engine:
 
     def _stored(self, row: dict[str, Any]) -> dict[str, Any]:
         """Columns that rows with and without an image have in common."""
-        facts = self.facts
+        source = self.provenance
         return dict.fromkeys(IMAGES.names) | {
             "id": row["id"],
             "prompt": row["prompt"],
             "negative_prompt": row["negative_prompt"],
             "seed": row["seed"],
-            "model": facts.model,
-            "model_revision": facts.model_revision,
-            "drafter": facts.drafter,
-            "rule": facts.rule,
-            "exact": facts.exact,
+            "model": source.model,
+            "model_revision": source.model_revision,
+            "drafter": source.drafter,
+            "rule": source.rule,
+            "exact": source.exact,
         }
 
     def _made(self, place: _Place, image: Finished) -> Made:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from jobs.batch.engine import Facts
+from jobs.batch.engine import Provenance
 from jobs.batch.settings import Making
 from jobs.batch.staging import Staged
 from jobs.batch.storage import Folder
@@ -26,7 +26,7 @@ class Manifest:
         inputs: fingerprint of the staged rows.
         rows: in all.
         rows_per_file: of every shard but the last.
-        facts: of the model that the first worker loaded.
+        provenance: of the model that the first worker loaded.
         versions: of the packages that began it; for the record.
     """
 
@@ -34,13 +34,18 @@ class Manifest:
     inputs: str
     rows: int
     rows_per_file: int
-    facts: Facts
+    provenance: Provenance
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def job(self) -> str:
         """Fingerprint of all that decides the files."""
-        content = [asdict(self.making), self.inputs, self.rows_per_file, self.facts.model_revision]
+        content = [
+            asdict(self.making),
+            self.inputs,
+            self.rows_per_file,
+            self.provenance.model_revision,
+        ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
     @property
@@ -62,8 +67,9 @@ class Manifest:
             return None
         try:
             found: dict[str, Any] = json.loads(folder.read(NAME))
-            making, facts = Making(**found.pop("making")), Facts(**found.pop("facts"))
-            return cls(making=making, facts=facts, **found)
+            found["making"] = Making(**found["making"])
+            found["provenance"] = Provenance(**found["provenance"])
+            return cls(**found)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 f"{folder.url}/{NAME} is not of this version of Hawk ({error}): "
@@ -90,9 +96,9 @@ class Manifest:
             )
 
 
-def rows_per_file(rows: int, workers: int, facts: Facts) -> int:
+def rows_per_file(rows: int, workers: int, provenance: Provenance) -> int:
     """About 128 MB of images, counted raw, and several shards for each worker."""
-    by_size = SHARD_BYTES // (facts.width * facts.height * 3)
+    by_size = SHARD_BYTES // (provenance.width * provenance.height * 3)
     return max(1, min(by_size, -(-rows // (workers * SHARDS_A_WORKER))))
 
 

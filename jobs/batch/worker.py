@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.batch.engine import Engine, Facts, Key, Made
+from jobs.batch.engine import Engine, Key, Made, Provenance
 from jobs.batch.settings import Making
 from jobs.batch.shard import Counts, ShardWriter, shard_name
 from jobs.batch.storage import Folder
@@ -95,8 +95,8 @@ class Worker:
         self._engine = Engine(making, slots=slots, device=device, guided=guided)
         self._shards: dict[int, _Shard] = {}
 
-    def facts(self) -> Facts:
-        return self._engine.facts
+    def provenance(self) -> Provenance:
+        return self._engine.provenance
 
     def work(self, assignments: list[Assignment]) -> Report:
         """Go on for a moment, with these shards besides.

@@ -16,7 +16,7 @@ from jobs.batch.manifest import Manifest
 from jobs.batch.settings import Making
 from jobs.batch.shard import ShardWriter
 from jobs.batch.storage import Folder
-from tests.jobs.test_batch_files import FACTS, counts, row
+from tests.jobs.test_batch_files import PROVENANCE, counts, row
 
 runner = CliRunner()
 
@@ -39,7 +39,7 @@ def run_folder(tmp_path: Path) -> Path:
     """Two files of three, five rows of which one failed."""
     folder = Folder(str(tmp_path / "out"))
     folder.prepare()
-    ours = Manifest(making=Making(), inputs="abc", rows=8, rows_per_file=3, facts=FACTS)
+    ours = Manifest(making=Making(), inputs="abc", rows=8, rows_per_file=3, provenance=PROVENANCE)
     folder.create("manifest.json", ours.to_json())
     for shard, rows in ((0, 3), (2, 2)):
         writer = ShardWriter(folder, f"part-0000{shard}.parquet", rows=rows, job=ours.job)
