@@ -13,32 +13,11 @@ from hawk.pipeline import Pipeline
 from hawk.request import Finished, Request
 from hawk.sampler import SamplerConfig
 from hawk.session import Session
-from hawk.targets.source import parse_size
+from hawk.size import parse_size
+from jobs.batch.messages import Key, Provenance
 from jobs.batch.schema import IMAGES
 from jobs.batch.settings import Making
 from jobs.batch.shard import Counts
-
-Key = tuple[int, int]  # shard, place in it
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """Where images come from; the same on every worker of a job.
-
-    Attributes:
-        model: as it was given.
-        model_revision: fingerprint of its weights.
-        drafter, rule, exact: as in `hawk.pipeline.Result`.
-        width, height: of the images, in pixels.
-    """
-
-    model: str
-    model_revision: str
-    drafter: str
-    rule: str
-    exact: bool
-    width: int
-    height: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from jobs.batch.engine import Provenance
+from jobs.batch.messages import Provenance
 from jobs.batch.settings import Making
 from jobs.batch.staging import Staged
 from jobs.batch.storage import Folder

@@ -18,10 +18,9 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from jobs.batch import cluster
-from jobs.batch.engine import Key, Provenance
+from jobs.batch.messages import Assignment, Key, Provenance, Report
 from jobs.batch.settings import Workers
 from jobs.batch.storage import StorageError
-from jobs.batch.worker import Assignment, Report, Worker
 
 CALLS_AHEAD = 2  # a worker need not wait for the driver between two calls
 TICK_S = 0.5
@@ -36,6 +35,8 @@ class _Actor:
     """The process of a worker. It loads apart from its creation, so that errors keep their type."""
 
     def start(self, **arguments: Any) -> Provenance:
+        from jobs.batch.worker import Worker  # loads torch, which the run itself does not need
+
         self._worker = Worker(**arguments)
         return self._worker.provenance()
 

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
 from jobs.batch import cluster, manifest, s3
-from jobs.batch.engine import Provenance
 from jobs.batch.inputs import find, read
 from jobs.batch.manifest import Manifest
+from jobs.batch.messages import Assignment, Provenance, Report
 from jobs.batch.progress import Meter
 from jobs.batch.settings import Making, Workers
 from jobs.batch.shard import Counts, read_counts, shard_name
@@ -24,7 +24,6 @@ from jobs.batch.sheet import NAME as SHEET
 from jobs.batch.sheet import PICTURES, Sheet
 from jobs.batch.staging import Staged
 from jobs.batch.storage import Folder, StorageError, locate
-from jobs.batch.worker import Assignment, Report
 
 SUCCESS = "_SUCCESS"
 READERS = 16  # footers read at a time; on S3 each is a few round trips
@@ -65,12 +64,12 @@ def run(job: Job, meter: Meter) -> dict[str, Any]:
     where the run cannot go on. Another run with the same job goes on from there.
     """
     folder = Folder(job.out, endpoint=job.s3_endpoint)
+    folder.prepare()  # what is wrong with it is said before prompts by the million are read
     # Without a name the staged rows are gone with this process, however it ends.
     with tempfile.TemporaryFile(prefix="hawk-") as file:
         staged = stage(job, file)
         if staged.unused:
             meter.say(f"not used: {', '.join(sorted(map(repr, staged.unused)))}")
-        folder.prepare()
         if job.overwrite:
             _clear(folder)
         found = Manifest.read(folder)

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from jobs.batch.engine import Provenance
 from jobs.batch.inputs import Entry
 from jobs.batch.manifest import Manifest, rows_per_file
+from jobs.batch.messages import Provenance
 from jobs.batch.schema import IMAGES
 from jobs.batch.settings import Making, Workers, parse_workers
 from jobs.batch.shard import GROUP_ROWS, Counts, ShardWriter, read_counts

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +92,16 @@ def test_a_wrong_bucket_is_said_within_seconds(
 def test_a_server_that_is_not_there_is_said_within_seconds(server: FlakyS3) -> None:
     with pytest.raises(ValueError, match="bucket 'hawk' does not answer"):
         Folder("s3://hawk/x", endpoint="http://127.0.0.1:9").prepare()
+
+
+def test_a_server_that_never_answers_is_said(
+    server: FlakyS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "CHECK_TIMEOUT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        endpoint = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        with pytest.raises(ValueError, match="bucket 'hawk' does not answer: Read timeout"):
+            Folder("s3://hawk/x", endpoint=endpoint).prepare()
 
 
 def test_missing_credentials_are_said(server: FlakyS3, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.budget": (),
     "hawk.grid": (),
     "hawk.noise": (),
+    "hawk.size": (),
     "hawk.stats": (),
     "hawk.tree": (),
     # what the two sides know of each other
@@ -81,7 +82,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # the two sides of speculation, which never import each other
     "hawk.targets": ("hawk.identity", "hawk.targets"),
     "hawk.targets.catalogue": ("hawk.targets",),
-    "hawk.targets.convert": ("hawk.targets",),
+    "hawk.targets.convert": ("hawk.size", "hawk.targets"),
     "hawk.targets.*": TARGETS,
     "hawk.drafters": DRAFTERS,
     "hawk.drafters.*": DRAFTERS,
