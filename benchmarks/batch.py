@@ -10,6 +10,7 @@ writes nothing: it makes tokens and pixels. Loading is left out on both sides.
 import argparse
 import json
 import multiprocessing
+import os
 import tempfile
 from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
@@ -78,6 +79,7 @@ def _make(prompts: list[str], model: str, slots: int, barrier: Barrier) -> None:
 
 def job(ready: Ready, prompts: list[str], model: str, workers: int, slots: int) -> None:
     """`hawk batch`, on a Ray of its own."""
+    os.environ["RAY_worker_niceness"] = "0"  # not 15: both sides have to give way alike
     with tempfile.TemporaryDirectory() as folder, _Starter(ready) as meter:
         file = Path(folder) / "prompts.txt"
         file.write_text("\n".join(prompts))

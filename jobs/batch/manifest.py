@@ -13,7 +13,8 @@ from jobs.batch.storage import Folder
 
 NAME = "manifest.json"
 SHARD_BYTES = 128 * 2**20
-SHARDS_A_WORKER = 4  # so that all have work to the end
+SHARDS_A_WORKER = 8  # so that all have work to the end, whoever is slower
+LEAST_ROWS = 4  # of a file, where that leaves work for every worker
 PACKAGES = ("hawk-t2i", "ray", "torch", "transformers", "pyarrow", "pillow")
 
 
@@ -99,7 +100,8 @@ class Manifest:
 def rows_per_file(rows: int, workers: int, provenance: Provenance) -> int:
     """About 128 MB of images, counted raw, and several shards for each worker."""
     by_size = SHARD_BYTES // (provenance.width * provenance.height * 3)
-    return max(1, min(by_size, -(-rows // (workers * SHARDS_A_WORKER))))
+    by_worker = max(-(-rows // (workers * SHARDS_A_WORKER)), min(LEAST_ROWS, -(-rows // workers)))
+    return max(1, min(by_size, by_worker))
 
 
 def versions() -> dict[str, str]:

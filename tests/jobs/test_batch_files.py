@@ -185,7 +185,9 @@ def test_another_job_is_refused_with_what_differs() -> None:
 def test_shards_fit_images_and_workers() -> None:
     large = replace(PROVENANCE, width=384, height=384)
     assert rows_per_file(10**6, 4, large) == 303  # 128 MB of them
-    assert rows_per_file(1000, 2, PROVENANCE) == 125
+    assert rows_per_file(1000, 2, PROVENANCE) == 63
+    assert rows_per_file(16, 2, PROVENANCE) == 4
+    assert rows_per_file(6, 4, PROVENANCE) == 2
     assert rows_per_file(1, 8, PROVENANCE) == 1
     assert rows_per_file(10, 1, replace(PROVENANCE, width=10**5, height=10**5)) == 1
 

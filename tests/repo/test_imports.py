@@ -112,9 +112,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.doctor": ("hawk.pipeline", *PIPELINE),
     "hawk.gallery": ("hawk.pipeline", "hawk.request"),
     "hawk.batch_cli": PACKAGES,
-    "hawk.options": ("hawk.rulebook",),
+    "hawk.options": (),
     "hawk.cli": PACKAGES,  # its commands start jobs and the server too
-    "hawk.serve_cli": ("serve",),
+    "hawk.serve_cli": ("hawk.options", "serve"),
     "hawk.cluster": ("hawk",),
     "hawk.cluster.*": ("hawk",),
     # entry points beside it, which never import each other
