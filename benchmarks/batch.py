@@ -79,7 +79,8 @@ def _make(prompts: list[str], model: str, slots: int, barrier: Barrier) -> None:
 
 def job(ready: Ready, prompts: list[str], model: str, workers: int, slots: int) -> None:
     """`hawk batch`, on a Ray of its own."""
-    os.environ["RAY_worker_niceness"] = "0"  # not 15: both sides have to give way alike
+    # Workers are not nice (15 by default): both sides have to give way alike.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112, Ray's own name for it
     with tempfile.TemporaryDirectory() as folder, _Starter(ready) as meter:
         file = Path(folder) / "prompts.txt"
         file.write_text("\n".join(prompts))
