@@ -7,6 +7,7 @@ import secrets
 import signal
 import threading
 from collections.abc import Generator
+from typing import Any
 
 from jobs.batch.settings import Workers
 
@@ -78,10 +79,12 @@ def out_of_reach(workers: Workers) -> int:
     0 where no autoscaler looks after the cluster: nobody knows then.
     """
     import ray
-    from ray._raylet import GcsClient  # Ray's own status drops what cannot be had
-    from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
+    from ray._raylet import GcsClient  # pyright: ignore[reportAttributeAccessIssue]
+    from ray.core.generated import autoscaler_pb2
 
-    status = GetClusterStatusReply()
+    # Ray's own way to a status leaves out what cannot be had.
+    messages: Any = autoscaler_pb2
+    status = messages.GetClusterStatusReply()
     gcs = GcsClient(ray.get_runtime_context().gcs_address)
     status.ParseFromString(gcs.get_cluster_status())
     asked = {"CPU": workers.cpus, "GPU": workers.gpus}

@@ -71,11 +71,12 @@ def growth(cluster: Path, *, workers: int, cpus: float, gpus: int, pair: bool) -
 def _gang(number: int, cpus: float, gpus: int) -> Any:
     """One pair: bundles that must be on the same node."""
     from ray.autoscaler.v2.utils import ResourceRequestUtil
-    from ray.core.generated.autoscaler_pb2 import GangResourceRequest
+    from ray.core.generated import autoscaler_pb2
 
+    messages: Any = autoscaler_pb2
     together = (ResourceRequestUtil.PlacementConstraintType.AFFINITY, f"pair-{number}", "")
     bundle = ResourceRequestUtil.make({"CPU": cpus / gpus, "GPU": 1}, [together])
-    gang = GangResourceRequest()
+    gang = messages.GangResourceRequest()
     gang.bundle_selectors.add().resource_requests.extend([bundle] * gpus)
     gang.requests.extend([bundle] * gpus)
     return gang

@@ -65,6 +65,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.budget": (),
     "hawk.grid": (),
     "hawk.noise": (),
+    "hawk.size": (),
     "hawk.stats": (),
     "hawk.tree": (),
     # what the two sides know of each other
@@ -81,7 +82,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # the two sides of speculation, which never import each other
     "hawk.targets": ("hawk.identity", "hawk.targets"),
     "hawk.targets.catalogue": ("hawk.targets",),
-    "hawk.targets.convert": ("hawk.targets",),
+    "hawk.targets.convert": ("hawk.size", "hawk.targets"),
     "hawk.targets.*": TARGETS,
     "hawk.drafters": DRAFTERS,
     "hawk.drafters.*": DRAFTERS,
@@ -111,9 +112,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.doctor": ("hawk.pipeline", *PIPELINE),
     "hawk.gallery": ("hawk.pipeline", "hawk.request"),
     "hawk.batch_cli": PACKAGES,
-    "hawk.options": ("hawk.rulebook",),
+    "hawk.options": (),
     "hawk.cli": PACKAGES,  # its commands start jobs and the server too
-    "hawk.serve_cli": ("serve",),
+    "hawk.serve_cli": ("hawk.options", "serve"),
     "hawk.plan_cli": PACKAGES,
     "hawk.cluster": ("hawk",),
     "hawk.cluster.*": ("hawk",),
