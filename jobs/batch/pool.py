@@ -113,13 +113,14 @@ class Pool:
             for member in self._members:
                 self._supply(member, assign)
             calls = {call: member for member in self._members for call in member.calls}
-            ready, _ = ray.wait(list(calls), num_returns=1, timeout=TICK_S)
-            outcome = self._take(calls[ready[0]], ready[0]) if ready else None
-            if isinstance(outcome, Provenance):
-                self._pending.extend(plan(outcome))
-                self._planned = True
-            else:
-                yield outcome
+            for call in answered(list(calls)):
+                outcome = self._take(calls[call], call)
+                if isinstance(outcome, Provenance):
+                    self._pending.extend(plan(outcome))
+                    self._planned = True
+                else:
+                    yield outcome
+            yield None
             self._check_reach()
             self._check_numbers()
             self._check_silence()
@@ -176,6 +177,8 @@ class Pool:
 
     def _take(self, member: _Member, call: Any) -> Report | Provenance | None:
         """The outcome of a call."""
+        if member not in self._members:
+            return None  # lost by a call before this one
         member.calls.remove(call)
         try:
             outcome: Any = ray.get(call)
@@ -252,6 +255,19 @@ class Pool:
         for member in list(self._members):
             if member.up and member.calls and now - member.heard > SILENCE_S:
                 self._lose(member, RayError(f"silent for {SILENCE_S:g} s"))
+
+
+def answered(calls: Sequence[Any]) -> list[Any]:
+    """Those of the calls in flight that have an answer; waits a moment for the first.
+
+    All at once, since a wait takes the longer the more calls there are: one answer a wait would
+    leave most of a thousand workers without their next call.
+    """
+    first, rest = ray.wait(list(calls), num_returns=1, timeout=TICK_S)
+    if not first or not rest:
+        return first
+    more, _ = ray.wait(rest, num_returns=len(rest), timeout=0)
+    return first + more
 
 
 def _sentence(error: Exception) -> str:
