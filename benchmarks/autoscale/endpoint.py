@@ -12,19 +12,19 @@ from benchmarks.autoscale.record import Record
 from serve import local
 from serve.config import check_config
 
-CLIENTS = 8
+CLIENTS = 3
 CHANGE_S = 240.0
 REQUEST_S = 240.0
 
 
 def swell(record: Record, model: str) -> dict[str, Any]:
-    """One replica; then eight clients ask until there are two; then none, until there is one."""
+    """One replica; then three clients ask until there are two; then none, until there is one."""
     config = check_config(
         {
             "http": {"port": free_port()},
-            "model": {"name": model, "served_as": "model", "slots": 2, "device": "cpu"},
+            "model": {"name": model, "served_as": "model", "slots": 1, "device": "cpu"},
             "replicas": {
-                **{"floor": 1, "ceiling": 2, "images": 2, "up_delay_s": 2, "down_delay_s": 5},
+                **{"floor": 1, "ceiling": 2, "images": 1, "up_delay_s": 2, "down_delay_s": 5},
                 **{"cpus": 0.5, "gpus": 1},
             },
             "keys": "open",
