@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from hawk.batch_cli import batch_app
+from hawk.evaluate_cli import evaluate
 from hawk.options import (
     DebugOption,
     DeviceOption,
@@ -119,6 +120,7 @@ def generate(
 
 app.add_typer(batch_app)
 app.command()(serve)
+app.command()(evaluate)
 
 
 @app.command()
