@@ -47,6 +47,7 @@ PIPELINE = (
     "hawk.identity",
     "hawk.grid",
     "hawk.noise",
+    "hawk.pass_timer",
     "hawk.request",
     "hawk.rulebook",
     "hawk.rules",
@@ -66,6 +67,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.grid": (),
     "hawk.machine": (),
     "hawk.noise": (),
+    "hawk.size": (),
     "hawk.stats": (),
     "hawk.tree": (),
     # what the two sides know of each other
@@ -79,10 +81,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.request": ("hawk.noise", "hawk.sampler", "hawk.stats"),
     # lossy rules come in here, by explicit choice
     "hawk.rulebook": ("hawk.relaxed", "hawk.rules", "hawk.targets.base"),
+    "hawk.pass_timer": ("hawk.targets.base", "hawk.tree"),
     # the two sides of speculation, which never import each other
     "hawk.targets": ("hawk.identity", "hawk.targets"),
     "hawk.targets.catalogue": ("hawk.targets",),
-    "hawk.targets.convert": ("hawk.targets",),
+    "hawk.targets.convert": ("hawk.size", "hawk.targets"),
     "hawk.targets.*": TARGETS,
     "hawk.drafters": DRAFTERS,
     "hawk.drafters.*": DRAFTERS,
@@ -115,9 +118,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.doctor": ("hawk.pipeline", *PIPELINE),
     "hawk.gallery": ("hawk.pipeline", "hawk.request"),
     "hawk.batch_cli": PACKAGES,
-    "hawk.options": ("hawk.rulebook",),
+    "hawk.options": (),
     "hawk.cli": PACKAGES,  # its commands start jobs and the server too
-    "hawk.serve_cli": ("serve",),
+    "hawk.serve_cli": ("hawk.options", "serve"),
     "hawk.cluster": ("hawk",),
     "hawk.cluster.*": ("hawk",),
     # entry points beside it, which never import each other
