@@ -14,6 +14,8 @@ import typer
 from rich.console import Console
 
 from hawk.batch_cli import batch_app
+from hawk.bench_cli import bench
+from hawk.evaluate_cli import evaluate
 from hawk.options import (
     DebugOption,
     DeviceOption,
@@ -121,41 +123,8 @@ def generate(
 app.add_typer(batch_app)
 app.command()(serve)
 app.command()(plan)
-
-
-@app.command()
-def bench(
-    images: Annotated[int, typer.Option(help="How many, one at a time.")] = 64,
-    drafters: Annotated[
-        str, typer.Option(help="Measured against plain, comma separated.")
-    ] = "auto",
-    rules: Annotated[
-        str, typer.Option(help="Each drafter by each of them, comma separated.")
-    ] = "coupled",
-    hf: Annotated[bool, typer.Option(help="Measure transformers' own generate too.")] = True,
-    model: ModelOption = "emoji",
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    seed: SeedOption = 0,
-    guidance: GuidanceOption = None,
-    as_json: JsonOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Time drafters against plain decoding and transformers, image by image in turn."""
-    from hawk import bench as benchmark
-
-    with errors_reported(debug=debug):
-        quiet_transformers()
-        pipelines = benchmark.load(
-            model, drafters.split(","), rules.split(","), device=device, dtype=dtype
-        )
-        plan = benchmark.plan(pipelines["plain"], images, seed=seed, guidance=guidance)
-        with progress_bar() as progress:
-            report = benchmark.run(pipelines, progress.track(plan, description="images"), hf=hf)
-        if as_json:
-            typer.echo(json.dumps(report))
-        else:
-            Console().print(benchmark.table(report))
+app.command()(bench)
+app.command()(evaluate)
 
 
 app.add_typer(train_app, name="train")
