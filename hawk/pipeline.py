@@ -11,6 +11,7 @@ from PIL import Image
 from hawk import drafters
 from hawk.budget import Budget
 from hawk.drafters.guesses import Guesses
+from hawk.loop import Loop
 from hawk.request import Finished, Request
 from hawk.rulebook import load_rule, read_rule
 from hawk.sampler import SamplerConfig
@@ -98,7 +99,7 @@ class Pipeline:
             raise ValueError(f"slots must be 1 or more, got {slots}")
         self.target, self.slots = target, slots
         self.rule, self.rule_name = load_rule(rule, target), rule
-        self._sessions: dict[bool, Session] = {}
+        self._sessions: dict[bool, Loop] = {}
 
     @classmethod
     def from_pretrained(  # noqa: PLR0913  # each is a choice of the user
@@ -221,10 +222,10 @@ class Pipeline:
             for ticket in places:  # nobody waits for the rest
                 session.cancel(ticket)
 
-    def session(self, *, guided: bool) -> Session:
+    def session(self, *, guided: bool) -> Loop:
         """The session of this pipeline with or without guidance; made at its first use."""
         if guided not in self._sessions:
-            budget = self._budget(guided=guided)
+            budget = self._budget(slots=self.slots, guided=guided)
             drafter = drafters.DRAFTERS[self.drafter](
                 self._identity,
                 slots=self.slots,
@@ -238,7 +239,7 @@ class Pipeline:
         return self._sessions[guided]
 
     @property
-    def sessions(self) -> list[Session]:
+    def sessions(self) -> list[Loop]:
         """Those made so far."""
         return list(self._sessions.values())
 
@@ -252,10 +253,10 @@ class Pipeline:
             stats=finished.stats,
         )
 
-    def _budget(self, *, guided: bool) -> Budget:
+    def _budget(self, *, slots: int, guided: bool) -> Budget:
         most = drafters.DRAFTERS[self.drafter].most_nodes
-        timer = PassTimer(self.target, slots=self.slots, guided=guided, most_nodes=most)
-        return Budget.measure(timer, self.slots, most)
+        timer = PassTimer(self.target, slots=slots, guided=guided, most_nodes=most)
+        return Budget.measure(timer, slots, most)
 
 
 class PassTimer:

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from hawk.gallery import tokens_sha256
+from hawk.loop import Loop
 from hawk.pipeline import Pipeline
 from hawk.request import Finished, Request
 from hawk.sampler import SamplerConfig
-from hawk.session import Session
 from hawk.targets.source import parse_size
 from jobs.batch.revision import model_revision
 from jobs.batch.schema import IMAGES
@@ -152,7 +152,7 @@ class Engine:
     def _enter(self, place: _Place) -> None:
         self._flying[self._session().submit(place.request)] = place
 
-    def _session(self) -> Session:
+    def _session(self) -> Loop:
         while True:
             try:
                 return self._pipeline.session(guided=self._guided)

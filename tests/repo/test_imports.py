@@ -46,6 +46,7 @@ PIPELINE = (
     "hawk.drafters",
     "hawk.identity",
     "hawk.grid",
+    "hawk.loop",
     "hawk.noise",
     "hawk.request",
     "hawk.rulebook",
@@ -76,6 +77,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.relaxed": ("hawk.noise", "hawk.rules", "hawk.sampler", "hawk.tree"),
     "hawk.verifier": ("hawk.rules", "hawk.tree"),
     "hawk.request": ("hawk.noise", "hawk.sampler", "hawk.stats"),
+    "hawk.loop": ("hawk.budget", "hawk.request", "hawk.stats"),
     # lossy rules come in here, by explicit choice
     "hawk.rulebook": ("hawk.relaxed", "hawk.rules", "hawk.targets.base"),
     # the two sides of speculation, which never import each other
