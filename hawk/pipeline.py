@@ -190,21 +190,14 @@ class Pipeline:
         negative_prompt: str | None = None,
     ) -> list[Request]:
         """The requests of a call, checked."""
-        if n < 1:
-            raise ValueError(f"n must be 1 or more, got {n}")
-        made = [
-            Request(
-                prompt=prompt,
-                seed=seed + copy,
-                guidance=self.target.default_guidance if guidance is None else guidance,
-                sampler=sampler or self.target.default_sampler,
-                negative_prompt=negative_prompt,
-            )
-            for prompt in ([prompts] if isinstance(prompts, str) else prompts)
-            for copy in range(n)
-        ]
-        if not made:
-            raise ValueError("no prompts: give at least one")
+        made = new_requests(
+            prompts,
+            seed=seed,
+            n=n,
+            guidance=self.target.default_guidance if guidance is None else guidance,
+            sampler=sampler or self.target.default_sampler,
+            negative_prompt=negative_prompt,
+        )
         for request in made:
             self.target.encode(request.prompt, request.negative_prompt)
         return made
@@ -288,6 +281,34 @@ class PassTimer:
             ].item()
             seconds.append(time.perf_counter() - started)
         return min(seconds)
+
+
+def new_requests(
+    prompts: str | Sequence[str],
+    *,
+    seed: int,
+    n: int,
+    guidance: float,
+    sampler: SamplerConfig,
+    negative_prompt: str | None,
+) -> list[Request]:
+    """`n` requests of every prompt. ValueError where there are none, or a setting is wrong."""
+    if n < 1:
+        raise ValueError(f"n must be 1 or more, got {n}")
+    made = [
+        Request(
+            prompt=prompt,
+            seed=seed + copy,
+            guidance=guidance,
+            sampler=sampler,
+            negative_prompt=negative_prompt,
+        )
+        for prompt in ([prompts] if isinstance(prompts, str) else prompts)
+        for copy in range(n)
+    ]
+    if not made:
+        raise ValueError("no prompts: give at least one")
+    return made
 
 
 def resolve_device(device: str) -> torch.device:

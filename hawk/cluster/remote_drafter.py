@@ -98,10 +98,13 @@ class RemoteDrafter:
         self._drafted = False  # the tree that is being verified is the drafter's
 
     def await_open(self) -> None:
-        """Wait until it has loaded. Lost or TimeoutError where it cannot."""
-        self._begin()
-        assert self._opening is not None
-        self._opening.wait(self._patience.open_s)
+        """Wait until it has loaded. ValueError where it cannot, Lost or TimeoutError where it does
+        not answer."""
+        opening = self._begin()
+        try:
+            opening.wait(self._patience.open_s)
+        except Lost as error:
+            raise error.__cause__ if isinstance(error.__cause__, ValueError) else error
         self._open = True
 
     def request(self, roots_B: Tensor) -> None:
@@ -202,7 +205,7 @@ class RemoteDrafter:
         self._retry_s = time.monotonic() + min(RETRY_S * 2**self._failures, MOST_RETRY_S)
         self._failures += 1
 
-    def _begin(self) -> None:
+    def _begin(self) -> Pending:
         self._epoch, self._sequence = time.time_ns(), 0
         self._since_s = time.monotonic()
         self._opening = self._transport.open(
@@ -216,6 +219,7 @@ class RemoteDrafter:
                 by_chance=self._by_chance,
             )
         )
+        return self._opening
 
     def _is_open(self) -> bool:
         """Whether the drafter is there; opens it anew where it is time to."""

@@ -7,7 +7,7 @@ after a crash Ray has the actor back behind the same handle.
 from typing import Any, Protocol
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from hawk.cluster.messages import Call, Opening
 
@@ -69,5 +69,7 @@ class _Reference:
             return ray.get(self._reference, timeout=timeout_s)
         except GetTimeoutError as error:
             raise TimeoutError(f"no answer within {timeout_s:g} s") from error
+        except RayTaskError as error:
+            raise Lost(str(error.cause)) from error.cause
         except RayError as error:
             raise Lost(str(error)) from error

@@ -1,0 +1,108 @@
+"""Placement: which process gets what of the cluster; the only place with resource numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+ACCELERATOR = "ray.io/accelerator-type"  # label of nodes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """What a drafter and its targets take.
+
+    Attributes:
+        targets_per_drafter: targets that share one drafter.
+        lanes: of each target, which take turns.
+        target_cpus, draft_cpus: of each process; torch uses as many threads.
+        target_gpus, draft_gpus: of each process; None is one where the cluster has GPUs.
+        draft_accelerator: type of the drafter's GPU, as Ray names it, where it is another one than
+            the target's; they may then be on different machines.
+        start_s: how long to wait for all of them to come up.
+        block_s: how long a drafter may take for a block; it is restarted after that.
+        pass_s: how long a target may be silent; it is restarted after that.
+    """
+
+    targets_per_drafter: int = 1
+    lanes: int = 2
+    target_cpus: float = 1.0
+    draft_cpus: float = 1.0
+    target_gpus: float | None = None
+    draft_gpus: float | None = None
+    draft_accelerator: str | None = None
+    start_s: float = 300.0
+    block_s: float = 10.0
+    pass_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        for name in ("targets_per_drafter", "lanes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        for name in ("target_cpus", "draft_cpus", "target_gpus", "draft_gpus"):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+
+    def settled(self) -> "Placement":
+        """With GPUs decided by what the cluster has."""
+        share = 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
+        return replace(
+            self,
+            target_gpus=share if self.target_gpus is None else self.target_gpus,
+            draft_gpus=share if self.draft_gpus is None else self.draft_gpus,
+        )
+
+    def bundles(self) -> list[dict[str, float]]:
+        """The drafter's, then the targets'."""
+        draft = _bundle(self.draft_cpus, self.draft_gpus or 0)
+        target = _bundle(self.target_cpus, self.target_gpus or 0)
+        return [draft, *[target] * self.targets_per_drafter]
+
+    def reserve(self) -> PlacementGroup:
+        """Take the resources. RuntimeError that says what was asked and what there is."""
+        bundles = self.bundles()
+        near = self.draft_accelerator is None
+        labels = None if near else [{ACCELERATOR: self.draft_accelerator}, *[{}] * len(bundles[1:])]
+        group = placement_group(
+            bundles,
+            strategy="STRICT_PACK" if near else "PACK",
+            bundle_label_selector=labels,  # pyright: ignore[reportArgumentType]  # a list of str dicts
+        )
+        if not group.wait(self.start_s):
+            remove_placement_group(group)
+            where = "on one machine" if near else f"one of them on a {self.draft_accelerator}"
+            raise RuntimeError(
+                f"no room for a pair within {self.start_s:g} s: asked for a drafter with "
+                f"{_words(bundles[0])} and {len(bundles) - 1} targets with {_words(bundles[1])} "
+                f"each, {where}; the cluster has {describe_nodes()}. Free some, or ask for less"
+            )
+        return group
+
+
+def within(group: PlacementGroup, bundle: int, resources: dict[str, float]) -> dict[str, Any]:
+    """Options of an actor that takes a bundle."""
+    return {
+        "num_cpus": resources.get("CPU", 0),
+        "num_gpus": resources.get("GPU", 0),
+        "scheduling_strategy": PlacementGroupSchedulingStrategy(
+            placement_group=group, placement_group_bundle_index=bundle
+        ),
+    }
+
+
+def describe_nodes() -> str:
+    """What every machine has, and how much of all that is free."""
+    nodes: Sequence[Any] = ray.nodes()
+    machines = [_words(node["Resources"]) for node in nodes if node["Alive"]]
+    return f"{'; '.join(machines)}, of which {_words(ray.available_resources())} are free"
+
+
+def _bundle(cpus: float, gpus: float) -> dict[str, float]:
+    return {kind: share for kind, share in (("CPU", cpus), ("GPU", gpus)) if share}
+
+
+def _words(resources: dict[str, float]) -> str:
+    return " and ".join(f"{resources.get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))
