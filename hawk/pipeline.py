@@ -10,6 +10,7 @@ from PIL import Image
 
 from hawk import drafters
 from hawk.budget import Budget
+from hawk.devices import resolve_device
 from hawk.drafters.guesses import Guesses
 from hawk.loop import Loop
 from hawk.request import Finished, Request
@@ -309,15 +310,3 @@ def new_requests(
     if not made:
         raise ValueError("no prompts: give at least one")
     return made
-
-
-def resolve_device(device: str) -> torch.device:
-    """A device that is there; `auto` is CUDA where there is some. ValueError otherwise."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.device(device)
-        torch.empty(1, device=place)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"no device {device!r} here: use auto, cpu or cuda") from error
-    return place

@@ -18,9 +18,10 @@ from PIL import Image as PillowImage
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.placement_group import remove_placement_group
 
-from hawk.cluster.actors import DraftActor, Facts, Image, Made, Making, Report, TargetActor
+from hawk.cluster.draft_actor import DraftActor
 from hawk.cluster.placement import Placement, within
 from hawk.cluster.remote_drafter import Patience
+from hawk.cluster.target_actor import Facts, Image, Made, Making, Report, TargetActor
 from hawk.cluster.timeline import Round
 from hawk.cluster.transport import PlainCalls, Transport
 from hawk.pipeline import Picture, Result, new_requests
@@ -69,12 +70,14 @@ class SpeculativePair:
     Attributes:
         facts: of the model.
         faults: rounds without drafts by reason, and `targets` that were replaced.
+        resumed: tokens that images of replaced targets went on from.
     """
 
     def __init__(self, making: Making, placement: Placement) -> None:
         self._making, self._placement = making, placement.settled()
         self._patience = Patience(open_s=placement.start_s, block_s=placement.block_s)
         self.faults: Counter[str] = Counter()
+        self.resumed = 0
         self._lost_stats = Stats()
         self._fruitless = 0
         self._guided: bool | None = None
@@ -83,6 +86,7 @@ class SpeculativePair:
         self._group = self._placement.reserve()
         try:
             self._drafter = self._start_drafter()
+            self._get(self._drafter.pid.remote())
             self._members = [
                 self._start_target(1 + number) for number in range(placement.targets_per_drafter)
             ]
@@ -195,7 +199,13 @@ class SpeculativePair:
             max_restarts=0, **within(self._group, bundle, placement.bundles()[bundle])
         ).remote(max(1, int(placement.target_cpus)))
         transport: Transport = PlainCalls(self._drafter)
-        started = actor.start.remote(self._making, transport, placement.lanes, self._patience)
+        started = actor.start.remote(
+            self._making,
+            transport,
+            lanes=placement.lanes,
+            patience=self._patience,
+            guided=self._guided,
+        )
         return _Member(bundle=bundle, actor=actor, call=started)
 
     def _await_all(self) -> Facts:
@@ -266,9 +276,7 @@ class SpeculativePair:
         member.heard_s = time.monotonic()
         if isinstance(answer, Facts):
             member.up = True
-            begun = member.actor.begin.remote(guided=self._guided)
-            member.call = member.actor.work.remote(list(member.images.values()), WORK_S)
-            del begun  # its errors come out of the work as well
+            self._give(member, list(member.images.values()))
             return []
         self._learn(member, answer)
         return answer.made
@@ -296,6 +304,7 @@ class SpeculativePair:
             raise RuntimeError(f"{FRUITLESS} targets were lost without a token between them: {why}")
         new = self._start_target(member.bundle)
         new.images = member.images
+        self.resumed += sum(len(image.known) for image in new.images.values())
         self._members[self._members.index(member)] = new
 
     def _stats(self) -> Stats:

@@ -98,14 +98,16 @@ class RemoteDrafter:
         self._drafted = False  # the tree that is being verified is the drafter's
 
     def await_open(self) -> None:
-        """Wait until it has loaded. ValueError where it cannot, Lost or TimeoutError where it does
-        not answer."""
-        opening = self._begin()
+        """Wait until it has loaded, or is lost. ValueError where it cannot draft for this target,
+        TimeoutError where it does not answer."""
         try:
-            opening.wait(self._patience.open_s)
+            self._begin().wait(self._patience.open_s)
         except Lost as error:
-            raise error.__cause__ if isinstance(error.__cause__, ValueError) else error
-        self._open = True
+            if isinstance(error.__cause__, ValueError):
+                raise error.__cause__ from None
+            self._fail("lost", error)
+        else:
+            self._open = True
 
     def request(self, roots_B: Tensor) -> None:
         """Ask for the tree of the next round behind these roots; returns at once."""

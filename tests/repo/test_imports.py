@@ -43,6 +43,7 @@ DRAFTERS = (
 )
 PIPELINE = (
     "hawk.budget",
+    "hawk.devices",
     "hawk.drafters",
     "hawk.identity",
     "hawk.grid",
@@ -64,6 +65,7 @@ PIPELINE = (
 ALLOWED: dict[str, tuple[str, ...]] = {
     # leaves
     "hawk.budget": (),
+    "hawk.devices": (),
     "hawk.grid": (),
     "hawk.noise": (),
     "hawk.stats": (),

@@ -1,4 +1,4 @@
-"""Actors: the processes of drafter and target. Thin shells around `DraftServer` and `Lanes`."""
+"""TargetActor: the process of a target. A thin shell around `Lanes`."""
 
 import os
 import time
@@ -11,14 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hawk.cluster.draft_server import DraftServer
 from hawk.cluster.lanes import Lanes
-from hawk.cluster.messages import Block, Call, Opening
 from hawk.cluster.remote_drafter import Patience
 from hawk.cluster.split import SplitPipeline
 from hawk.cluster.timeline import Round
 from hawk.cluster.transport import Transport
-from hawk.pipeline import Pipeline, resolve_device
+from hawk.pipeline import Pipeline
 from hawk.request import Finished, Request
 from hawk.sampler import SamplerConfig
 from hawk.stats import Stats
@@ -98,36 +96,27 @@ class Report:
     faults: Counter[str] = field(default_factory=Counter)
 
 
-class _Process:
-    """What both have in common."""
+class TargetActor:
+    """The process of a target. It loads apart from its creation, so that errors keep their type.
+
+    Args:
+        threads: of torch.
+    """
 
     def __init__(self, threads: int) -> None:
         torch.set_num_threads(threads)
-
-    def pid(self) -> int:
-        return os.getpid()
-
-
-class DraftActor(_Process):
-    """The process of a drafter, which serves any number of lanes of any number of targets."""
-
-    def __init__(self, device: str, threads: int) -> None:
-        super().__init__(threads)
-        self._server = DraftServer(resolve_device(device))
-
-    def open(self, opening: Opening) -> None:
-        self._server.open(opening)
-
-    def answer(self, call: Call) -> Block | None:
-        return self._server.answer(call)
-
-
-class TargetActor(_Process):
-    """The process of a target. It loads apart from its creation, so that errors keep their type."""
+        self._places: dict[int, int] = {}  # of images in flight, by ticket
 
     def start(
-        self, making: Making, transport: Transport, lanes: int, patience: Patience
+        self,
+        making: Making,
+        transport: Transport,
+        *,
+        lanes: int,
+        patience: Patience,
+        guided: bool | None,
     ) -> Facts:
+        """Load, and begin where `guided` says what with. ValueError where something is wrong."""
         target = Pipeline.from_pretrained(
             making.model,
             drafter=making.drafter,
@@ -145,7 +134,8 @@ class TargetActor(_Process):
             lanes=lanes,
             patience=patience,
         )
-        self._places: dict[int, int] = {}
+        if guided is not None:
+            self.begin(guided=guided)
         rule = self._pipeline.rule
         return Facts(
             name=target.name,
@@ -203,3 +193,6 @@ class TargetActor(_Process):
             if progress is not None:
                 known[place] = progress.tokens_T.tolist()
         return known
+
+    def pid(self) -> int:
+        return os.getpid()
