@@ -8,7 +8,6 @@ drafter's restarts are Ray's business, see `RemoteDrafter` for how targets take 
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
@@ -21,7 +20,7 @@ from ray.util.placement_group import remove_placement_group
 from hawk.cluster.draft_actor import DraftActor
 from hawk.cluster.placement import Placement, within
 from hawk.cluster.remote_drafter import Patience
-from hawk.cluster.target_actor import Facts, Image, Made, Making, Report, TargetActor
+from hawk.cluster.target_actor import Facts, Image, Made, Making, Report, Run, TargetActor
 from hawk.cluster.timeline import Round
 from hawk.cluster.transport import PlainCalls, Transport
 from hawk.pipeline import Picture, Result, new_requests
@@ -43,19 +42,22 @@ class _Member:
         bundle: its place in the placement group.
         images: that it has been given and has not finished, by place.
         call: under way, for a Report, or for Facts while it loads.
-        up: whether it has loaded.
-        heard_s: when it answered last.
+        heard_s, patience_s: when it was called, and how long it may be silent after that.
         stats, faults: of its last report.
     """
 
     bundle: int
     actor: Any
     call: Any
-    up: bool = False
+    patience_s: float
     heard_s: float = field(default_factory=time.monotonic)
     images: dict[int, Image] = field(default_factory=dict)
     stats: Stats = field(default_factory=Stats)
     faults: Counter[str] = field(default_factory=Counter)
+
+
+class ProcessLost(RuntimeError):
+    """A process died, or did not answer in time."""
 
 
 class SpeculativePair:
@@ -80,7 +82,7 @@ class SpeculativePair:
         self.resumed = 0
         self._lost_stats = Stats()
         self._fruitless = 0
-        self._guided: bool | None = None
+        self._run = Run(number=0, guided=False)
         self._members: list[_Member] = []
         self._drafter: Any = None
         self._group = self._placement.reserve()
@@ -135,24 +137,27 @@ class SpeculativePair:
             sampler=sampler or self.facts.default_sampler,
             negative_prompt=negative_prompt,
         )
-        self._get(self._members[0].actor.check.remote(made))
+        for member in list(self._members):
+            try:
+                self._get(member.actor.check.remote(made))
+            except ProcessLost as error:
+                self._replace(member, str(error))
+            else:
+                break
         return made
 
     def run(
         self, requests: Sequence[Request], each: Callable[[Picture], object] = lambda _: None
     ) -> Result:
         """As `Pipeline.run`."""
-        self._begin(guided=any(request.guidance != 1 for request in requests))
-        before = self._stats()
         started = time.perf_counter()
         pictures: list[Picture] = []
-        with closing(self.stream(requests)) as stream:
-            for picture in stream:
-                each(picture)
-                pictures.append(picture)
+        for picture in self.stream(requests):
+            each(picture)
+            pictures.append(picture)
         return Result(
             pictures=sorted(pictures, key=lambda picture: picture.place),
-            stats=self._stats() - before,
+            stats=self._stats(),
             seconds=time.perf_counter() - started,
             model=self.facts.name,
             drafter=self.facts.drafter,
@@ -162,19 +167,15 @@ class SpeculativePair:
 
     def stream(self, requests: Sequence[Request]) -> Generator[Picture, None, None]:
         """Pictures as they finish. RuntimeError where targets die again and again."""
-        self._begin(guided=any(request.guidance != 1 for request in requests))
+        self._begin(requests)
         waiting = deque(Image(place=place, request=r) for place, r in enumerate(requests))
         left = len(waiting)
-        try:
-            while left:
-                for member in self._members:
-                    self._supply(member, waiting)
-                for made in self._hear():
-                    left -= 1
-                    yield self._picture(made, requests[made.place])
-        finally:
+        while left:
             for member in self._members:
-                member.images.clear()  # the next `_begin` drops what is unfinished
+                self._supply(member, waiting)
+            for made in self._hear():
+                left -= 1
+                yield self._picture(made, requests[made.place])
 
     def rounds(self) -> list[list[Round]]:
         """The last rounds of every target, oldest first; they are forgotten."""
@@ -204,14 +205,13 @@ class SpeculativePair:
             transport,
             lanes=placement.lanes,
             patience=self._patience,
-            guided=self._guided,
         )
-        return _Member(bundle=bundle, actor=actor, call=started)
+        return _Member(bundle=bundle, actor=actor, call=started, patience_s=placement.start_s)
 
     def _await_all(self) -> Facts:
         facts = [self._get(member.call) for member in self._members]
         for member in self._members:
-            member.up, member.call = True, None
+            member.call = None
         return facts[0]
 
     def _get(self, call: Any) -> Any:
@@ -221,37 +221,35 @@ class SpeculativePair:
         except RayTaskError as error:
             raise error.cause from None
         except GetTimeoutError as error:
-            raise RuntimeError(
-                f"a process of the pair did not answer within {self._placement.start_s:g} s"
-            ) from error
+            raise ProcessLost(f"no answer within {self._placement.start_s:g} s") from error
         except RayError as error:
-            raise RuntimeError(f"a process of the pair was lost: {_sentence(error)}") from error
+            raise ProcessLost(f"a process of the pair was lost: {_sentence(error)}") from error
 
-    def _begin(self, *, guided: bool) -> None:
+    def _begin(self, requests: Sequence[Request]) -> None:
+        """What targets still do for the run before is void."""
+        guided = any(request.guidance != 1 for request in requests)
+        self._run = Run(number=self._run.number + 1, guided=guided)
+        self._lost_stats = Stats()
         for member in self._members:
-            if member.call is not None:
-                ray.wait([member.call], timeout=self._placement.pass_s)
-                member.call = None
-        self._guided = guided
-        for member in self._members:
-            self._get(member.actor.begin.remote(guided=guided))
+            member.images, member.stats, member.faults = {}, Stats(), Counter()
+            member.patience_s = self._placement.start_s  # a drafter may have to load
 
     def _supply(self, member: _Member, waiting: deque[Image]) -> None:
         """Give a target its next call, with images to keep its slots full."""
-        if not member.up or member.call is not None:
+        if member.call is not None:
             return
         room = self._making.slots + AHEAD - len(member.images)
         given = [waiting.popleft() for _ in range(min(room, len(waiting)))]
-        self._give(member, given)
+        member.images |= {image.place: image for image in given}
+        self._call(member, given)
 
-    def _give(self, member: _Member, images: Sequence[Image]) -> None:
-        member.images |= {image.place: image for image in images}
+    def _call(self, member: _Member, images: Sequence[Image]) -> None:
         if member.images:
             member.heard_s = time.monotonic()
-            member.call = member.actor.work.remote(images, WORK_S)
+            member.call = member.actor.work.remote(self._run, images, WORK_S)
 
     def _hear(self) -> list[Made]:
-        """What targets have completed since, and the replacement of those that are lost."""
+        """What targets have completed since; those that are lost are replaced."""
         members = {member.call: member for member in self._members if member.call is not None}
         ready, _ = ray.wait(list(members), num_returns=1, timeout=TICK_S)
         made: list[Made] = []
@@ -259,9 +257,8 @@ class SpeculativePair:
             made += self._take(members[call], call)
         now = time.monotonic()
         for member in self._members:
-            patience_s = self._placement.pass_s if member.up else self._placement.start_s
-            if member.call is not None and now - member.heard_s > patience_s:
-                self._replace(member, f"it was silent for {patience_s:g} s")
+            if member.call is not None and now - member.heard_s > member.patience_s:
+                self._replace(member, f"it was silent for {member.patience_s:g} s")
         return made
 
     def _take(self, member: _Member, call: Any) -> list[Made]:
@@ -269,17 +266,17 @@ class SpeculativePair:
         try:
             answer: Report | Facts = ray.get(call)
         except RayTaskError as error:
-            raise error.cause from None  # its next life would do the same
+            raise error.cause from None  # a new process would do the same
         except RayError as error:
             self._replace(member, _sentence(error))
             return []
-        member.heard_s = time.monotonic()
         if isinstance(answer, Facts):
-            member.up = True
-            self._give(member, list(member.images.values()))
-            return []
-        self._learn(member, answer)
-        return answer.made
+            self._call(member, list(member.images.values()))
+        elif answer.run == self._run:
+            member.patience_s = self._placement.pass_s
+            self._learn(member, answer)
+            return answer.made
+        return []
 
     def _learn(self, member: _Member, report: Report) -> None:
         if report.stats.tokens > member.stats.tokens:

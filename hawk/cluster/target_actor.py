@@ -4,7 +4,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,14 @@ class Facts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Run:
+    """Some images that are made together: the number of the run, and whether there is guidance."""
+
+    number: int
+    guided: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Image:
     """One to make.
 
@@ -84,16 +92,18 @@ class Report:
     """What happened during some work.
 
     Attributes:
+        run: that it is about.
         made: images that were completed.
         known: the tokens so far of those in flight, by place.
-        stats: of this target since its start.
-        faults: rounds without drafts by reason, since its start.
+        stats: of this process in this run.
+        faults: rounds without drafts by reason, likewise.
     """
 
-    made: list[Made] = field(default_factory=list)
-    known: dict[int, list[int]] = field(default_factory=dict)
-    stats: Stats = field(default_factory=Stats)
-    faults: Counter[str] = field(default_factory=Counter)
+    run: Run
+    made: list[Made]
+    known: dict[int, list[int]]
+    stats: Stats
+    faults: Counter[str]
 
 
 class TargetActor:
@@ -105,18 +115,13 @@ class TargetActor:
 
     def __init__(self, threads: int) -> None:
         torch.set_num_threads(threads)
+        self._run: Run | None = None
         self._places: dict[int, int] = {}  # of images in flight, by ticket
 
     def start(
-        self,
-        making: Making,
-        transport: Transport,
-        *,
-        lanes: int,
-        patience: Patience,
-        guided: bool | None,
+        self, making: Making, transport: Transport, *, lanes: int, patience: Patience
     ) -> Facts:
-        """Load, and begin where `guided` says what with. ValueError where something is wrong."""
+        """Load. ValueError where model or drafter cannot be."""
         target = Pipeline.from_pretrained(
             making.model,
             drafter=making.drafter,
@@ -134,8 +139,6 @@ class TargetActor:
             lanes=lanes,
             patience=patience,
         )
-        if guided is not None:
-            self.begin(guided=guided)
         rule = self._pipeline.rule
         return Facts(
             name=target.name,
@@ -152,15 +155,10 @@ class TargetActor:
         for request in requests:
             self._pipeline.target.encode(request.prompt, request.negative_prompt)
 
-    def begin(self, *, guided: bool) -> None:
-        """Drop what is unfinished, and get ready for images with or without guidance."""
-        for ticket in self._places:
-            self._lanes.cancel(ticket)
-        self._places = {}
-        self._lanes: Lanes = self._pipeline.session(guided=guided)
-
-    def work(self, images: Sequence[Image], seconds: float) -> Report:
+    def work(self, run: Run, images: Sequence[Image], seconds: float) -> Report:
         """Go on, with these images besides, until one is complete or the time is over."""
+        if run != self._run:
+            self._begin(run)
         for image in images:
             self._places[self._lanes.submit(image.request, image.known)] = image.place
         until = time.monotonic() + seconds
@@ -168,7 +166,11 @@ class TargetActor:
         while self._lanes.busy and not made and time.monotonic() < until:
             made = [self._made(finished) for finished in self._lanes.step()]
         return Report(
-            made=made, known=self._known(), stats=self._lanes.stats, faults=self._lanes.faults
+            run=run,
+            made=made,
+            known=self._known(),
+            stats=self._lanes.stats - self._stats,
+            faults=self._lanes.faults - self._faults,
         )
 
     def rounds(self) -> list[Round]:
@@ -176,6 +178,15 @@ class TargetActor:
         rounds = list(self._lanes.rounds)
         self._lanes.rounds.clear()
         return rounds
+
+    def _begin(self, run: Run) -> None:
+        """Drop what is unfinished of the run before."""
+        for ticket in self._places:
+            self._lanes.cancel(ticket)
+        self._places, self._run = {}, run
+        self._lanes: Lanes = self._pipeline.session(guided=run.guided)
+        self._lanes.rounds.clear()
+        self._stats, self._faults = self._lanes.stats, self._lanes.faults
 
     def _made(self, finished: Finished) -> Made:
         pixels = self._pipeline.target.pixels(finished.tokens_T[None])[0]

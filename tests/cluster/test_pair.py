@@ -80,9 +80,9 @@ def test_a_pair_has_a_gpu_each_and_makes_plain_images(
     assert [picture.tokens for picture in result.pictures] == expected
     assert not pair.faults
     assert result.drafter == "local"
-    assert result.stats.tokens_per_forward > 1.5
     [rounds] = pair.rounds()
     assert {at.lane for at in rounds} == {0, 1}
+    assert all(at.arrived_s < at.left_s for at in rounds)
     assert all(at.asked_s <= at.sent_s <= at.needed_s <= at.came_s <= at.verified_s for at in rounds)
 
 
@@ -92,6 +92,7 @@ def test_killed_processes_come_back_and_images_are_plain(
 ) -> None:
     before, resumed = pair.faults.copy(), pair.resumed
     drafter, [target] = pair.pids()
+    assert drafter != target
     doomed = {"drafter": [drafter], "target": [target], "both": [drafter, target]}[victims]
 
     def kill() -> None:
@@ -102,12 +103,9 @@ def test_killed_processes_come_back_and_images_are_plain(
     if "drafter" != victims:
         assert pair.faults["targets"] == before["targets"] + 1
         assert pair.resumed > resumed
-    if "target" != victims:
-        assert wait_until(lambda: pair.pids()[0] != drafter)
     if "drafter" == victims:
         assert pair.faults["lost"] > before["lost"]
-    drafted = pair.run(requests(pair)).stats.drafted
-    assert drafted > 0  # both are back at work
+    assert wait_until(lambda: at_work(pair))
 
 
 def test_a_hung_drafter_is_replaced(pair: SpeculativePair, expected: list[list[int]]) -> None:
@@ -116,7 +114,14 @@ def test_a_hung_drafter_is_replaced(pair: SpeculativePair, expected: list[list[i
     assert run_and(pair, lambda: os.kill(drafter, signal.SIGSTOP)) == expected
     assert pair.faults["late"] > late
     assert gone(drafter)
-    assert wait_until(lambda: pair.run(requests(pair, 1)).stats.drafted > 0)
+    assert wait_until(lambda: at_work(pair))
+
+
+def at_work(pair: SpeculativePair) -> bool:
+    """Whether target and drafter make rounds together."""
+    pair.run(requests(pair, 1))
+    [rounds] = pair.rounds()
+    return any(at.left_s for at in rounds)
 
 
 def run_and(pair: SpeculativePair, accident: Callable[[], None]) -> list[list[int]]:
