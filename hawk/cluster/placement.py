@@ -1,7 +1,7 @@
 """Placement: which process gets what of the cluster; the only place with resource numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import ray
@@ -45,6 +45,22 @@ class Placement:
         for name in ("target_cpus", "draft_cpus", "target_gpus", "draft_gpus"):
             if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+
+    @classmethod
+    def read(cls, parameters: str) -> "Placement":
+        """From `name=value` parts with colons between them; ValueError where one is wrong."""
+        kinds = {f.name: f.type for f in fields(cls)}
+        found: dict[str, Any] = {}
+        for part in filter(None, parameters.split(":")):
+            name, _, value = part.partition("=")
+            if name not in kinds:
+                raise ValueError(f"a pair has no parameter {name!r}: it takes {', '.join(kinds)}")
+            kind = str if "str" in str(kinds[name]) else int if kinds[name] is int else float
+            try:
+                found[name] = kind(value)
+            except ValueError:
+                raise ValueError(f"{name} of a pair must be a number, got {value!r}") from None
+        return cls(**found)
 
     def settled(self) -> "Placement":
         """With GPUs decided by what the cluster has."""
