@@ -1,8 +1,8 @@
 """What Ray, PNG and Parquet cost: images a second of a batch job beside bare pipelines.
 
-Both use the same number of processes of one thread each, the same slots, prompts and seeds, one
-after the other, in turn. A bare process draws nothing and writes nothing: it makes tokens and
-pixels. Loading is left out on both sides.
+Both use the same number of processes of one thread each, the same slots, prompts and seeds. They
+take turns on the same cores, so that both see the same machine. A bare process draws nothing and
+writes nothing: it makes tokens and pixels. Loading is left out on both sides.
 
     python -m benchmarks.batch --prompts 1000 --workers 2
 """
@@ -10,8 +10,9 @@ pixels. Loading is left out on both sides.
 import argparse
 import json
 import multiprocessing
+import os
 import tempfile
-import time
+from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -19,11 +20,14 @@ import torch
 from rich.console import Console
 
 import hawk
+from benchmarks.turns import Side, take_turns
 from jobs.batch.progress import Meter
 from jobs.batch.run import Job, run
 from jobs.batch.settings import Making, Workers
+from jobs.batch.shard import Counts
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "prompts.txt"
+Ready = Callable[[], object]
 
 
 def main() -> None:
@@ -31,27 +35,26 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--slots", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--model", default="emoji")
     asked = parser.parse_args()
     examples = EXAMPLES.read_text().splitlines()
     prompts = [examples[place % len(examples)] for place in range(asked.prompts)]
-    for _ in range(asked.rounds):
-        bare = bare_rate(prompts, asked.model, asked.workers, asked.slots)
-        job = job_rate(prompts, asked.model, asked.workers, asked.slots)
-        print(  # noqa: T201 its result
-            json.dumps(
-                vars(asked)
-                | {
-                    "bare_images_per_second": round(bare, 3),
-                    "job_images_per_second": round(job, 3),
-                    "job_over_bare": round(job / bare, 3),
-                }
-            )
+    settings = (prompts, asked.model, asked.workers, asked.slots)
+    bare_s, job_s = take_turns([Side(bare, *settings), Side(job, *settings)])
+    print(  # noqa: T201 its result
+        json.dumps(
+            vars(asked)
+            | {
+                "bare_images_per_second": round(len(prompts) / bare_s, 3),
+                "job_images_per_second": round(len(prompts) / job_s, 3),
+                "job_over_bare": round(bare_s / job_s, 3),
+            }
         )
+    )
 
 
-def bare_rate(prompts: list[str], model: str, workers: int, slots: int) -> float:
+def bare(ready: Ready, prompts: list[str], model: str, workers: int, slots: int) -> None:
+    """Pipelines in processes, each with its part of the prompts."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(workers + 1)
     processes = [
@@ -61,10 +64,9 @@ def bare_rate(prompts: list[str], model: str, workers: int, slots: int) -> float
     for process in processes:
         process.start()
     barrier.wait()
-    started = time.perf_counter()
+    ready()
     for process in processes:
         process.join()
-    return len(prompts) / (time.perf_counter() - started)
 
 
 def _make(prompts: list[str], model: str, slots: int, barrier: Barrier) -> None:
@@ -75,8 +77,10 @@ def _make(prompts: list[str], model: str, slots: int, barrier: Barrier) -> None:
     pipeline(prompts)
 
 
-def job_rate(prompts: list[str], model: str, workers: int, slots: int) -> float:
-    with tempfile.TemporaryDirectory() as folder, Meter(Console(stderr=True)) as meter:
+def job(ready: Ready, prompts: list[str], model: str, workers: int, slots: int) -> None:
+    """`hawk batch`, on a Ray of its own."""
+    os.environ["RAY_worker_niceness"] = "0"  # not 15: both sides have to give way alike
+    with tempfile.TemporaryDirectory() as folder, _Starter(ready) as meter:
         file = Path(folder) / "prompts.txt"
         file.write_text("\n".join(prompts))
         run(
@@ -88,7 +92,18 @@ def job_rate(prompts: list[str], model: str, workers: int, slots: int) -> float:
             ),
             meter,
         )
-        return meter.rate
+
+
+class _Starter(Meter):
+    """Says when a job has loaded its model."""
+
+    def __init__(self, ready: Ready) -> None:
+        super().__init__(Console(stderr=True))
+        self._ready = ready
+
+    def begin(self, rows: int, before: Counts) -> None:
+        super().begin(rows, before)
+        self._ready()
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def generate(
     """Make images of prompts: PNG files and a contact sheet."""
     from hawk.gallery import Gallery
     from hawk.pipeline import Pipeline
-    from hawk.targets.source import parse_size
+    from hawk.size import parse_size
 
     with errors_reported(debug=debug):
         quiet_transformers()

@@ -5,10 +5,12 @@ import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from hawk.pipeline import Picture
+if TYPE_CHECKING:
+    from hawk.pipeline import Picture
 
 GAP_PIXELS = 4
 LEAST_PIXELS = 128  # smaller images are enlarged to this in the sheet
@@ -32,11 +34,11 @@ class Gallery:
         self._folder = folder
         self._pictures: dict[int, Picture] = {}
 
-    def add(self, picture: Picture) -> None:
+    def add(self, picture: "Picture") -> None:
         self._pictures[picture.place] = picture
         picture.image.save(self.path(picture))
 
-    def path(self, picture: Picture) -> Path:
+    def path(self, picture: "Picture") -> Path:
         """Named by place: nothing that a user wrote gets into a file name."""
         return self._folder / f"image-{picture.place:05d}.png"
 
@@ -47,7 +49,7 @@ class Gallery:
         contact_sheet(images).save(path)
         return path
 
-    def describe(self, picture: Picture) -> dict[str, object]:
+    def describe(self, picture: "Picture") -> dict[str, object]:
         """The picture's entry in machine-readable output."""
         return {
             "path": str(self.path(picture)),

@@ -22,7 +22,12 @@ from rich.text import Text
 USAGE_ERRORS = (ValueError, FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError)
 screen = Console(stderr=True)  # for people; stdout is for results
 
-ModelOption = Annotated[str, typer.Option(help="Embedded model, folder, or hub id[@revision].")]
+_MODEL = "Embedded model, folder, or hub id, as id or id@revision."
+_SLOTS = "Images in flight at most."
+_DEVICE = "auto, cpu, cuda, cuda:1, ..."
+_DTYPE = "auto, float32, bfloat16 or float16."
+
+ModelOption = Annotated[str, typer.Option(help=_MODEL)]
 DrafterOption = Annotated[str, typer.Option(help="auto, a name, or the folder of a trained one.")]
 RuleOption = Annotated[
     str,
@@ -30,9 +35,9 @@ RuleOption = Annotated[
         help="coupled, residual, typical, neighbour or cluster; parameters as in typical:delta=0.2."
     ),
 ]
-SlotsOption = Annotated[int, typer.Option(help="Images in flight at most.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+SlotsOption = Annotated[int, typer.Option(help=_SLOTS)]
+DeviceOption = Annotated[str, typer.Option(help=_DEVICE)]
+DtypeOption = Annotated[str, typer.Option(help=_DTYPE)]
 SeedOption = Annotated[int, typer.Option(help="Seed of the first image of every prompt.")]
 GuidanceOption = Annotated[
     float | None, typer.Option(help="Classifier-free guidance, 1 is none.", show_default="model's")
@@ -56,16 +61,23 @@ TopPOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Last line of stdout is a JSON object.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
+# The same where a file of settings speaks first; what is shown is the default of that file.
+FileModelOption = Annotated[str | None, typer.Option(help=_MODEL, show_default="emoji")]
+FileSlotsOption = Annotated[int | None, typer.Option(help=_SLOTS, show_default="16")]
+FileDeviceOption = Annotated[str | None, typer.Option(help=_DEVICE, show_default="auto")]
+FileDtypeOption = Annotated[str | None, typer.Option(help=_DTYPE, show_default="auto")]
+
 
 @contextlib.contextmanager
 def errors_reported(*, debug: bool) -> Generator[None, None, None]:
-    """One sentence on stderr: exit 2 for what the user gave, 1 for what went wrong."""
+    """A sentence a mistake on stderr: exit 2 for what the user gave, 1 for what went wrong."""
     try:
         yield
     except (ValueError, OSError, MemoryError, ArithmeticError, RuntimeError) as error:
         if debug:
             raise
-        typer.echo(f"hawk: {_sentence(error)}", err=True)
+        for line in _sentence(error).splitlines():
+            typer.echo(f"hawk: {line}", err=True)
         raise typer.Exit(2 if isinstance(error, USAGE_ERRORS) else 1) from error
 
 

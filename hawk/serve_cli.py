@@ -8,56 +8,51 @@ from typing import Annotated, Any
 
 import typer
 
+from hawk.options import (
+    DebugOption,
+    FileDeviceOption,
+    FileDtypeOption,
+    FileModelOption,
+    FileSlotsOption,
+    JsonOption,
+    SizeOption,
+    errors_reported,
+)
+
 NEEDED = ("fastapi", "prometheus_client", "ray", "yaml")
 
 ConfigOption = Annotated[Path | None, typer.Option(help="YAML file; options override it.")]
 CheckOption = Annotated[Path | None, typer.Option(help="Only say whether this YAML file is right.")]
-ModelOption = Annotated[str | None, typer.Option(help="As for generate.", show_default="emoji")]
 HostOption = Annotated[
     str | None, typer.Option(help="Others need HAWK_API_KEYS.", show_default="127.0.0.1")
 ]
 PortOption = Annotated[int | None, typer.Option(show_default="8000")]
-SlotsOption = Annotated[
-    int | None, typer.Option(help="Images in flight at most.", show_default="16")
-]
-DeviceOption = Annotated[str | None, typer.Option(show_default="auto")]
-DtypeOption = Annotated[str | None, typer.Option(show_default="auto")]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Last line of stdout is a JSON object, once it is ready.")
-]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
-def serve(  # noqa: PLR0913  an option of a command is a parameter of its function
+def serve(
     config: ConfigOption = None,
     check: CheckOption = None,
-    model: ModelOption = None,
     host: HostOption = None,
     port: PortOption = None,
-    slots: SlotsOption = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    as_json: JsonOption = False,  # noqa: FBT002
-    debug: DebugOption = False,  # noqa: FBT002
+    model: FileModelOption = None,
+    size: SizeOption = None,
+    slots: FileSlotsOption = None,
+    device: FileDeviceOption = None,
+    dtype: FileDtypeOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Serve images over HTTP on this machine: OpenAI's API, and a page to play on."""
     options = {
-        "model": {"name": model, "slots": slots, "device": device, "dtype": dtype},
+        "model": {"name": model, "size": size, "slots": slots, "device": device, "dtype": dtype},
         "http": {"host": host, "port": port},
     }
-    try:
+    with errors_reported(debug=debug):
         _require()
         if check is not None:
             _check(check)
         else:
             _run(config, options, as_json=as_json)
-    except (ValueError, OSError, RuntimeError) as error:
-        if debug:
-            raise
-        for line in str(error).splitlines():
-            typer.echo(f"hawk: {line}", err=True)
-        wrong_input = isinstance(error, (ValueError, FileNotFoundError, PermissionError))
-        raise typer.Exit(2 if wrong_input else 1) from error
 
 
 def _require() -> None:

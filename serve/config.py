@@ -5,7 +5,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from hawk.size import parse_size
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -35,7 +44,7 @@ class ModelConfig(_Section):
     """
 
     name: str = "emoji"
-    size: str | None = Field(None, pattern=r"^[1-9]\d*x[1-9]\d*$")
+    size: str | None = None
     served_as: str | None = None
     drafters: tuple[str, ...] = Field(("auto", "plain"), min_length=1)
     rule: str = "coupled"
@@ -47,10 +56,13 @@ class ModelConfig(_Section):
     @property
     def height_width(self) -> tuple[int, int] | None:
         """The size in pixels, as a target takes it."""
-        if self.size is None:
-            return None
-        width, height = map(int, self.size.split("x"))
-        return height, width
+        return parse_size(self.size)
+
+    @field_validator("size")
+    @classmethod
+    def _readable(cls, size: str | None) -> str | None:
+        parse_size(size)
+        return size
 
 
 class ReplicaConfig(_Section):

@@ -29,6 +29,8 @@ class Entry:
         billions: parameters, all parts that are loaded.
         grid, pixels: (height, width) at its usual size.
         guidance: default of its own generation_config; None is the family's.
+        vocabulary: image tokens.
+        hidden, intermediate: widths of the decoder.
         layers, heads, head_size: what the decoder stores for one token.
         tried: `REAL` or `TOY`: whether it was run, or its family with small random weights only.
     """
@@ -39,12 +41,20 @@ class Entry:
     billions: float
     grid: tuple[int, int]
     pixels: tuple[int, int]
+    vocabulary: int
+    hidden: int
+    intermediate: int
     layers: int
     heads: int
     head_size: int
     convert: str | None = None
     guidance: float | None = None
     tried: str = TOY
+
+    @property
+    def slug(self) -> str:
+        """The name as one word of a command line."""
+        return self.name.lower().replace(" ", "-")
 
     @property
     def weights_gib(self) -> float:
@@ -66,6 +76,9 @@ CATALOGUE = (
         billions=0.0144,
         grid=(16, 16),
         pixels=(64, 64),
+        vocabulary=1024,
+        hidden=384,
+        intermediate=1024,
         layers=6,
         heads=6,
         head_size=64,
@@ -79,6 +92,9 @@ CATALOGUE = (
         billions=2.1,
         grid=(24, 24),
         pixels=(384, 384),
+        vocabulary=16384,
+        hidden=2048,
+        intermediate=5632,
         layers=24,
         heads=16,
         head_size=128,
@@ -90,6 +106,9 @@ CATALOGUE = (
         billions=7.4,
         grid=(24, 24),
         pixels=(384, 384),
+        vocabulary=16384,
+        hidden=4096,
+        intermediate=11008,
         layers=30,
         heads=32,
         head_size=128,
@@ -101,6 +120,9 @@ CATALOGUE = (
         billions=8.8,
         grid=(90, 90),
         pixels=(720, 720),
+        vocabulary=32768,
+        hidden=4096,
+        intermediate=14336,
         layers=32,
         heads=8,
         head_size=128,
@@ -112,6 +134,9 @@ CATALOGUE = (
         billions=7.1,
         grid=(48, 48),
         pixels=(768, 768),
+        vocabulary=8192,
+        hidden=4096,
+        intermediate=11008,
         layers=32,
         heads=32,
         head_size=128,
@@ -124,6 +149,9 @@ CATALOGUE = (
         billions=7.1,
         grid=(32, 32),
         pixels=(512, 512),
+        vocabulary=8192,
+        hidden=4096,
+        intermediate=11008,
         layers=32,
         heads=32,
         head_size=128,
@@ -136,12 +164,24 @@ CATALOGUE = (
         billions=2.1,
         grid=(32, 32),
         pixels=(512, 512),
+        vocabulary=16384,
+        hidden=1280,
+        intermediate=3584,
         layers=36,
         heads=20,
         head_size=64,
         convert="llamagen",
     ),
 )
+
+
+def find(slug: str) -> Entry:
+    """The entry of a name such as `janus-pro-7b`; ValueError lists those that exist."""
+    for entry in CATALOGUE:
+        if entry.slug == slug:
+            return entry
+    known = ", ".join(entry.slug for entry in CATALOGUE)
+    raise ValueError(f"no published model {slug!r}: give one of {known}")
 
 
 def report() -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from transformers import ChameleonForConditionalGeneration, PreTrainedTokenizerB
 
 from hawk.sampler import SamplerConfig
 from hawk.targets.base import Branches
-from hawk.targets.hf import Facts, to_uint8
+from hawk.targets.hf import TargetSpec, to_uint8
 from hawk.targets.prompts import no_negative, plain_text, token_id, within
 from hawk.targets.source import Source, whole_cells
 from hawk.targets.vq import FILE, VQDecoder
@@ -53,7 +53,7 @@ class Chameleon(WordTarget):
         resolution = config.vq_config.resolution
         grid = whole_cells(size or (resolution, resolution), patch, "Anole")
         ends = grid.height if row_end else 0
-        facts = Facts(
+        spec = TargetSpec(
             name=name,
             grid=grid,
             vocabulary=int(config.vq_config.num_embeddings),
@@ -62,7 +62,7 @@ class Chameleon(WordTarget):
             default_sampler=self.default_sampler,
         )
         super().__init__(
-            facts,
+            spec,
             model,
             model.model,
             tokenizer,

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from hawk.size import parse_size
 from hawk.targets.convert_chameleon import convert_chameleon
 from hawk.targets.convert_llamagen import convert_llamagen
-from hawk.targets.source import parse_size
 
 CONVERTERS = ("anole", "lumina", "llamagen")
 

@@ -13,7 +13,7 @@ from transformers import Emu3ForConditionalGeneration, PreTrainedTokenizerBase
 
 from hawk.sampler import SamplerConfig
 from hawk.targets.base import Branches
-from hawk.targets.hf import Facts, to_uint8
+from hawk.targets.hf import TargetSpec, to_uint8
 from hawk.targets.prompts import plain_text, token_id, within
 from hawk.targets.source import Source, whole_cells
 from hawk.targets.words import WordTarget
@@ -45,7 +45,7 @@ class Emu3(WordTarget):
         patch = model.model.vqmodel.spatial_scale_factor
         grid = whole_cells(size, patch, "Emu3")
         ends = grid.height  # each of them takes a position
-        facts = Facts(
+        spec = TargetSpec(
             name=name,
             grid=grid,
             vocabulary=len(model.vocabulary_mapping.img2bpe),
@@ -54,7 +54,7 @@ class Emu3(WordTarget):
             default_sampler=self.default_sampler,
         )
         super().__init__(
-            facts,
+            spec,
             model,
             decoder,
             tokenizer,

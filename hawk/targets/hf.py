@@ -27,7 +27,7 @@ from hawk.tree import Tree
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class TargetSpec:
     """What a Target says about itself; see there."""
 
     name: str
@@ -42,25 +42,25 @@ class DecoderTarget(ABC):
     """A Target around a decoder stack (`LlamaModel` and its kin).
 
     Args:
-        facts: what it says about itself.
+        spec: what it says about itself.
         decoder: the stack.
         row_end: embedding [D] of the token that the model writes after every row, if it does.
     """
 
     identity: Identity  # of its files: `load_target` knows them
 
-    def __init__(self, facts: Facts, decoder: Any, row_end: Tensor | None = None) -> None:
-        self.name, self.grid, self.vocabulary = facts.name, facts.grid, facts.vocabulary
-        self.prompt_limit = facts.prompt_limit
-        self.default_guidance, self.default_sampler = facts.default_guidance, facts.default_sampler
+    def __init__(self, spec: TargetSpec, decoder: Any, row_end: Tensor | None = None) -> None:
+        self.name, self.grid, self.vocabulary = spec.name, spec.grid, spec.vocabulary
+        self.prompt_limit = spec.prompt_limit
+        self.default_guidance, self.default_sampler = spec.default_guidance, spec.default_sampler
         attention = decoder.config._attn_implementation
         if attention != "sdpa":
             raise ValueError(f"the decoder must use sdpa attention, got {attention!r}")
-        if facts.prompt_limit < 1:
+        if spec.prompt_limit < 1:
             positions = decoder.config.max_position_embeddings
             raise ValueError(
-                f"{facts.name} has {positions} positions, too few for an image of "
-                f"{facts.grid.height} x {facts.grid.width} tokens: ask for a smaller size"
+                f"{spec.name} has {positions} positions, too few for an image of "
+                f"{spec.grid.height} x {spec.grid.width} tokens: ask for a smaller size"
             )
         self._decoder, self._row_end_D = decoder, row_end
         self.hidden_size = int(decoder.config.hidden_size)

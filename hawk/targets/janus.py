@@ -11,7 +11,7 @@ from hawk.grid import Grid
 from hawk.sampler import SamplerConfig
 from hawk.targets import guidance
 from hawk.targets.base import Branches
-from hawk.targets.hf import DecoderTarget, Facts
+from hawk.targets.hf import DecoderTarget, TargetSpec
 from hawk.targets.prompts import no_negative, plain_text, token_id, within
 from hawk.targets.source import Source
 
@@ -36,7 +36,7 @@ class Janus(DecoderTarget):
         grid = Grid(height=vq.num_patches, width=vq.num_patches)
         positions = decoder.config.max_position_embeddings
         own = model.generation_config
-        facts = Facts(
+        spec = TargetSpec(
             name=name,
             grid=grid,
             vocabulary=int(vq.num_embeddings),
@@ -48,7 +48,7 @@ class Janus(DecoderTarget):
                 top_p=own.top_p or 1.0,
             ),
         )
-        super().__init__(facts, decoder)
+        super().__init__(spec, decoder)
         self.model = model.eval()
         self._tokenizer = tokenizer
         self._bos = token_id(tokenizer, str(tokenizer.bos_token), name)

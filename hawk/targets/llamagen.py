@@ -30,7 +30,7 @@ from hawk.cache import Cache, Layout
 from hawk.grid import Grid
 from hawk.sampler import SamplerConfig
 from hawk.targets.base import Branches
-from hawk.targets.hf import DecoderTarget, Facts, to_uint8
+from hawk.targets.hf import DecoderTarget, TargetSpec, to_uint8
 from hawk.targets.prompts import no_negative, plain_text, within
 from hawk.targets.source import Source
 
@@ -129,7 +129,7 @@ class LlamaGen(DecoderTarget):
         name: str,
     ) -> None:
         config = model.decoder.config
-        facts = Facts(
+        spec = TargetSpec(
             name=name,
             grid=Grid(height=config.grid, width=config.grid),
             vocabulary=config.vocab_size,
@@ -137,7 +137,7 @@ class LlamaGen(DecoderTarget):
             default_guidance=self.default_guidance,
             default_sampler=self.default_sampler,
         )
-        super().__init__(facts, model.decoder)
+        super().__init__(spec, model.decoder)
         self.model, self.vq = model.eval(), vq.eval()
         self.text_encoder, self._tokenizer = text_encoder, tokenizer
 

@@ -1,7 +1,6 @@
 """Source: where a model's files are, and how they are read: safetensors only, no remote code."""
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,16 +74,6 @@ class Source:
         if missing:
             raise ValueError(f"{len(missing)} weights are missing, {missing[0]} among them")
         return model.to(self.device).eval()
-
-
-def parse_size(text: str | None) -> tuple[int, int] | None:
-    """(height, width) of WIDTHxHEIGHT, or None. ValueError for anything else."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text.lower())
-    if found is None:
-        raise ValueError(f"size must be WIDTHxHEIGHT in pixels, as 768x512; got {text!r}")
-    return int(found[2]), int(found[1])
 
 
 def whole_cells(size: tuple[int, int], step: int, family: str) -> Grid:

@@ -12,14 +12,14 @@ from torch.nn.functional import linear
 from transformers import PreTrainedTokenizerBase
 
 from hawk.targets import guidance
-from hawk.targets.hf import DecoderTarget, Facts
+from hawk.targets.hf import DecoderTarget, TargetSpec
 
 
 class WordTarget(DecoderTarget):
     """Embeds image tokens as words, and asks the head for image words only.
 
     Args:
-        facts: see `DecoderTarget`.
+        spec: see `DecoderTarget`.
         model: a transformers model with a head over the whole text vocabulary.
         decoder: its decoder stack.
         tokenizer: its tokenizer.
@@ -29,7 +29,7 @@ class WordTarget(DecoderTarget):
 
     def __init__(
         self,
-        facts: Facts,
+        spec: TargetSpec,
         model: Any,
         decoder: Any,
         tokenizer: PreTrainedTokenizerBase,
@@ -38,8 +38,8 @@ class WordTarget(DecoderTarget):
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self._embed: Tensor = decoder.embed_tokens.weight.detach()
-        super().__init__(facts, decoder, None if row_end is None else self._embed[row_end])
-        words = [word_of_code[code] for code in range(facts.vocabulary)]
+        super().__init__(spec, decoder, None if row_end is None else self._embed[row_end])
+        words = [word_of_code[code] for code in range(spec.vocabulary)]
         self._words_V = torch.tensor(words, device=self._embed.device)
         head: Tensor = model.lm_head.weight.detach()
         consecutive = words == list(range(words[0], words[0] + len(words)))

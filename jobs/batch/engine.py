@@ -13,26 +13,11 @@ from hawk.loop import Loop
 from hawk.pipeline import Pipeline
 from hawk.request import Finished, Request
 from hawk.sampler import SamplerConfig
-from hawk.targets.source import parse_size
-from jobs.batch.revision import model_revision
+from hawk.size import parse_size
+from jobs.batch.messages import Key, Provenance
 from jobs.batch.schema import IMAGES
 from jobs.batch.settings import Making
 from jobs.batch.shard import Counts
-
-Key = tuple[int, int]  # shard, place in it
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What a loaded model says of itself; the same on every worker of a job."""
-
-    model: str
-    model_revision: str
-    drafter: str
-    rule: str
-    exact: bool
-    width: int
-    height: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +63,9 @@ class Engine:
         self._guided = default != 1 if guided is None else guided
         blank = torch.zeros(1, target.grid.cells, dtype=torch.int64, device=target.device)
         height, width = target.pixels(blank).shape[1:3]
-        self.facts = Facts(
+        self.provenance = Provenance(
             model=making.model,
-            model_revision=model_revision(making.model),
+            model_revision=target.identity.revision,
             drafter=self._pipeline.drafter,
             rule=self._pipeline.rule_name,
             exact=self._pipeline.rule.exact,
@@ -198,17 +183,17 @@ class Engine:
 
     def _stored(self, row: dict[str, Any]) -> dict[str, Any]:
         """Columns that rows with and without an image have in common."""
-        facts = self.facts
+        source = self.provenance
         return dict.fromkeys(IMAGES.names) | {
             "id": row["id"],
             "prompt": row["prompt"],
             "negative_prompt": row["negative_prompt"],
             "seed": row["seed"],
-            "model": facts.model,
-            "model_revision": facts.model_revision,
-            "drafter": facts.drafter,
-            "rule": facts.rule,
-            "exact": facts.exact,
+            "model": source.model,
+            "model_revision": source.model_revision,
+            "drafter": source.drafter,
+            "rule": source.rule,
+            "exact": source.exact,
         }
 
     def _made(self, place: _Place, image: Finished) -> Made:

@@ -24,11 +24,11 @@ def inspect(folder: Folder) -> dict[str, Any]:
     seconds = sorted(row["seconds"] for row in _rows(folder, ["seconds"]) if row["seconds"])
     return {
         "out": folder.url,
-        "model": ours.facts.model,
-        "model_revision": ours.facts.model_revision,
-        "drafter": ours.facts.drafter,
-        "rule": ours.facts.rule,
-        "exact": ours.facts.exact,
+        "model": ours.provenance.model,
+        "model_revision": ours.provenance.model_revision,
+        "drafter": ours.provenance.drafter,
+        "rule": ours.provenance.rule,
+        "exact": ours.provenance.exact,
         "rows": ours.rows,
         "rows_done": total.rows,
         "images": total.images,

@@ -6,14 +6,15 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from jobs.batch.engine import Facts
+from jobs.batch.messages import Provenance
 from jobs.batch.settings import Making
 from jobs.batch.staging import Staged
 from jobs.batch.storage import Folder
 
 NAME = "manifest.json"
 SHARD_BYTES = 128 * 2**20
-SHARDS_A_WORKER = 4  # so that all have work to the end
+SHARDS_A_WORKER = 8  # so that all have work to the end, whoever is slower
+LEAST_ROWS = 4  # of a file, where that leaves work for every worker
 PACKAGES = ("hawk-t2i", "ray", "torch", "transformers", "pyarrow", "pillow")
 
 
@@ -26,7 +27,7 @@ class Manifest:
         inputs: fingerprint of the staged rows.
         rows: in all.
         rows_per_file: of every shard but the last.
-        facts: of the model that the first worker loaded.
+        provenance: of the model that the first worker loaded.
         versions: of the packages that began it; for the record.
     """
 
@@ -34,13 +35,18 @@ class Manifest:
     inputs: str
     rows: int
     rows_per_file: int
-    facts: Facts
+    provenance: Provenance
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def job(self) -> str:
         """Fingerprint of all that decides the files."""
-        content = [asdict(self.making), self.inputs, self.rows_per_file, self.facts.model_revision]
+        content = [
+            asdict(self.making),
+            self.inputs,
+            self.rows_per_file,
+            self.provenance.model_revision,
+        ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
     @property
@@ -62,8 +68,9 @@ class Manifest:
             return None
         try:
             found: dict[str, Any] = json.loads(folder.read(NAME))
-            making, facts = Making(**found.pop("making")), Facts(**found.pop("facts"))
-            return cls(making=making, facts=facts, **found)
+            found["making"] = Making(**found["making"])
+            found["provenance"] = Provenance(**found["provenance"])
+            return cls(**found)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 f"{folder.url}/{NAME} is not of this version of Hawk ({error}): "
@@ -90,10 +97,11 @@ class Manifest:
             )
 
 
-def rows_per_file(rows: int, workers: int, facts: Facts) -> int:
+def rows_per_file(rows: int, workers: int, provenance: Provenance) -> int:
     """About 128 MB of images, counted raw, and several shards for each worker."""
-    by_size = SHARD_BYTES // (facts.width * facts.height * 3)
-    return max(1, min(by_size, -(-rows // (workers * SHARDS_A_WORKER))))
+    by_size = SHARD_BYTES // (provenance.width * provenance.height * 3)
+    by_worker = max(-(-rows // (workers * SHARDS_A_WORKER)), min(LEAST_ROWS, -(-rows // workers)))
+    return max(1, min(by_size, by_worker))
 
 
 def versions() -> dict[str, str]:

@@ -18,10 +18,9 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from jobs.batch import cluster
-from jobs.batch.engine import Facts, Key
+from jobs.batch.messages import Assignment, Key, Provenance, Report
 from jobs.batch.settings import Workers
 from jobs.batch.storage import StorageError
-from jobs.batch.worker import Assignment, Report, Worker
 
 CALLS_AHEAD = 2  # a worker need not wait for the driver between two calls
 TICK_S = 0.5
@@ -35,9 +34,11 @@ STARTS = 3  # as many workers may die while they load the model
 class _Actor:
     """The process of a worker. It loads apart from its creation, so that errors keep their type."""
 
-    def start(self, **arguments: Any) -> Facts:
+    def start(self, **arguments: Any) -> Provenance:
+        from jobs.batch.worker import Worker  # loads torch, which the run itself does not need
+
         self._worker = Worker(**arguments)
-        return self._worker.facts()
+        return self._worker.provenance()
 
     def work(self, assignments: list[Assignment]) -> Report:
         return self._worker.work(assignments)
@@ -66,7 +67,7 @@ class _Member:
     heard: float = field(default_factory=time.monotonic)
 
 
-Plan = Callable[[Facts], Sequence[int]]
+Plan = Callable[[Provenance], Sequence[int]]
 Assign = Callable[[int, dict[int, tuple[int, str]]], Assignment]
 
 
@@ -112,7 +113,7 @@ class Pool:
             calls = {call: member for member in self._members for call in member.calls}
             ready, _ = ray.wait(list(calls), num_returns=1, timeout=TICK_S)
             outcome = self._take(calls[ready[0]], ready[0]) if ready else None
-            if isinstance(outcome, Facts):
+            if isinstance(outcome, Provenance):
                 self._pending.extend(plan(outcome))
                 self._planned = True
             else:
@@ -170,7 +171,7 @@ class Pool:
             member.calls.append(call)
             member.news = call if given else member.news
 
-    def _take(self, member: _Member, call: Any) -> Report | Facts | None:
+    def _take(self, member: _Member, call: Any) -> Report | Provenance | None:
         """The outcome of a call."""
         member.calls.remove(call)
         try:
@@ -179,7 +180,7 @@ class Pool:
             self._lose(member, error)
             return None
         member.heard = time.monotonic()
-        if isinstance(outcome, Facts):
+        if isinstance(outcome, Provenance):
             member.up = True
             self._failed_starts = 0
             return outcome

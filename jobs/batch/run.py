@@ -6,6 +6,7 @@ left to do: whatever ends a run, the next one makes the files that are missing o
 depends on its row and the model alone, so two runs at once only do some work twice.
 """
 
+import contextlib
 import json
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -13,17 +14,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
 from jobs.batch import cluster, manifest, s3
-from jobs.batch.engine import Facts
 from jobs.batch.inputs import find, read
 from jobs.batch.manifest import Manifest
+from jobs.batch.messages import Assignment, Provenance, Report
 from jobs.batch.progress import Meter
 from jobs.batch.settings import Making, Workers
 from jobs.batch.shard import Counts, read_counts, shard_name
 from jobs.batch.sheet import NAME as SHEET
 from jobs.batch.sheet import PICTURES, Sheet
 from jobs.batch.staging import Staged
-from jobs.batch.storage import Folder, locate
-from jobs.batch.worker import Assignment, Report
+from jobs.batch.storage import Folder, StorageError, locate
 
 SUCCESS = "_SUCCESS"
 READERS = 16  # footers read at a time; on S3 each is a few round trips
@@ -64,12 +64,12 @@ def run(job: Job, meter: Meter) -> dict[str, Any]:
     where the run cannot go on. Another run with the same job goes on from there.
     """
     folder = Folder(job.out, endpoint=job.s3_endpoint)
+    folder.prepare()  # what is wrong with it is said before prompts by the million are read
     # Without a name the staged rows are gone with this process, however it ends.
     with tempfile.TemporaryFile(prefix="hawk-") as file:
         staged = stage(job, file)
         if staged.unused:
             meter.say(f"not used: {', '.join(sorted(map(repr, staged.unused)))}")
-        folder.prepare()
         if job.overwrite:
             _clear(folder)
         found = Manifest.read(folder)
@@ -133,7 +133,8 @@ class _Run:
             finally:
                 pool.close()
                 self._folder.sweep()
-                self._sheet.draw()
+                with contextlib.suppress(StorageError):  # `finish` tries again
+                    self._sheet.draw()
 
     def finish(self) -> dict[str, Any]:
         """Check every file, then say so in `_SUCCESS`."""
@@ -158,7 +159,10 @@ class _Run:
                 "out": self._folder.url,
                 "contact_sheet": f"{self._folder.url}/{SHEET}",
             }
-            | {name: getattr(ours.facts, name) for name in ("model", "drafter", "rule", "exact")}
+            | {
+                name: getattr(ours.provenance, name)
+                for name in ("model", "drafter", "rule", "exact")
+            }
         )
         if SUCCESS not in self._folder.names():
             self._folder.write(SUCCESS, (json.dumps(summary, indent=2) + "\n").encode())
@@ -189,16 +193,16 @@ class _Run:
                 if ours.span(shard)[0] < PICTURES:
                     self._sheet.add_file(shard_name(shard), ours.span(shard)[0])
 
-    def _plan(self, facts: Facts) -> list[int]:
+    def _plan(self, provenance: Provenance) -> list[int]:
         """The shards to make, when the first worker is up."""
         first = not self._open and not self._meter.seconds
         if self._manifest is None:
-            self._manifest = self._begin(facts)
+            self._manifest = self._begin(provenance)
             self._look(self._manifest)
-        known = self._manifest.facts
-        if facts != known:
+        known = self._manifest.provenance
+        if provenance != known:
             raise ValueError(
-                f"this worker loaded {facts}, the job began with {known}: use the same model "
+                f"this worker loaded {provenance}, the job began with {known}: use the same model "
                 f"everywhere, or another folder, or --overwrite"
             )
         if not first:
@@ -206,7 +210,7 @@ class _Run:
         self._meter.begin(self._manifest.rows, self._total)
         return self.missing
 
-    def _begin(self, facts: Facts) -> Manifest:
+    def _begin(self, provenance: Provenance) -> Manifest:
         """A manifest for an empty folder, or that of a run that began beside this one."""
         making, workers = self._job.making, self._job.workers
         ours = Manifest(
@@ -214,8 +218,8 @@ class _Run:
             inputs=self._staged.fingerprint,
             rows=self._staged.rows,
             rows_per_file=self._job.rows_per_file
-            or manifest.rows_per_file(self._staged.rows, workers.most, facts),
-            facts=facts,
+            or manifest.rows_per_file(self._staged.rows, workers.most, provenance),
+            provenance=provenance,
             versions=manifest.versions(),
         )
         if self._folder.create(manifest.NAME, ours.to_json()):

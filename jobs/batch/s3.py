@@ -8,7 +8,7 @@ from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
 ATTEMPTS = 10  # of Arrow, with growing pauses, on SlowDown, 5xx and connections that break
 TIMEOUT_S = 60
-CHECK_TIMEOUT_S = 3
+CHECK_TIMEOUT_S = 1.5  # three attempts and their pauses stay below ten seconds
 STALE_UPLOAD = datetime.timedelta(days=1)
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
@@ -121,7 +121,7 @@ def _ask(bucket: str, request: Any) -> Any:
 
 
 def _complaint(bucket: str, error: Exception) -> str:
-    answer = getattr(error, "response", {})
+    answer = getattr(error, "response", None) or {}  # a timeout has one, which is None
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
     region = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region")
     if status == 404:

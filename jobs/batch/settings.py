@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hawk.targets.source import parse_size
+from hawk.size import parse_size
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs
@@ -105,18 +105,18 @@ class Folder:
         return _RemoteDraft(self._location.filesystem, self._path(name))
 
     def write(self, name: str, data: bytes) -> None:
-        """Make or replace a small file."""
-        draft = self.draft(name)
-        draft.file.write(data)
-        draft.publish()
+        """Make or replace a small file. StorageError, and nothing is left, where that fails."""
+        with writing(name), _dropped_on_failure(self.draft(name)) as draft:
+            draft.file.write(data)
+            draft.publish()
 
     def create(self, name: str, data: bytes) -> bool:
         """Make a small file; False, and nothing is changed, where there is one already."""
         if not self.local:
             return s3.put_new(self._path(name), data, self.endpoint)
-        draft = _LocalDraft(Path(self._path(name)))
-        draft.file.write(data)
-        return draft.publish_new()
+        with writing(name), _dropped_on_failure(_LocalDraft(Path(self._path(name)))) as draft:
+            draft.file.write(data)
+            return draft.publish_new()
 
     def delete(self, name: str) -> None:
         self._location.filesystem.delete_file(self._path(name))
@@ -146,6 +146,18 @@ def writing(name: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(f"cannot write {name}: {error}") from error
+
+
+D = TypeVar("D", bound=Draft)
+
+
+@contextlib.contextmanager
+def _dropped_on_failure(draft: D) -> Iterator[D]:
+    try:
+        yield draft
+    except BaseException:
+        draft.discard()
+        raise
 
 
 class _LocalDraft:

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-
-from jobs.batch.engine import Engine, Facts, Key, Made
+from jobs.batch.engine import Engine, Made
+from jobs.batch.messages import Assignment, Key, Provenance, Report
 from jobs.batch.settings import Making
 from jobs.batch.shard import Counts, ShardWriter, shard_name
 from jobs.batch.storage import Folder
@@ -16,47 +15,6 @@ from jobs.batch.storage import Folder
 REPORT_S = 1.0
 STRIKES = 3  # as many workers may a row take with it
 CAUTION = 2  # from then on it runs alone, so that the next strike is its own
-
-
-@dataclass(frozen=True, kw_only=True)
-class Assignment:
-    """One shard to make.
-
-    Attributes:
-        shard: its number, which names the file.
-        job: fingerprint of the job, kept in the file.
-        rows: of the `PROMPTS` schema.
-        strikes: places of rows that were in flight when a worker died -> how often, and what it
-            died of.
-        sheet: so many of the first rows are wanted for the contact sheet.
-    """
-
-    shard: int
-    job: str
-    rows: pa.Table
-    strikes: Mapping[int, tuple[int, str]]
-    sheet: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What happened since the last one.
-
-    Attributes:
-        counts: of the rows that are done, by shard.
-        files: shards whose file is there now.
-        flying: (shard, place) of the rows in flight from here on.
-        hungry: whether slots may run dry without another shard.
-        pictures: (shard, place) -> PNG, of the contact sheet.
-        notes: for the user to read.
-    """
-
-    counts: dict[int, Counts]
-    files: dict[int, Counts]
-    flying: list[Key]
-    hungry: bool
-    pictures: dict[Key, bytes]
-    notes: list[str]
 
 
 @dataclass(kw_only=True)
@@ -95,8 +53,8 @@ class Worker:
         self._engine = Engine(making, slots=slots, device=device, guided=guided)
         self._shards: dict[int, _Shard] = {}
 
-    def facts(self) -> Facts:
-        return self._engine.facts
+    def provenance(self) -> Provenance:
+        return self._engine.provenance
 
     def work(self, assignments: list[Assignment]) -> Report:
         """Go on for a moment, with these shards besides.

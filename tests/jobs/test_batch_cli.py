@@ -1,6 +1,8 @@
 """`hawk batch`, `submit` and `inspect` without a cluster: usage, messages, what is sent."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +18,7 @@ from jobs.batch.manifest import Manifest
 from jobs.batch.settings import Making
 from jobs.batch.shard import ShardWriter
 from jobs.batch.storage import Folder
-from tests.jobs.test_batch_files import FACTS, counts, row
+from tests.jobs.test_batch_files import PROVENANCE, counts, row
 
 runner = CliRunner()
 
@@ -39,7 +41,7 @@ def run_folder(tmp_path: Path) -> Path:
     """Two files of three, five rows of which one failed."""
     folder = Folder(str(tmp_path / "out"))
     folder.prepare()
-    ours = Manifest(making=Making(), inputs="abc", rows=8, rows_per_file=3, facts=FACTS)
+    ours = Manifest(making=Making(), inputs="abc", rows=8, rows_per_file=3, provenance=PROVENANCE)
     folder.create("manifest.json", ours.to_json())
     for shard, rows in ((0, 3), (2, 2)):
         writer = ShardWriter(folder, f"part-0000{shard}.parquet", rows=rows, job=ours.job)
@@ -173,3 +175,13 @@ def test_more_than_ray_takes_is_refused(
     monkeypatch.setattr(submission, "client", lambda _: FakeCluster())
     monkeypatch.setattr(submission, "UPLOAD_LIMIT_BYTES", 1000)
     assert "put the prompts on S3" in hawk_command("submit", prompts, tmp_path / "out", code=2)
+
+
+def test_a_run_itself_never_loads_torch() -> None:
+    """Its workers do: so mistakes are told at once, and the driver stays small."""
+    code = (
+        "import sys, hawk.cli, jobs.batch.run, jobs.batch.pool, jobs.batch.submission\n"
+        "print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -14,16 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from jobs.batch.engine import Facts
 from jobs.batch.inputs import Entry
 from jobs.batch.manifest import Manifest, rows_per_file
+from jobs.batch.messages import Provenance
 from jobs.batch.schema import IMAGES
 from jobs.batch.settings import Making, Workers, parse_workers
 from jobs.batch.shard import GROUP_ROWS, Counts, ShardWriter, read_counts
 from jobs.batch.staging import Staged
 from jobs.batch.storage import Folder, StorageError
 
-FACTS = Facts(
+PROVENANCE = Provenance(
     model="m", model_revision="r", drafter="jacobi", rule="coupled", exact=True, width=64, height=64
 )
 
@@ -147,7 +147,12 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
     assert Manifest.read(folder) is None
     ours = Manifest(
-        making=Making(seed=3), inputs="abc", rows=10, rows_per_file=4, facts=FACTS, versions={}
+        making=Making(seed=3),
+        inputs="abc",
+        rows=10,
+        rows_per_file=4,
+        provenance=PROVENANCE,
+        versions={},
     )
     folder.create("manifest.json", ours.to_json())
     assert Manifest.read(folder) == ours
@@ -156,7 +161,7 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
         replace(ours, making=Making(seed=4)),
         replace(ours, inputs="abd"),
         replace(ours, rows_per_file=5),
-        replace(ours, facts=replace(FACTS, model_revision="s")),
+        replace(ours, provenance=replace(PROVENANCE, model_revision="s")),
     ):
         assert changed.job != ours.job
     (tmp_path / "manifest.json").write_text(json.dumps({"rows": 1}))
@@ -167,7 +172,7 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_another_job_is_refused_with_what_differs() -> None:
     prompts = staged("a", "b")
     ours = Manifest(
-        making=Making(), inputs=prompts.fingerprint, rows=2, rows_per_file=1, facts=FACTS
+        making=Making(), inputs=prompts.fingerprint, rows=2, rows_per_file=1, provenance=PROVENANCE
     )
     ours.refuse_other(Making(), prompts, None)
     ours.refuse_other(Making(), prompts, 1)
@@ -178,11 +183,13 @@ def test_another_job_is_refused_with_what_differs() -> None:
 
 
 def test_shards_fit_images_and_workers() -> None:
-    large = replace(FACTS, width=384, height=384)
+    large = replace(PROVENANCE, width=384, height=384)
     assert rows_per_file(10**6, 4, large) == 303  # 128 MB of them
-    assert rows_per_file(1000, 2, FACTS) == 125
-    assert rows_per_file(1, 8, FACTS) == 1
-    assert rows_per_file(10, 1, replace(FACTS, width=10**5, height=10**5)) == 1
+    assert rows_per_file(1000, 2, PROVENANCE) == 63
+    assert rows_per_file(16, 2, PROVENANCE) == 4
+    assert rows_per_file(6, 4, PROVENANCE) == 2
+    assert rows_per_file(1, 8, PROVENANCE) == 1
+    assert rows_per_file(10, 1, replace(PROVENANCE, width=10**5, height=10**5)) == 1
 
 
 def test_workers_are_a_number_or_a_range() -> None:

@@ -1,29 +1,31 @@
 """S3: what is wrong with a bucket is said at once, and a bad connection is borne."""
 
+import json
 import os
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import boto3
+import pyarrow as pa
 import pyarrow.fs
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.batch import s3
 from jobs.batch.inputs import find, read
-from jobs.batch.shard import ShardWriter
+from jobs.batch.shard import ShardWriter, shard_name
 from jobs.batch.storage import Folder, locate
 from tests.jobs.flaky_s3 import FlakyS3
+from tests.jobs.runs import S3_ENVIRONMENT, assert_made_by_the_model_alone, job, run_here
 from tests.jobs.test_batch_files import counts, row
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyS3]:
-    for name, value in (
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("AWS_REGION", "us-east-1"),
-        ("AWS_EC2_METADATA_DISABLED", "true"),
-    ):
+    for name, value in S3_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in s3.ENDPOINT_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     with FlakyS3() as server:
@@ -92,6 +94,16 @@ def test_a_server_that_is_not_there_is_said_within_seconds(server: FlakyS3) -> N
         Folder("s3://hawk/x", endpoint="http://127.0.0.1:9").prepare()
 
 
+def test_a_server_that_never_answers_is_said(
+    server: FlakyS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "CHECK_TIMEOUT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        endpoint = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        with pytest.raises(ValueError, match="bucket 'hawk' does not answer: Read timeout"):
+            Folder("s3://hawk/x", endpoint=endpoint).prepare()
+
+
 def test_missing_credentials_are_said(server: FlakyS3, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -116,3 +128,37 @@ def test_arrow_finds_the_endpoint_in_the_usual_variables(
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
     found = s3.filesystem(None).get_file_info("hawk")
     assert found.type == pyarrow.fs.FileType.Directory
+
+
+@pytest.mark.ray
+def test_a_run_on_s3_bears_slow_downs_and_resets(
+    address: str, tiny_folder: Path, server: FlakyS3
+) -> None:
+    client = boto3.client("s3", endpoint_url=server.url)
+    prompts = [{"id": f"row-{number}", "prompt": "a red apple"} for number in range(20)]
+    lines = "".join(json.dumps(prompt) + "\n" for prompt in prompts)
+    client.put_object(Bucket="hawk", Key="in/p.jsonl", Body=lines.encode())
+    server.slow_down_every, server.reset_every = 5, 7
+    asked = job(
+        tiny_folder,
+        "s3://hawk/in",
+        "s3://hawk/runs/first",
+        rows_per_file=6,
+        s3_endpoint=server.url,
+    )
+    summary, _ = run_here(asked)
+    assert server.faults > 5
+    assert summary["images"] == 20
+    server.slow_down_every = server.reset_every = 0
+    folder = Folder(asked.out, endpoint=server.url)
+    parts = [shard_name(shard) for shard in range(4)]
+    assert folder.names() == ["_SUCCESS", "contact-sheet.png", "manifest.json", *parts]
+    rows = [
+        row
+        for part in parts
+        for row in pq.read_table(pa.BufferReader(folder.read(part))).to_pylist()
+    ]
+    assert [row["id"] for row in rows] == [prompt["id"] for prompt in prompts]
+    assert_made_by_the_model_alone(rows, tiny_folder)
+    folder.delete(parts[2])
+    assert run_here(asked)[0]["images"] == 20

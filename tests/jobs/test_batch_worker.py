@@ -15,11 +15,12 @@ from PIL import Image, ImageChops
 import hawk
 from hawk.gallery import tokens_sha256
 from hawk.session import Session
+from jobs.batch.messages import Assignment, Report
 from jobs.batch.schema import PROMPTS
 from jobs.batch.settings import Making
 from jobs.batch.shard import Counts, shard_name
 from jobs.batch.storage import Folder
-from jobs.batch.worker import Assignment, Report, Worker
+from jobs.batch.worker import Worker
 
 
 def assignment(

@@ -68,6 +68,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.devices": (),
     "hawk.grid": (),
     "hawk.noise": (),
+    "hawk.size": (),
     "hawk.stats": (),
     "hawk.tree": (),
     # what the two sides know of each other
@@ -85,7 +86,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # the two sides of speculation, which never import each other
     "hawk.targets": ("hawk.identity", "hawk.targets"),
     "hawk.targets.catalogue": ("hawk.targets",),
-    "hawk.targets.convert": ("hawk.targets",),
+    "hawk.targets.convert": ("hawk.size", "hawk.targets"),
     "hawk.targets.*": TARGETS,
     "hawk.drafters": DRAFTERS,
     "hawk.drafters.*": DRAFTERS,
@@ -115,9 +116,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.doctor": ("hawk.pipeline", *PIPELINE),
     "hawk.gallery": ("hawk.pipeline", "hawk.request"),
     "hawk.batch_cli": PACKAGES,
-    "hawk.options": ("hawk.rulebook",),
+    "hawk.options": (),
     "hawk.cli": PACKAGES,  # its commands start jobs and the server too
-    "hawk.serve_cli": ("serve",),
+    "hawk.serve_cli": ("hawk.options", "serve"),
     "hawk.cluster": ("hawk",),
     "hawk.cluster.*": ("hawk",),
     # entry points beside it, which never import each other

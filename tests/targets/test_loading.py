@@ -15,9 +15,10 @@ from huggingface_hub.errors import (
 )
 from safetensors.torch import load_file, save_file
 
+from hawk.size import parse_size
 from hawk.targets import load_target, memory, source
 from hawk.targets.janus import Janus
-from hawk.targets.source import Source, parse_size
+from hawk.targets.source import Source
 
 CPU = torch.device("cpu")
 

@@ -1,0 +1,1 @@
+"""Clusters that grow and shrink, on one machine: scenarios, what happened, and its plot."""

@@ -1,0 +1,106 @@
+"""Step times of a model's shape, beside what the memory of the device allows.
+
+A pass reads every weight once and the keys and values of its images; no pass is quicker than that
+takes. How far the cost of a pass stays flat as it verifies more nodes is what drafting lives on.
+"""
+
+import time
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from hawk.pipeline import PassTimer
+from hawk.targets.catalogue import Entry
+from hawk.targets.random import RandomTarget
+
+NODES = (1, 2, 4, 8, 16, 32)
+COPIED_BYTES = 2**28  # far beyond any cache
+GIB = 2**30
+
+
+def measure(
+    entry: Entry,
+    batches: tuple[int, ...],
+    *,
+    guided: bool,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Time passes over trees of several sizes, half an image long.
+
+    Args:
+        entry: whose shape the random weights take.
+        batches: numbers of images in a pass.
+        guided: two rows an image.
+        dtype, device: of the weights.
+    """
+    target = RandomTarget(entry, dtype=dtype, device=device)
+    bandwidth = copy_bandwidth(device)
+    branches = 2 if guided else 1
+    layout = target.layout
+    token_bytes = 2 * layout.layers * layout.heads * layout.head_size * dtype.itemsize
+    rows = []
+    for batch in batches:
+        timer = PassTimer(target, slots=batch, guided=guided, most_nodes=NODES[-1])
+        kept_bytes = batch * branches * token_bytes * (target.grid.cells // 2)
+        limit = (target.read_bytes + kept_bytes) / bandwidth
+        one = 0.0
+        for nodes in NODES:
+            seconds = timer(batch, nodes)
+            one = one or seconds
+            rows.append(
+                {
+                    "batch": batch,
+                    "nodes": nodes,
+                    "ms": round(1000 * seconds, 3),
+                    "limit_ms": round(1000 * limit, 3),
+                    "share_of_limit": round(limit / seconds, 3),
+                    "cost_of_one_node": round(seconds / one, 3),
+                }
+            )
+    return {
+        "model": entry.name,
+        "weights": "random",
+        "weights_gib": round(target.read_bytes / GIB, 2),
+        "guided": guided,
+        "dtype": str(dtype).removeprefix("torch."),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "copy_gib_per_s": round(bandwidth / GIB, 1),
+        "rows": rows,
+    }
+
+
+def copy_bandwidth(device: torch.device) -> float:
+    """Bytes a second that a copy reads and writes: the best of a few."""
+    source = torch.ones(COPIED_BYTES, dtype=torch.uint8, device=device)
+    place = torch.empty_like(source)
+    best = float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        place.copy_(source)
+        place[-1].item()  # waits for it
+        best = min(best, time.perf_counter() - started)
+    return 2 * COPIED_BYTES / best
+
+
+def table(report: dict[str, Any]) -> Table:
+    """The report for people."""
+    title = (
+        f"{report['model']}, random weights ({report['weights_gib']} GiB, {report['dtype']}), "
+        f"{'guided, ' if report['guided'] else ''}{report['device']} "
+        f"at {report['copy_gib_per_s']} GiB/s"
+    )
+    shown = Table(
+        "images", "nodes", "ms a pass", "memory limit", "share", "of one node", title=title
+    )
+    for row in report["rows"]:
+        shown.add_row(
+            str(row["batch"]),
+            str(row["nodes"]),
+            f"{row['ms']:.2f}",
+            f"{row['limit_ms']:.2f}",
+            f"{row['share_of_limit']:.0%}",
+            f"{row['cost_of_one_node']:.2f}x",
+        )
+    return shown

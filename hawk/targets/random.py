@@ -1,0 +1,93 @@
+"""A decoder of a published model's shape with random weights: its speed without its download."""
+
+from collections.abc import Sequence
+from typing import Never
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, LlamaConfig
+
+from hawk.grid import Grid
+from hawk.identity import Identity
+from hawk.sampler import SamplerConfig
+from hawk.targets.base import Branches
+from hawk.targets.catalogue import PROMPT_TOKENS, Entry
+from hawk.targets.hf import DecoderTarget, Facts
+
+
+class RandomTarget(DecoderTarget):
+    """Passes cost what those of the published model cost; there are no images in it.
+
+    Every family is a Llama but for what costs next to nothing (norms of queries and keys, biases).
+
+    Args:
+        entry: the model to take the shape of.
+        dtype, device: of its weights.
+    """
+
+    def __init__(self, entry: Entry, *, dtype: torch.dtype, device: torch.device) -> None:
+        height, width = entry.grid
+        config = LlamaConfig(
+            vocab_size=1,  # prompts are none of its business
+            hidden_size=entry.hidden,
+            intermediate_size=entry.intermediate,
+            num_hidden_layers=entry.layers,
+            num_attention_heads=entry.hidden // entry.head_size,
+            num_key_value_heads=entry.heads,
+            head_dim=entry.head_size,
+            max_position_embeddings=PROMPT_TOKENS + height * (width + 1),
+            pad_token_id=None,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+        with device:
+            decoder = AutoModel.from_config(config, dtype=dtype, attn_implementation="sdpa")
+            self._embed = nn.Embedding(entry.vocabulary, entry.hidden, dtype=dtype)
+            self._head = nn.Linear(entry.hidden, entry.vocabulary, bias=False, dtype=dtype)
+        facts = Facts(
+            name=entry.name,
+            grid=Grid(height=height, width=width),
+            vocabulary=entry.vocabulary,
+            prompt_limit=PROMPT_TOKENS,
+            default_guidance=1.0,
+            default_sampler=SamplerConfig(),
+        )
+        super().__init__(facts, decoder.eval(), None)
+        self.identity = Identity(
+            name=entry.name,
+            revision="random weights",
+            grid=self.grid,
+            vocabulary=self.vocabulary,
+            hidden_size=self.hidden_size,
+            drafters={},
+        )
+
+    @property
+    def read_bytes(self) -> int:
+        """Weights that every pass reads."""
+        parts = [*self._decoder.layers.parameters(), self._head.weight]
+        return sum(weight.numel() * weight.element_size() for weight in parts)
+
+    @property
+    def codebook_VD(self) -> Tensor:
+        return self._embed.weight.detach().float()
+
+    @property
+    def head_VX(self) -> Tensor:
+        return self._head.weight
+
+    def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
+        return [[0] * PROMPT_TOKENS] * 2
+
+    def embed_prompts(self, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+        ids_RP = torch.tensor(rows, device=self.device)
+        return self._embed(ids_RP), torch.full((len(rows),), ids_RP.shape[1], device=self.device)
+
+    def embed_image(self, tokens_BN: Tensor) -> Tensor:
+        return self._embed(tokens_BN)
+
+    def head(self, hidden_RND: Tensor) -> Tensor:
+        return self._head(hidden_RND)
+
+    def pixels(self, tokens_BT: Tensor) -> Never:
+        raise ValueError(f"{self.name} with random weights makes no pictures")
