@@ -3,8 +3,10 @@
 import contextlib
 import sys
 from collections.abc import Generator, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -18,6 +20,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from hawk.cluster.placement import Placement
 
 USAGE_ERRORS = (ValueError, FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError)
 screen = Console(stderr=True)  # for people; stdout is for results
@@ -33,6 +38,13 @@ RuleOption = Annotated[
     str,
     typer.Option(
         help="coupled, residual, typical, neighbour or cluster; parameters as in typical:delta=0.2."
+    ),
+]
+PlacementOption = Annotated[
+    str,
+    typer.Option(
+        help="colocated, or pair: the drafter in a process or on a GPU of its own (needs Ray); "
+        "parameters as in pair:lanes=2:draft_gpus=0.5."
     ),
 ]
 SlotsOption = Annotated[int, typer.Option(help=_SLOTS)]
@@ -110,6 +122,25 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:.2f} images/s" if task.speed else "")
+
+
+def read_placement(text: str, targets_per_drafter: int | None = None) -> "Placement | None":
+    """Where drafter and target go; None for one process. ValueError where there is no such way."""
+    name, _, parameters = text.partition(":")
+    if name not in ("colocated", "pair") or (name == "colocated" and parameters):
+        raise ValueError(f"no placement {text!r}: choose from colocated, pair, pair:NAME=VALUE:...")
+    if name == "colocated":
+        if targets_per_drafter is not None:
+            raise ValueError("--targets-per-drafter is of a pair: add --placement pair")
+        return None
+    if find_spec("ray") is None:
+        raise ValueError("a pair needs Ray: pip install 'hawk-t2i[ray]'")
+    from hawk.cluster.placement import Placement
+
+    placement = Placement.read(parameters)
+    if targets_per_drafter is None:
+        return placement
+    return replace(placement, targets_per_drafter=targets_per_drafter)
 
 
 def quiet_transformers() -> None:

@@ -187,9 +187,7 @@ def unpack_lesson(lesson: Lesson, needs: Needs, tree: Tree, identity: Identity) 
     )
 
 
-def _law(
-    lesson: Lesson, noisy_B: Tensor, size: tuple[int, int, int], device: torch.device
-) -> Law:
+def _law(lesson: Lesson, noisy_B: Tensor, size: tuple[int, int, int], device: torch.device) -> Law:
     if lesson.laws is None:
         unfiltered = torch.zeros(1, device=device).expand(size)
     else:

@@ -21,7 +21,7 @@ from hawk.cluster.draft_actor import DraftActor
 from hawk.cluster.placement import Placement, within
 from hawk.cluster.remote_drafter import Patience
 from hawk.cluster.target_actor import Facts, Image, Made, Making, Report, Run, TargetActor
-from hawk.cluster.timeline import Round
+from hawk.cluster.timeline import Round, split
 from hawk.cluster.transport import PlainCalls, Transport
 from hawk.pipeline import Picture, Result, new_requests
 from hawk.request import Request
@@ -70,7 +70,7 @@ class SpeculativePair:
     ValueError where the model or drafter cannot be loaded, RuntimeError where there is no room.
 
     Attributes:
-        facts: of the model.
+        target: what is known of the model.
         faults: rounds without drafts by reason, and `targets` that were replaced.
         resumed: tokens that images of replaced targets went on from.
     """
@@ -92,7 +92,7 @@ class SpeculativePair:
             self._members = [
                 self._start_target(1 + number) for number in range(placement.targets_per_drafter)
             ]
-            self.facts = self._await_all()
+            self.target = self._await_all()
         except BaseException:
             self.close()
             raise
@@ -133,8 +133,8 @@ class SpeculativePair:
             prompts,
             seed=seed,
             n=n,
-            guidance=self.facts.default_guidance if guidance is None else guidance,
-            sampler=sampler or self.facts.default_sampler,
+            guidance=self.target.default_guidance if guidance is None else guidance,
+            sampler=sampler or self.target.default_sampler,
             negative_prompt=negative_prompt,
         )
         for member in list(self._members):
@@ -159,10 +159,10 @@ class SpeculativePair:
             pictures=sorted(pictures, key=lambda picture: picture.place),
             stats=self._stats(),
             seconds=time.perf_counter() - started,
-            model=self.facts.name,
-            drafter=self.facts.drafter,
-            rule=self.facts.rule,
-            exact=self.facts.exact,
+            model=self.target.name,
+            drafter=self.target.drafter,
+            rule=self.target.rule,
+            exact=self.target.exact,
         )
 
     def stream(self, requests: Sequence[Request]) -> Generator[Picture, None, None]:
@@ -185,6 +185,17 @@ class SpeculativePair:
         """Process ids of the drafter and of the targets."""
         targets = [self._get(member.actor.pid.remote()) for member in self._members]
         return self._get(self._drafter.pid.remote()), targets
+
+    def summary(self) -> dict[str, Any]:
+        """How drafter and targets got on in the last run, ready for JSON."""
+        placement = self._placement
+        return {
+            "targets_per_drafter": placement.targets_per_drafter,
+            "lanes": placement.lanes,
+            "faults": dict(self.faults),
+            "resumed_tokens": self.resumed,
+            "round": split([at for rounds in self.rounds() for at in rounds]),
+        }
 
     def _start_drafter(self) -> Any:
         placement = self._placement
@@ -286,7 +297,7 @@ class SpeculativePair:
         for made in report.made:
             del member.images[made.place]
         # Under a rule that draws by chance, tokens hang on what was drafted: those begin anew.
-        if not self.facts.by_chance:
+        if not self.target.by_chance:
             for place, known in report.known.items():
                 if len(known) > len(member.images[place].known):
                     member.images[place] = replace(member.images[place], known=known)

@@ -71,6 +71,11 @@ class Placement:
             draft_gpus=share if self.draft_gpus is None else self.draft_gpus,
         )
 
+    @property
+    def cpus(self) -> float:
+        """Of all processes together."""
+        return self.draft_cpus + self.targets_per_drafter * self.target_cpus
+
     def bundles(self) -> list[dict[str, float]]:
         """The drafter's, then the targets'."""
         draft = _bundle(self.draft_cpus, self.draft_gpus or 0)

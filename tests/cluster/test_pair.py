@@ -1,4 +1,4 @@
-"""Drafter and targets as Ray actors on logical GPUs: placed, killed, hung; the tokens are plain's."""
+"""Drafter and targets as Ray actors on logical GPUs: placed, killed, hung; tokens stay plain's."""
 
 import os
 import signal
@@ -83,7 +83,9 @@ def test_a_pair_has_a_gpu_each_and_makes_plain_images(
     [rounds] = pair.rounds()
     assert {at.lane for at in rounds} == {0, 1}
     assert all(at.arrived_s < at.left_s for at in rounds)
-    assert all(at.asked_s <= at.sent_s <= at.needed_s <= at.came_s <= at.verified_s for at in rounds)
+    assert all(
+        at.asked_s <= at.sent_s <= at.needed_s <= at.came_s <= at.verified_s for at in rounds
+    )
 
 
 @pytest.mark.parametrize("victims", ["drafter", "target", "both"])
@@ -100,10 +102,10 @@ def test_killed_processes_come_back_and_images_are_plain(
             os.kill(pid, signal.SIGKILL)
 
     assert run_and(pair, kill) == expected
-    if "drafter" != victims:
+    if victims != "drafter":
         assert pair.faults["targets"] == before["targets"] + 1
         assert pair.resumed > resumed
-    if "drafter" == victims:
+    if victims == "drafter":
         assert pair.faults["lost"] > before["lost"]
     assert wait_until(lambda: at_work(pair))
 

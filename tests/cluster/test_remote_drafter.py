@@ -138,6 +138,7 @@ def test_a_drafter_comes_back(tiny: Janus, expected: dict[str, list[list[int]]])
     made = split(tiny, transport)
     tickets = [made.submit(request) for request in requests()]
     finished: dict[int, list[int]] = {}
+    drafted = 0
     for step in range(400):
         if step == 4:
             transport.kill()
