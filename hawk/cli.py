@@ -134,7 +134,7 @@ app.command()(serve)
 
 @app.command()
 def bench(
-    images: Annotated[int, typer.Option(help="How many, one at a time.")] = 64,
+    images: Annotated[int, typer.Option(help="How many.")] = 64,
     drafters: Annotated[
         str, typer.Option(help="Measured against plain, comma separated.")
     ] = "auto",
@@ -142,6 +142,11 @@ def bench(
         str, typer.Option(help="Each drafter by each of them, comma separated.")
     ] = "coupled",
     hf: Annotated[bool, typer.Option(help="Measure transformers' own generate too.")] = True,
+    placement: Annotated[
+        str,
+        typer.Option(help="colocated,pair: measure these two instead, several images at a time."),
+    ] = "colocated",
+    slots: Annotated[int, typer.Option(help="Images at a time, of placements only.")] = 8,
     model: ModelOption = "emoji",
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -150,21 +155,44 @@ def bench(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Time drafters against plain decoding and transformers, image by image in turn."""
+    """Time drafters against plain decoding and transformers, image by image in turn.
+
+    With --placement colocated,pair: a drafter in the target's process against one in its own.
+    """
     from hawk import bench as benchmark
 
     with errors_reported(debug=debug):
         quiet_transformers()
-        pipelines = benchmark.load(
-            model, drafters.split(","), rules.split(","), device=device, dtype=dtype
-        )
-        plan = benchmark.plan(pipelines["plain"], images, seed=seed, guidance=guidance)
-        with progress_bar() as progress:
-            report = benchmark.run(pipelines, progress.track(plan, description="images"), hf=hf)
+        if placement != "colocated":
+            from hawk.cluster import bench as placements
+
+            what = {"model": model, "device": device, "dtype": dtype, "slots": slots}
+            what |= {"drafter": drafters, "rule": rules}
+            where = read_placement(placement.removeprefix("colocated,"))
+            if where is None:
+                raise ValueError(f"--placement is colocated,pair here, got {placement!r}")
+            with progress_bar() as bar:
+                report, _ = placements.load_and_run(
+                    what,
+                    where,
+                    images,
+                    seed=seed,
+                    guidance=guidance,
+                    track=lambda batches: bar.track(batches, description="batches"),
+                )
+            table = placements.table(report)
+        else:
+            pipelines = benchmark.load(
+                model, drafters.split(","), rules.split(","), device=device, dtype=dtype
+            )
+            plan = benchmark.plan(pipelines["plain"], images, seed=seed, guidance=guidance)
+            with progress_bar() as bar:
+                report = benchmark.run(pipelines, bar.track(plan, description="images"), hf=hf)
+            table = benchmark.table(report)
         if as_json:
             typer.echo(json.dumps(report))
         else:
-            Console().print(benchmark.table(report))
+            Console().print(table)
 
 
 app.add_typer(train_app, name="train")

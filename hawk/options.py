@@ -31,6 +31,10 @@ _MODEL = "Embedded model, folder, or hub id, as id or id@revision."
 _SLOTS = "Images in flight at most."
 _DEVICE = "auto, cpu, cuda, cuda:1, ..."
 _DTYPE = "auto, float32, bfloat16 or float16."
+_PLACEMENT = (
+    "colocated, or pair: the drafter in a process or on a GPU of its own (needs Ray); parameters "
+    "as in pair:lanes=2:draft_gpus=0.5."
+)
 
 ModelOption = Annotated[str, typer.Option(help=_MODEL)]
 DrafterOption = Annotated[str, typer.Option(help="auto, a name, or the folder of a trained one.")]
@@ -40,13 +44,7 @@ RuleOption = Annotated[
         help="coupled, residual, typical, neighbour or cluster; parameters as in typical:delta=0.2."
     ),
 ]
-PlacementOption = Annotated[
-    str,
-    typer.Option(
-        help="colocated, or pair: the drafter in a process or on a GPU of its own (needs Ray); "
-        "parameters as in pair:lanes=2:draft_gpus=0.5."
-    ),
-]
+PlacementOption = Annotated[str, typer.Option(help=_PLACEMENT)]
 SlotsOption = Annotated[int, typer.Option(help=_SLOTS)]
 DeviceOption = Annotated[str, typer.Option(help=_DEVICE)]
 DtypeOption = Annotated[str, typer.Option(help=_DTYPE)]
@@ -77,6 +75,7 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 FileModelOption = Annotated[str | None, typer.Option(help=_MODEL, show_default="emoji")]
 FileSlotsOption = Annotated[int | None, typer.Option(help=_SLOTS, show_default="16")]
 FileDeviceOption = Annotated[str | None, typer.Option(help=_DEVICE, show_default="auto")]
+FilePlacementOption = Annotated[str | None, typer.Option(help=_PLACEMENT, show_default="colocated")]
 FileDtypeOption = Annotated[str | None, typer.Option(help=_DTYPE, show_default="auto")]
 
 

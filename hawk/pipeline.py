@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
@@ -251,6 +251,12 @@ class Pipeline:
         most = drafters.DRAFTERS[self.drafter].most_nodes
         timer = PassTimer(self.target, slots=slots, guided=guided, most_nodes=most)
         return Budget.measure(timer, slots, most)
+
+
+class Assemble(Protocol):
+    """Makes a pipeline around a target; `Pipeline` itself does."""
+
+    def __call__(self, target: Target, *, drafter: str, rule: str, slots: int) -> Pipeline: ...
 
 
 class PassTimer:

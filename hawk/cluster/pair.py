@@ -17,7 +17,7 @@ from PIL import Image as PillowImage
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.placement_group import remove_placement_group
 
-from hawk.cluster.draft_actor import DraftActor
+from hawk.cluster.beside import start_drafter
 from hawk.cluster.placement import Placement, within
 from hawk.cluster.remote_drafter import Patience
 from hawk.cluster.target_actor import Facts, Image, Made, Making, Report, Run, TargetActor
@@ -87,10 +87,10 @@ class SpeculativePair:
         self._drafter: Any = None
         self._group = self._placement.reserve()
         try:
-            self._drafter = self._start_drafter()
+            self._drafter = start_drafter(self._placement, self._group)
             self._get(self._drafter.pid.remote())
             self._members = [
-                self._start_target(1 + number) for number in range(placement.targets_per_drafter)
+                self._start_target(number) for number in range(placement.targets_per_drafter)
             ]
             self.target = self._await_all()
         except BaseException:
@@ -196,13 +196,6 @@ class SpeculativePair:
             "resumed_tokens": self.resumed,
             "round": split([at for rounds in self.rounds() for at in rounds]),
         }
-
-    def _start_drafter(self) -> Any:
-        placement = self._placement
-        process: Any = ray.remote(DraftActor)
-        return process.options(
-            max_restarts=-1, **within(self._group, 0, placement.bundles()[0])
-        ).remote(self._making.device, max(1, int(placement.draft_cpus)))
 
     def _start_target(self, bundle: int) -> _Member:
         placement = self._placement

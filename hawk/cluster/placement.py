@@ -1,6 +1,6 @@
 """Placement: which process gets what of the cluster; the only place with resource numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -71,36 +71,53 @@ class Placement:
             draft_gpus=share if self.draft_gpus is None else self.draft_gpus,
         )
 
+    def of_worker(self, *, cpus: float, gpus: float) -> "Placement":
+        """For a process that takes these for its target. ValueError where it cannot be."""
+        if self.targets_per_drafter > 1:
+            raise ValueError("here every target has a drafter of its own: targets_per_drafter is 1")
+        share = (1.0 if gpus else 0.0) if self.draft_gpus is None else self.draft_gpus
+        return replace(self, target_cpus=cpus, target_gpus=gpus, draft_gpus=share)
+
     @property
     def cpus(self) -> float:
         """Of all processes together."""
         return self.draft_cpus + self.targets_per_drafter * self.target_cpus
 
     def bundles(self) -> list[dict[str, float]]:
-        """The drafter's, then the targets'."""
+        """The targets', then the drafter's."""
         draft = _bundle(self.draft_cpus, self.draft_gpus or 0)
         target = _bundle(self.target_cpus, self.target_gpus or 0)
-        return [draft, *[target] * self.targets_per_drafter]
+        return [*[target] * self.targets_per_drafter, draft]
 
     def reserve(self) -> PlacementGroup:
         """Take the resources. RuntimeError that says what was asked and what there is."""
-        bundles = self.bundles()
-        near = self.draft_accelerator is None
-        labels = None if near else [{ACCELERATOR: self.draft_accelerator}, *[{}] * len(bundles[1:])]
-        group = placement_group(
-            bundles,
-            strategy="STRICT_PACK" if near else "PACK",
-            bundle_label_selector=labels,  # pyright: ignore[reportArgumentType]  # a list of str dicts
-        )
+        group = self.group()
         if not group.wait(self.start_s):
             remove_placement_group(group)
-            where = "on one machine" if near else f"one of them on a {self.draft_accelerator}"
             raise RuntimeError(
-                f"no room for a pair within {self.start_s:g} s: asked for a drafter with "
-                f"{_words(bundles[0])} and {len(bundles) - 1} targets with {_words(bundles[1])} "
-                f"each, {where}; the cluster has {describe_nodes()}. Free some, or ask for less"
+                f"no room for a pair within {self.start_s:g} s: asked for {self.describe()}; the "
+                f"cluster has {describe_nodes()}. Free some, or ask for less"
             )
         return group
+
+    def group(self) -> PlacementGroup:
+        """Ask for the resources without waiting."""
+        bundles = self.bundles()
+        if self.draft_accelerator is None:
+            return placement_group(bundles, strategy="STRICT_PACK")
+        labels: Any = [*[{}] * (len(bundles) - 1), {ACCELERATOR: self.draft_accelerator}]
+        return placement_group(bundles, strategy="PACK", bundle_label_selector=labels)
+
+    def describe(self) -> str:
+        """What is asked for, in words."""
+        *targets, draft = self.bundles()
+        where = "on one machine"
+        if self.draft_accelerator is not None:
+            where = f"the drafter on a machine with {self.draft_accelerator}"
+        return (
+            f"{len(targets)} x {_words(targets[0])} for targets and {_words(draft)} for a drafter, "
+            f"{where}"
+        )
 
 
 def within(group: PlacementGroup, bundle: int, resources: dict[str, float]) -> dict[str, Any]:
@@ -125,5 +142,5 @@ def _bundle(cpus: float, gpus: float) -> dict[str, float]:
     return {kind: share for kind, share in (("CPU", cpus), ("GPU", gpus)) if share}
 
 
-def _words(resources: dict[str, float]) -> str:
+def _words(resources: Mapping[str, float]) -> str:
     return " and ".join(f"{resources.get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from hawk.gallery import tokens_sha256
 from hawk.loop import Loop
-from hawk.pipeline import Pipeline
+from hawk.pipeline import Assemble, Pipeline
 from hawk.request import Finished, Request
 from hawk.sampler import SamplerConfig
 from hawk.size import parse_size
@@ -44,12 +44,21 @@ class Engine:
         making: what to make.
         slots, device: of the pipeline.
         guided: whether rows may have guidance; None where that is left to the job or the model.
+        assemble: makes the pipeline around the target.
     """
 
-    def __init__(self, making: Making, *, slots: int, device: str, guided: bool | None) -> None:
-        self.making = making
+    def __init__(
+        self,
+        making: Making,
+        *,
+        slots: int,
+        device: str,
+        guided: bool | None,
+        assemble: Assemble = Pipeline,
+    ) -> None:
+        self.making, self._assemble = making, assemble
         self._notes: list[str] = []
-        self._pipeline = Pipeline.from_pretrained(
+        target = Pipeline.from_pretrained(
             making.model,
             drafter=making.drafter,
             rule=making.rule,
@@ -57,8 +66,8 @@ class Engine:
             device=device,
             dtype=making.dtype,
             size=parse_size(making.size),
-        )
-        target = self._pipeline.target
+        ).target
+        self._pipeline = assemble(target, drafter=making.drafter, rule=making.rule, slots=slots)
         default = target.default_guidance if making.guidance is None else making.guidance
         self._guided = default != 1 if guided is None else guided
         blank = torch.zeros(1, target.grid.cells, dtype=torch.int64, device=target.device)
@@ -151,7 +160,7 @@ class Engine:
         if slots < self.slots:
             self._notes.append(f"out of memory: {self.slots} slots become {slots}")
         target = self._pipeline.target
-        self._pipeline = Pipeline(
+        self._pipeline = self._assemble(
             target, drafter=self.making.drafter, rule=self.making.rule, slots=slots
         )
         if target.device.type == "cuda":

@@ -149,7 +149,7 @@ def wait_until(condition: Callable[[], bool]) -> bool:
 def test_bad_prompts_and_drafters_are_told_as_by_a_pipeline(
     pair: SpeculativePair, tiny_folder: Path
 ) -> None:
-    with pytest.raises(ValueError, match="the prompt has"):
+    with pytest.raises(ValueError, match="the prompt takes"):
         pair.requests("word " * 200, seed=0, n=1, guidance=None, sampler=None)
     with pytest.raises(ValueError, match="no prompts"):
         pair.requests([], seed=0, n=1, guidance=None, sampler=None)
@@ -160,7 +160,8 @@ def test_what_does_not_fit_is_told_with_what_there_is(tiny_folder: Path) -> None
     hurry = Placement(target_cpus=0.5, draft_cpus=0.5, start_s=0.5)
     with pytest.raises(RuntimeError) as told:
         SpeculativePair(making(tiny_folder), hurry)
-    assert "asked for a drafter with 0.5 CPU and 1 GPU and 1 targets" in str(told.value)
+    asked = "asked for 1 x 0.5 CPU and 1 GPU for targets and 0.5 CPU and 1 GPU for a drafter"
+    assert asked in str(told.value)
     assert "the cluster has 2 CPU and 2 GPU, of which" in str(told.value)
 
 
