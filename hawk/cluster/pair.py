@@ -17,12 +17,11 @@ from PIL import Image as PillowImage
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.placement_group import remove_placement_group
 
-from hawk.cluster.beside import start_drafter
+from hawk.cluster.beside import connect, start_drafter
 from hawk.cluster.placement import Placement, within
 from hawk.cluster.remote_drafter import Patience
 from hawk.cluster.target_actor import Facts, Image, Made, Making, Report, Run, TargetActor
 from hawk.cluster.timeline import Round, split
-from hawk.cluster.transport import PlainCalls, Transport
 from hawk.pipeline import Picture, Result, new_requests
 from hawk.request import Request
 from hawk.sampler import SamplerConfig
@@ -203,10 +202,9 @@ class SpeculativePair:
         actor = process.options(
             max_restarts=0, **within(self._group, bundle, placement.bundles()[bundle])
         ).remote(max(1, int(placement.target_cpus)))
-        transport: Transport = PlainCalls(self._drafter)
         started = actor.start.remote(
             self._making,
-            transport,
+            connect(self._drafter, placement),
             lanes=placement.lanes,
             patience=self._patience,
         )

@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import ray
+from rich.console import Console
 
 from hawk import Pipeline, Request
 from hawk.cluster.pair import SpeculativePair
@@ -15,6 +17,10 @@ from hawk.cluster.placement import Placement
 from hawk.cluster.target_actor import Making
 from hawk.pipeline import Picture
 from hawk.targets.janus import Janus
+from jobs.batch.progress import Meter
+from jobs.batch.run import Job, run
+from jobs.batch.settings import Making as BatchMaking
+from jobs.batch.settings import Workers
 
 pytestmark = pytest.mark.ray
 DEADLINE_S = 300.0
@@ -189,3 +195,24 @@ def test_two_targets_share_a_drafter(tiny_folder: Path, expected: list[list[int]
         assert all(pair.rounds())
         assert pair.faults["targets"] == 1
         assert len(asked) == len(expected)
+
+
+def test_workers_of_a_job_have_their_drafters_beside_them(
+    tiny: Janus, tiny_folder: Path, tmp_path: Path
+) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a red apple\na green tree\nx\nthe flag of Norway\n")
+    hashes: dict[str, list[str]] = {}
+    for drafter, pair in (("plain", None), ("local", Placement(draft_cpus=0.5))):
+        job = Job(
+            prompts=str(prompts),
+            out=str(tmp_path / drafter),
+            making=BatchMaking(model=str(tiny_folder), drafter=drafter, dtype="float32"),
+            workers=Workers(cpus=0.5, slots=4, device="cpu", start_s=DEADLINE_S, pair=pair),
+        )
+        with Meter(Console(quiet=True)) as meter:
+            assert run(job, meter)["images"] == 4
+        rows = pq.read_table(tmp_path / drafter).sort_by("id")
+        hashes[drafter] = rows["tokens_sha256"].to_pylist()
+    assert hashes["local"] == hashes["plain"]
+    assert wait_until(lambda: ray.available_resources().get("CPU", 0) == 2)
