@@ -184,7 +184,7 @@ def test_two_targets_share_a_drafter(tiny_folder: Path, expected: list[list[int]
         targets_per_drafter=2,
         target_cpus=0.5,
         draft_cpus=0.5,
-        target_gpus=0.75,
+        target_gpus=0.5,
         draft_gpus=0.5,
         start_s=DEADLINE_S,
     )
