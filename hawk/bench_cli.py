@@ -2,8 +2,9 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,8 +20,13 @@ from hawk.options import (
     errors_reported,
     progress_bar,
     quiet_transformers,
+    read_placement,
     read_prompts,
 )
+
+if TYPE_CHECKING:
+    from hawk.pipeline import Pipeline
+    from hawk.request import Request
 
 
 def bench(
@@ -43,6 +49,10 @@ def bench(
     against: Annotated[
         str | None, typer.Option(help="transformers: its own generate takes part too.")
     ] = None,
+    placement: Annotated[
+        str,
+        typer.Option(help="colocated,pair: measure these two instead, in the largest batch."),
+    ] = "colocated",
     html: Annotated[Path | None, typer.Option(help="Write a page with plots to this file.")] = None,
     model: ModelOption = "emoji",
     device: DeviceOption = "auto",
@@ -52,7 +62,24 @@ def bench(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Time drafters against plain decoding, batch by batch in turn."""
+    """Time drafters against plain decoding, batch by batch in turn.
+
+    With --placement colocated,pair: a drafter in the target's process against one in its own.
+    """
+    if placement != "colocated":
+        with errors_reported(debug=debug):
+            from hawk.bench.contenders import PROMPTS, plan
+
+            texts = read_prompts(None, prompts_file) if prompts_file else PROMPTS
+            what = {"model": model, "device": device, "dtype": dtype, "slots": max(_sizes(batch))}
+            what |= {"drafter": drafters, "rule": rules}
+            _placements(
+                what,
+                placement,
+                lambda made: plan(made, prompts, seed=seed, guidance=guidance, prompts=texts),
+                as_json=as_json,
+            )
+        return
     with errors_reported(debug=debug):
         quiet_transformers()
         from hawk.bench import page
@@ -109,6 +136,32 @@ def bench(
         typer.echo(json.dumps(report.to_json()))
     else:
         Console(width=None if sys.stdout.isatty() else 160).print(table(report))
+
+
+def _placements(
+    what: dict[str, Any],
+    placement: str,
+    plan: Callable[["Pipeline"], list["Request"]],
+    *,
+    as_json: bool,
+) -> None:
+    from hawk.cluster import bench
+
+    quiet_transformers()
+    where = read_placement(placement.removeprefix("colocated,"))
+    if where is None:
+        raise ValueError(f"--placement is colocated,pair here, got {placement!r}")
+    with progress_bar() as bar:
+        report, _ = bench.load_and_run(
+            what,
+            where,
+            plan,
+            track=lambda batches: bar.track(batches, description="batches"),
+        )
+    if as_json:
+        typer.echo(json.dumps(report))
+    else:
+        Console(width=None if sys.stdout.isatty() else 160).print(bench.table(report))
 
 
 def _sizes(text: str) -> list[int]:

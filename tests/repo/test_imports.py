@@ -43,9 +43,11 @@ DRAFTERS = (
 )
 PIPELINE = (
     "hawk.budget",
+    "hawk.devices",
     "hawk.drafters",
     "hawk.identity",
     "hawk.grid",
+    "hawk.loop",
     "hawk.noise",
     "hawk.pass_timer",
     "hawk.request",
@@ -64,6 +66,7 @@ PIPELINE = (
 ALLOWED: dict[str, tuple[str, ...]] = {
     # leaves
     "hawk.budget": (),
+    "hawk.devices": (),
     "hawk.grid": (),
     "hawk.machine": (),
     "hawk.noise": (),
@@ -79,6 +82,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.relaxed": ("hawk.noise", "hawk.rules", "hawk.sampler", "hawk.tree"),
     "hawk.verifier": ("hawk.rules", "hawk.tree"),
     "hawk.request": ("hawk.noise", "hawk.sampler", "hawk.stats"),
+    "hawk.loop": ("hawk.budget", "hawk.request", "hawk.stats"),
     # lossy rules come in here, by explicit choice
     "hawk.rulebook": ("hawk.relaxed", "hawk.rules", "hawk.targets.base"),
     "hawk.pass_timer": ("hawk.targets.base", "hawk.tree"),
@@ -120,7 +124,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.doctor": ("hawk.pipeline", *PIPELINE),
     "hawk.gallery": ("hawk.pipeline", "hawk.request"),
     "hawk.batch_cli": PACKAGES,
-    "hawk.options": (),
+    "hawk.options": ("hawk.cluster",),
     "hawk.cli": PACKAGES,  # its commands start jobs and the server too
     "hawk.serve_cli": ("hawk.options", "serve"),
     "hawk.plan_cli": PACKAGES,
