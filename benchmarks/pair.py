@@ -16,6 +16,7 @@ import typer
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from hawk.bench.contenders import plan
 from hawk.cluster.bench import load_and_run
 from hawk.cluster.placement import Placement
 from hawk.cluster.timeline import Round
@@ -36,7 +37,10 @@ def main(
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # not 15: both have to give way alike
     what: dict[str, Any] = {"model": model, "drafter": drafter, "slots": slots}
     report, rounds = load_and_run(
-        what, Placement.read(pair), images, seed=0, guidance=None, track=lambda batches: batches
+        what,
+        Placement.read(pair),
+        lambda made: plan(made, images, seed=0, guidance=None),
+        track=lambda batches: batches,
     )
     if picture is not None:
         draw(rounds, picture)

@@ -218,7 +218,7 @@ def run_folder(tiny_folder: Path, real: RealImages, tmp_path: Path) -> Path:
     worker = Worker(making, folder, slots=4, device="cpu", guided=True)
     rows = len(prompts)
     manifest = Manifest(
-        making=making, inputs="", rows=rows, rows_per_file=rows, facts=worker.facts()
+        making=making, inputs="", rows=rows, rows_per_file=rows, provenance=worker.provenance()
     )
     folder.write("manifest.json", manifest.to_json())
     due = [Assignment(shard=0, job=manifest.job, rows=table, strikes={}, sheet=0)]
