@@ -3,14 +3,17 @@
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
 
 from hawk import drafters
 from hawk.budget import Budget
+from hawk.devices import resolve_device
 from hawk.drafters.guesses import Guesses
+from hawk.loop import Loop
+from hawk.pass_timer import PassTimer
 from hawk.request import Finished, Request
 from hawk.rulebook import load_rule, read_rule
 from hawk.sampler import SamplerConfig
@@ -18,7 +21,6 @@ from hawk.session import Session
 from hawk.stats import Stats
 from hawk.targets import load_target
 from hawk.targets.base import Target
-from hawk.tree import Shapes, Tree
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -32,6 +34,7 @@ class Picture:
         request: prompt, seed and settings; they make the same image again.
         image: RGB.
         tokens: in raster order.
+        commits: tokens of each forward in turn; all but the last of a forward were drafted.
         stats: what it cost.
     """
 
@@ -39,6 +42,7 @@ class Picture:
     request: Request
     image: Image.Image
     tokens: list[int]
+    commits: list[int]
     stats: Stats
 
 
@@ -98,7 +102,7 @@ class Pipeline:
             raise ValueError(f"slots must be 1 or more, got {slots}")
         self.target, self.slots = target, slots
         self.rule, self.rule_name = load_rule(rule, target), rule
-        self._sessions: dict[bool, Session] = {}
+        self._sessions: dict[bool, Loop] = {}
 
     @classmethod
     def from_pretrained(  # noqa: PLR0913  # each is a choice of the user
@@ -189,21 +193,14 @@ class Pipeline:
         negative_prompt: str | None = None,
     ) -> list[Request]:
         """The requests of a call, checked."""
-        if n < 1:
-            raise ValueError(f"n must be 1 or more, got {n}")
-        made = [
-            Request(
-                prompt=prompt,
-                seed=seed + copy,
-                guidance=self.target.default_guidance if guidance is None else guidance,
-                sampler=sampler or self.target.default_sampler,
-                negative_prompt=negative_prompt,
-            )
-            for prompt in ([prompts] if isinstance(prompts, str) else prompts)
-            for copy in range(n)
-        ]
-        if not made:
-            raise ValueError("no prompts: give at least one")
+        made = new_requests(
+            prompts,
+            seed=seed,
+            n=n,
+            guidance=self.target.default_guidance if guidance is None else guidance,
+            sampler=sampler or self.target.default_sampler,
+            negative_prompt=negative_prompt,
+        )
         for request in made:
             self.target.encode(request.prompt, request.negative_prompt)
         return made
@@ -221,10 +218,10 @@ class Pipeline:
             for ticket in places:  # nobody waits for the rest
                 session.cancel(ticket)
 
-    def session(self, *, guided: bool) -> Session:
+    def session(self, *, guided: bool) -> Loop:
         """The session of this pipeline with or without guidance; made at its first use."""
         if guided not in self._sessions:
-            budget = self._budget(guided=guided)
+            budget = self._budget(slots=self.slots, guided=guided)
             drafter = drafters.DRAFTERS[self.drafter](
                 self._identity,
                 slots=self.slots,
@@ -238,7 +235,7 @@ class Pipeline:
         return self._sessions[guided]
 
     @property
-    def sessions(self) -> list[Session]:
+    def sessions(self) -> list[Loop]:
         """Those made so far."""
         return list(self._sessions.values())
 
@@ -249,53 +246,45 @@ class Pipeline:
             request=finished.request,
             image=Image.fromarray(pixels.cpu().numpy()),
             tokens=finished.tokens_T.tolist(),
+            commits=finished.commits,
             stats=finished.stats,
         )
 
-    def _budget(self, *, guided: bool) -> Budget:
+    def _budget(self, *, slots: int, guided: bool) -> Budget:
         most = drafters.DRAFTERS[self.drafter].most_nodes
-        timer = PassTimer(self.target, slots=self.slots, guided=guided, most_nodes=most)
-        return Budget.measure(timer, self.slots, most)
+        timer = PassTimer(self.target, slots=slots, guided=guided, most_nodes=most)
+        return Budget.measure(timer, slots, most)
 
 
-class PassTimer:
-    """Times a target's passes on scratch memory, half an image long."""
+class Assemble(Protocol):
+    """Makes a pipeline around a target; `Pipeline` itself does."""
 
-    def __init__(self, target: Target, *, slots: int, guided: bool, most_nodes: int) -> None:
-        self._target = target
-        self._cache = target.new_cache(slots=slots, branches=2 if guided else 1, nodes=most_nodes)
-        self._guidance_S = torch.full((slots,), 2.0, device=target.device)
-        self._cache.pretend(target.grid.cells // 2)
-        self(1, 1)  # the first pass pays for set-up
+    def __call__(self, target: Target, *, drafter: str, rule: str, slots: int) -> Pipeline: ...
 
-    def __call__(self, rows: int, nodes: int) -> float:
-        """Seconds of a pass over `nodes` nodes for each of `rows` images.
 
-        The least of a few: whatever else the machine does only adds to them.
-        """
-        device = self._target.device
-        tree = Tree(
-            shapes=Shapes.chain(nodes - 1, device),
-            shape_B=torch.zeros(rows, dtype=torch.int64, device=device),
-            tokens_BN=torch.zeros(rows, nodes, dtype=torch.int64, device=device),
+def new_requests(
+    prompts: str | Sequence[str],
+    *,
+    seed: int,
+    n: int,
+    guidance: float,
+    sampler: SamplerConfig,
+    negative_prompt: str | None,
+) -> list[Request]:
+    """`n` requests of every prompt. ValueError where there are none, or a setting is wrong."""
+    if n < 1:
+        raise ValueError(f"n must be 1 or more, got {n}")
+    made = [
+        Request(
+            prompt=prompt,
+            seed=seed + copy,
+            guidance=guidance,
+            sampler=sampler,
+            negative_prompt=negative_prompt,
         )
-        seconds = []
-        for _ in range(3):
-            started = time.perf_counter()
-            self._target.forward(tree, self._guidance_S[:rows], self._cache).logits_BNV[
-                0, 0, 0
-            ].item()
-            seconds.append(time.perf_counter() - started)
-        return min(seconds)
-
-
-def resolve_device(device: str) -> torch.device:
-    """A device that is there; `auto` is CUDA where there is some. ValueError otherwise."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.device(device)
-        torch.empty(1, device=place)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"no device {device!r} here: use auto, cpu or cuda") from error
-    return place
+        for prompt in ([prompts] if isinstance(prompts, str) else prompts)
+        for copy in range(n)
+    ]
+    if not made:
+        raise ValueError("no prompts: give at least one")
+    return made

@@ -52,9 +52,10 @@ def start_ray(config: ServeConfig) -> None:
     import ray  # reads those when it is imported
 
     replicas = config.replicas
+    cpus = replicas.cpus if replicas.pair is None else replicas.pair.cpus
     ray.init(
         address="local",
-        num_cpus=max(1, round(replicas.cpus * replicas.ceiling)),
+        num_cpus=max(1, round(cpus * replicas.ceiling)),
         include_dashboard=False,
         object_store_memory=STORE_BYTES,
         log_to_driver=False,

@@ -16,7 +16,9 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from hawk.cluster.placement import Placement, within
 from jobs.batch import cluster
 from jobs.batch.messages import Assignment, Key, Provenance, Report
 from jobs.batch.settings import Workers
@@ -35,9 +37,13 @@ STARTS = 3  # as many workers may die while they load the model
 class _Actor:
     """The process of a worker. It loads apart from its creation, so that errors keep their type."""
 
-    def start(self, **arguments: Any) -> Provenance:
+    def start(self, placement: Placement | None, **arguments: Any) -> Provenance:
         from jobs.batch.worker import Worker  # loads torch, which the run itself does not need
 
+        if placement is not None:
+            from hawk.cluster.beside import Beside
+
+            arguments["assemble"] = Beside(placement).pipeline
         self._worker = Worker(**arguments)
         return self._worker.provenance()
 
@@ -53,12 +59,14 @@ class _Member:
     """A worker process, what it has been given, and what it said last.
 
     Attributes:
+        group: of it and its drafter, where that has a process of its own.
         calls: in the order in which they were made.
         news: the call that brought it a shard; answers to earlier ones do not know of that.
         heard: when it answered last.
     """
 
     actor: Any
+    group: PlacementGroup | None
     calls: list[Any]
     up: bool = False
     hungry: bool = True
@@ -146,16 +154,23 @@ class Pool:
             self._start()
 
     def _start(self) -> None:
-        workers = self._workers
+        workers, placement = self._workers, self._workers.placement()
+        options: dict[str, Any] = {"num_cpus": workers.cpus, "num_gpus": workers.gpus}
+        group = None
+        if placement is not None:
+            group = placement.group()
+            options = within(group, 0, placement.bundles()[0])
         process: Any = ray.remote(_Actor)
-        actor = process.options(
-            num_cpus=workers.cpus, num_gpus=workers.gpus, max_restarts=0
-        ).remote()
-        started = actor.start.remote(**self._arguments, slots=workers.slots, device=workers.device)
-        self._members.append(_Member(actor=actor, calls=[started]))
+        actor = process.options(max_restarts=0, **options).remote()
+        started = actor.start.remote(
+            placement, **self._arguments, slots=workers.slots, device=workers.device
+        )
+        self._members.append(_Member(actor=actor, group=group, calls=[started]))
 
     def _dismiss(self, member: _Member) -> None:
         ray.kill(member.actor)
+        if member.group is not None:
+            remove_placement_group(member.group)
         self._members.remove(member)
 
     def _supply(self, member: _Member, assign: Assign) -> None:
