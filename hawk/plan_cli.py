@@ -120,7 +120,8 @@ def _show(report: dict[str, Any], cluster: Path | None, deadline: str, *, as_jso
         f"({report['speed']})"
     )
     say(
-        f"  workers   {report['workers']:,} on {report['gpus']:,g} GPUs, {report['hours']:g} hours, "
+        f"  workers   {report['workers']:,} on {report['gpus']:,g} GPUs, "
+        f"{report['hours']:g} hours, "
         f"{report['gpu_hours']:,g} GPU hours"
     )
     say(
