@@ -17,7 +17,7 @@ from hawk.machine import machine, versions
 from hawk.pipeline import Pipeline
 from hawk.request import Request
 from hawk.sampler import SamplerConfig
-from hawk.targets.source import parse_size
+from hawk.size import parse_size
 from jobs.batch.inspection import rows
 from jobs.batch.manifest import Manifest
 from jobs.batch.storage import Folder
@@ -74,7 +74,7 @@ def judge_run(
             for part in by_guidance.values()
         ],
         real=judge.ceiling,
-        model=ours.facts.model,
+        model=ours.provenance.model,
         machine=machine(plain.target.device),
         versions=versions(),
     )
