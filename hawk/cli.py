@@ -37,6 +37,7 @@ from hawk.options import (
     quiet_transformers,
     read_prompts,
 )
+from hawk.plan_cli import plan
 from hawk.serve_cli import serve
 from hawk.train_cli import train_app
 
@@ -121,6 +122,7 @@ def generate(
 
 app.add_typer(batch_app)
 app.command()(serve)
+app.command()(plan)
 app.command()(bench)
 app.command()(evaluate)
 

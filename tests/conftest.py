@@ -10,6 +10,7 @@ os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
     RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+    RAY_worker_niceness="0",  # else its workers wait for whatever else this machine does
     RAY_AUTH_MODE="token",
     RAY_AUTH_TOKEN=uuid.uuid4().hex,
 )

@@ -7,6 +7,7 @@ import secrets
 import signal
 import threading
 from collections.abc import Generator
+from typing import Any
 
 from jobs.batch.settings import Workers
 
@@ -70,3 +71,23 @@ def resources(workers: Workers) -> str:
             f"{total.get(kind, 0):g} {kind}, {free.get(kind, 0):g} free" for kind in ("CPU", "GPU")
         )
     )
+
+
+def out_of_reach(workers: Workers) -> int:
+    """How many of the workers that wait for room the cluster cannot grow to, by its own account.
+
+    0 where no autoscaler looks after the cluster: nobody knows then.
+    """
+    import ray
+    from ray._raylet import GcsClient  # pyright: ignore[reportAttributeAccessIssue]
+    from ray.core.generated import autoscaler_pb2
+
+    # Ray's own way to a status leaves out what cannot be had.
+    messages: Any = autoscaler_pb2
+    status = messages.GetClusterStatusReply()
+    gcs = GcsClient(ray.get_runtime_context().gcs_address)
+    status.ParseFromString(gcs.get_cluster_status())
+    asked = {"CPU": workers.cpus, "GPU": workers.gpus}
+    worker = {kind: amount for kind, amount in asked.items() if amount}
+    refused = status.autoscaling_state.infeasible_resource_requests
+    return sum(dict(request.resources_bundle) == worker for request in refused)

@@ -218,7 +218,9 @@ class _Run:
             inputs=self._staged.fingerprint,
             rows=self._staged.rows,
             rows_per_file=self._job.rows_per_file
-            or manifest.rows_per_file(self._staged.rows, workers.most, provenance),
+            or manifest.rows_per_file(
+                self._staged.rows, workers.most, width=provenance.width, height=provenance.height
+            ),
             provenance=provenance,
             versions=manifest.versions(),
         )

@@ -123,6 +123,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.options": (),
     "hawk.cli": PACKAGES,  # its commands start jobs and the server too
     "hawk.serve_cli": ("hawk.options", "serve"),
+    "hawk.plan_cli": PACKAGES,
     "hawk.cluster": ("hawk",),
     "hawk.cluster.*": ("hawk",),
     # entry points beside it, which never import each other
