@@ -84,7 +84,7 @@ def bench(
         quiet_transformers()
         from hawk.bench import page
         from hawk.bench.contenders import PROMPTS, methods, plan
-        from hawk.bench.measure import measure
+        from hawk.bench.measure import measure, rows
         from hawk.bench.report import Report, table
         from hawk.machine import machine, versions
         from hawk.pipeline import Pipeline
@@ -102,20 +102,22 @@ def bench(
         requests = plan(plain, prompts, seed=seed, guidance=guidance, prompts=texts)
         contenders = len(asked) + (against is not None)
         images = sum(-(-prompts // size) * size for size in sizes) * contenders
-        rows = []
+        found = []
         with progress_bar() as bar:
             task = bar.add_task("images", total=images)
             for size in sizes:
-                rows += measure(
-                    target,
-                    asked,
-                    requests,
-                    batch=size,
-                    transformers=against is not None,
-                    each=lambda made: bar.advance(task, made),
+                found += rows(
+                    measure(
+                        target,
+                        asked,
+                        requests,
+                        batch=size,
+                        transformers=against is not None,
+                        each=lambda made: bar.advance(task, made),
+                    )
                 )
         report = Report(
-            rows=rows,
+            rows=found,
             settings={
                 "model": target.name,
                 "model_revision": target.identity.revision,

