@@ -17,11 +17,12 @@ from PIL import Image as PillowImage
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.placement_group import remove_placement_group
 
-from hawk.cluster.beside import connect, start_drafter
+from hawk.cluster.beside import start_drafter
 from hawk.cluster.placement import Placement, within
 from hawk.cluster.remote_drafter import Patience
 from hawk.cluster.target_actor import Facts, Image, Made, Making, Report, Run, TargetActor
 from hawk.cluster.timeline import Round, split
+from hawk.cluster.transport import PlainCalls
 from hawk.pipeline import Picture, Result, new_requests
 from hawk.request import Request
 from hawk.sampler import SamplerConfig
@@ -204,7 +205,7 @@ class SpeculativePair:
         ).remote(max(1, int(placement.target_cpus)))
         started = actor.start.remote(
             self._making,
-            connect(self._drafter, placement),
+            PlainCalls(self._drafter),
             lanes=placement.lanes,
             patience=self._patience,
         )
