@@ -76,7 +76,7 @@ class SpeculativePair:
     """
 
     def __init__(self, making: Making, placement: Placement) -> None:
-        self._making, self._placement = making, placement.settled()
+        self._making, self._placement = making, placement.settled(making.device)
         self._patience = Patience(open_s=placement.start_s, block_s=placement.block_s)
         self.faults: Counter[str] = Counter()
         self.resumed = 0

@@ -63,9 +63,9 @@ class Placement:
                 raise ValueError(f"{name} of a pair must be a number, got {value!r}") from None
         return cls(**found)
 
-    def settled(self) -> "Placement":
-        """With GPUs decided by what the cluster has."""
-        share = 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
+    def settled(self, device: str) -> "Placement":
+        """With GPUs decided by what the cluster has, and whether `device` is to be one."""
+        share = 1.0 if device != "cpu" and ray.cluster_resources().get("GPU", 0) else 0.0
         return replace(
             self,
             target_gpus=share if self.target_gpus is None else self.target_gpus,
