@@ -178,8 +178,14 @@ class SpeculativePair:
                 yield self._picture(made, requests[made.place])
 
     def rounds(self) -> list[list[Round]]:
-        """The last rounds of every target, oldest first; they are forgotten."""
-        return [self._get(member.actor.rounds.remote()) for member in self._members]
+        """The last rounds of every target, oldest first; they are forgotten. None of lost ones."""
+        found: list[list[Round]] = []
+        for member in self._members:
+            try:
+                found.append(self._get(member.actor.rounds.remote()))
+            except ProcessLost:
+                found.append([])
+        return found
 
     def pids(self) -> tuple[int, list[int]]:
         """Process ids of the drafter and of the targets."""
