@@ -8,7 +8,6 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-TRANSPORTS = ("calls", "graph")
 ACCELERATOR = "ray.io/accelerator-type"  # label of nodes
 
 
@@ -20,10 +19,10 @@ class Placement:
         targets_per_drafter: targets that share one drafter.
         lanes: of each target, which take turns.
         target_cpus, draft_cpus: of each process; torch uses as many threads.
-        target_gpus, draft_gpus: of each process; None is one where the cluster has GPUs.
+        target_gpus, draft_gpus: of each process; None is one where the cluster has GPUs. A share
+            below one has to fit on a single GPU.
         draft_accelerator: type of the drafter's GPU, as Ray names it, where it is another one than
             the target's; they may then be on different machines.
-        transport: `calls`, or `graph` for a compiled graph.
         start_s: how long to wait for all of them to come up.
         block_s: how long a drafter may take for a block; it is restarted after that.
         pass_s: how long a target may be silent; it is restarted after that.
@@ -36,7 +35,6 @@ class Placement:
     target_gpus: float | None = None
     draft_gpus: float | None = None
     draft_accelerator: str | None = None
-    transport: str = "calls"
     start_s: float = 300.0
     block_s: float = 10.0
     pass_s: float = 120.0
@@ -48,12 +46,6 @@ class Placement:
         for name in ("target_cpus", "draft_cpus", "target_gpus", "draft_gpus"):
             if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        if self.transport not in TRANSPORTS:
-            raise ValueError(
-                f"no transport {self.transport!r}: choose from {', '.join(TRANSPORTS)}"
-            )
-        if self.transport == "graph" and self.targets_per_drafter > 1:
-            raise ValueError("a drafter can be in one graph only: share it with transport=calls")
 
     @classmethod
     def read(cls, parameters: str) -> "Placement":
@@ -71,9 +63,9 @@ class Placement:
                 raise ValueError(f"{name} of a pair must be a number, got {value!r}") from None
         return cls(**found)
 
-    def settled(self) -> "Placement":
-        """With GPUs decided by what the cluster has."""
-        share = 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
+    def settled(self, device: str) -> "Placement":
+        """With GPUs decided by what the cluster has, and whether `device` is to be one."""
+        share = 1.0 if device != "cpu" and ray.cluster_resources().get("GPU", 0) else 0.0
         return replace(
             self,
             target_gpus=share if self.target_gpus is None else self.target_gpus,
