@@ -16,7 +16,7 @@ import typer
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from hawk.cluster.bench import load_and_run
+from hawk.cluster.connection import connected
 from hawk.cluster.placement import Placement
 from hawk.cluster.timeline import Round
 
@@ -35,9 +35,13 @@ def main(
     """Print one JSON object."""
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # not 15: both have to give way alike
     what: dict[str, Any] = {"model": model, "drafter": drafter, "slots": slots}
-    report, rounds = load_and_run(
-        what, Placement.read(pair), images, seed=0, guidance=None, track=lambda batches: batches
-    )
+    where = Placement.read(pair)
+    with connected(None, cpus=where.cpus):
+        from hawk.cluster.bench import load_and_run
+
+        report, rounds = load_and_run(
+            what, where, images, seed=0, guidance=None, track=lambda batches: batches
+        )
     if picture is not None:
         draw(rounds, picture)
     typer.echo(json.dumps(report))

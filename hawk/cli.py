@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from hawk.batch_cli import batch_app
 from hawk.options import (
@@ -164,23 +165,9 @@ def bench(
     with errors_reported(debug=debug):
         quiet_transformers()
         if placement != "colocated":
-            from hawk.cluster import bench as placements
-
             what = {"model": model, "device": device, "dtype": dtype, "slots": slots}
             what |= {"drafter": drafters, "rule": rules}
-            where = read_placement(placement.removeprefix("colocated,"))
-            if where is None:
-                raise ValueError(f"--placement is colocated,pair here, got {placement!r}")
-            with progress_bar() as bar:
-                report, _ = placements.load_and_run(
-                    what,
-                    where,
-                    images,
-                    seed=seed,
-                    guidance=guidance,
-                    track=lambda batches: bar.track(batches, description="batches"),
-                )
-            table = placements.table(report)
+            report, table = _compare_placements(what, placement, images, seed, guidance)
         else:
             pipelines = benchmark.load(
                 model, drafters.split(","), rules.split(","), device=device, dtype=dtype
@@ -248,6 +235,29 @@ def doctor(as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
+def _compare_placements(
+    what: dict[str, Any], placement: str, images: int, seed: int, guidance: float | None
+) -> tuple[dict[str, Any], Table]:
+    """The report of a bench of placements, for programs and for people."""
+    from hawk.cluster.connection import connected
+
+    where = read_placement(placement.removeprefix("colocated,"))
+    if where is None:
+        raise ValueError(f"--placement is colocated,pair here, got {placement!r}")
+    with connected(None, cpus=where.cpus), progress_bar() as bar:
+        from hawk.cluster import bench as placements
+
+        report, _ = placements.load_and_run(
+            what,
+            where,
+            images,
+            seed=seed,
+            guidance=guidance,
+            track=lambda batches: bar.track(batches, description="batches"),
+        )
+    return report, placements.table(report)
+
+
 @contextlib.contextmanager
 def _loaded(
     what: dict[str, Any], where: "Placement | None"
@@ -259,11 +269,13 @@ def _loaded(
         yield Pipeline.from_pretrained(**what)
         return
     from hawk.cluster.connection import connected
-    from hawk.cluster.pair import SpeculativePair
-    from hawk.cluster.target_actor import Making
 
-    with connected(None, cpus=where.cpus), SpeculativePair(Making(**what), where) as pair:
-        yield pair
+    with connected(None, cpus=where.cpus):
+        from hawk.cluster.pair import SpeculativePair
+        from hawk.cluster.target_actor import Making
+
+        with SpeculativePair(Making(**what), where) as pair:
+            yield pair
 
 
 def _sampler(

@@ -13,7 +13,6 @@ import torch
 from rich.table import Table
 
 from hawk.bench import plan
-from hawk.cluster.connection import connected
 from hawk.cluster.pair import SpeculativePair
 from hawk.cluster.placement import Placement
 from hawk.cluster.target_actor import Making
@@ -49,7 +48,7 @@ def load_and_run(  # each is a choice of the user
     colocated = Pipeline.from_pretrained(**what)
     requests = plan(colocated, images, seed=seed, guidance=guidance)
     batches = [requests[at : at + making.slots] for at in range(0, images, making.slots)]
-    with connected(None, cpus=where.cpus), SpeculativePair(making, where) as pair:
+    with SpeculativePair(making, where) as pair:
         return run(colocated, pair, track(batches))
 
 
