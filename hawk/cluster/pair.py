@@ -231,7 +231,10 @@ class SpeculativePair:
         except RayTaskError as error:
             raise error.cause from None
         except GetTimeoutError as error:
-            raise ProcessLost(f"no answer within {self._placement.start_s:g} s") from error
+            raise ProcessLost(
+                f"a process of the pair did not answer within {self._placement.start_s:g} s; if it "
+                f"was still loading, raise start_s: --placement pair:start_s=..."
+            ) from error
         except RayError as error:
             raise ProcessLost(f"a process of the pair was lost: {_sentence(error)}") from error
 
