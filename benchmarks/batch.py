@@ -10,7 +10,6 @@ writes nothing: it makes tokens and pixels. Loading is left out on both sides.
 import argparse
 import json
 import multiprocessing
-import os
 import tempfile
 from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
@@ -27,7 +26,7 @@ from jobs.batch.settings import Making, Workers
 from jobs.batch.shard import Counts
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "prompts.txt"
-Ready = Callable[[], object]
+Tell = Callable[[], object]
 
 
 def main() -> None:
@@ -53,7 +52,7 @@ def main() -> None:
     )
 
 
-def bare(ready: Ready, prompts: list[str], model: str, workers: int, slots: int) -> None:
+def bare(tell: Tell, prompts: list[str], model: str, workers: int, slots: int) -> None:
     """Pipelines in processes, each with its part of the prompts."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(workers + 1)
@@ -64,9 +63,10 @@ def bare(ready: Ready, prompts: list[str], model: str, workers: int, slots: int)
     for process in processes:
         process.start()
     barrier.wait()
-    ready()
+    tell()
     for process in processes:
         process.join()
+    tell()
 
 
 def _make(prompts: list[str], model: str, slots: int, barrier: Barrier) -> None:
@@ -77,10 +77,9 @@ def _make(prompts: list[str], model: str, slots: int, barrier: Barrier) -> None:
     pipeline(prompts)
 
 
-def job(ready: Ready, prompts: list[str], model: str, workers: int, slots: int) -> None:
+def job(tell: Tell, prompts: list[str], model: str, workers: int, slots: int) -> None:
     """`hawk batch`, on a Ray of its own."""
-    os.environ["RAY_worker_niceness"] = "0"  # not 15: both sides have to give way alike
-    with tempfile.TemporaryDirectory() as folder, _Starter(ready) as meter:
+    with tempfile.TemporaryDirectory() as folder, _Starter(tell) as meter:
         file = Path(folder) / "prompts.txt"
         file.write_text("\n".join(prompts))
         run(
@@ -92,18 +91,19 @@ def job(ready: Ready, prompts: list[str], model: str, workers: int, slots: int) 
             ),
             meter,
         )
+        tell()
 
 
 class _Starter(Meter):
     """Says when a job has loaded its model."""
 
-    def __init__(self, ready: Ready) -> None:
+    def __init__(self, tell: Tell) -> None:
         super().__init__(Console(stderr=True))
-        self._ready = ready
+        self._tell = tell
 
     def begin(self, rows: int, before: Counts) -> None:
         super().begin(rows, before)
-        self._ready()
+        self._tell()
 
 
 if __name__ == "__main__":

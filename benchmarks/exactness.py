@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from hawk.bench import plan
+from hawk.bench.contenders import plan
 from hawk.pipeline import Picture, Pipeline
 
 

@@ -16,6 +16,7 @@ import typer
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from hawk.bench.contenders import plan
 from hawk.cluster.connection import connected
 from hawk.cluster.placement import Placement
 from hawk.cluster.timeline import Round
@@ -40,7 +41,10 @@ def main(
         from hawk.cluster.bench import load_and_run
 
         report, rounds = load_and_run(
-            what, where, images, seed=0, guidance=None, track=lambda batches: batches
+            what,
+            where,
+            lambda made: plan(made, images, seed=0, guidance=None),
+            track=lambda batches: batches,
         )
     if picture is not None:
         draw(rounds, picture)

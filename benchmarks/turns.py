@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+ALIKE = {"RAY_worker_niceness": "0"}  # not 15: all sides have to give way alike
 TURN_S = 5.0  # Ray takes a process that stands still for longer for dead
 
 
@@ -21,8 +22,8 @@ class Side:
     """A process, with all that it starts.
 
     Args:
-        work: called there with `ready` and the arguments; it loads, calls `ready`, and does what
-            is measured until it returns.
+        work: called there with `tell` and the arguments. It loads, calls `tell`, does what is
+            measured, and calls `tell` again before it clears up.
     """
 
     def __init__(self, work: Callable[..., object], *arguments: Any) -> None:
@@ -75,7 +76,7 @@ class Side:
 
 
 def take_turns(sides: Sequence[Side]) -> list[float]:
-    """Seconds that each side took from `ready` to its end, standing still left out."""
+    """Seconds of what is measured on each side, standing still left out."""
     try:
         for side in sides:
             side.load()
@@ -91,8 +92,8 @@ def take_turns(sides: Sequence[Side]) -> list[float]:
 
 
 def _work(there: Connection, work: Callable[..., object], arguments: Sequence[Any]) -> None:
+    os.environ.update(ALIKE)
     work(lambda: there.send(time.monotonic()), *arguments)
-    there.send(time.monotonic())
 
 
 def _family(pid: int | None) -> list[int]:

@@ -101,7 +101,7 @@ def batch(
     not go on, 130 or 143 when it was stopped.
     """
     with errors_reported(debug=debug):
-        _require_ray()
+        require_ray()
         from jobs.batch.progress import Meter
         from jobs.batch.run import Job, run
         from jobs.batch.settings import Making, Workers, parse_workers
@@ -152,7 +152,7 @@ def batch(
         raise typer.Exit(code)
 
 
-def _require_ray() -> None:
+def require_ray() -> None:
     """ValueError where Ray is not installed."""
     if find_spec("ray") is None or find_spec("pyarrow") is None:
         raise ValueError("batch jobs need Ray: pip install 'hawk-t2i[ray]'")
@@ -190,7 +190,7 @@ def submit(
     command = get_group(batch_app).commands["batch"]
     command.make_context("batch", [prompts, out, *options])  # exits 2 where they are wrong
     with errors_reported(debug=debug):
-        _require_ray()
+        require_ray()
         from jobs.batch import submission
 
         job = submission.submit(submission.client(address), prompts, out, options)
@@ -272,7 +272,7 @@ def inspect(
 ) -> None:
     """Counts, speeds and errors of a run folder; one row and its picture."""
     with errors_reported(debug=debug):
-        _require_ray()
+        require_ray()
         from jobs.batch import inspection
         from jobs.batch.storage import Folder
 

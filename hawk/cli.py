@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from hawk.batch_cli import batch_app
+from hawk.bench_cli import bench
+from hawk.evaluate_cli import evaluate
 from hawk.options import (
     DebugOption,
     DeviceOption,
@@ -39,6 +40,7 @@ from hawk.options import (
     read_placement,
     read_prompts,
 )
+from hawk.plan_cli import plan
 from hawk.serve_cli import serve
 from hawk.train_cli import train_app
 
@@ -131,55 +133,9 @@ def generate(
 
 app.add_typer(batch_app)
 app.command()(serve)
-
-
-@app.command()
-def bench(
-    images: Annotated[int, typer.Option(help="How many.")] = 64,
-    drafters: Annotated[
-        str, typer.Option(help="Measured against plain, comma separated.")
-    ] = "auto",
-    rules: Annotated[
-        str, typer.Option(help="Each drafter by each of them, comma separated.")
-    ] = "coupled",
-    hf: Annotated[bool, typer.Option(help="Measure transformers' own generate too.")] = True,
-    placement: Annotated[
-        str,
-        typer.Option(help="colocated,pair: measure these two instead, several images at a time."),
-    ] = "colocated",
-    slots: Annotated[int, typer.Option(help="Images at a time, of placements only.")] = 8,
-    model: ModelOption = "emoji",
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    seed: SeedOption = 0,
-    guidance: GuidanceOption = None,
-    as_json: JsonOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Time drafters against plain decoding and transformers, image by image in turn.
-
-    With --placement colocated,pair: a drafter in the target's process against one in its own.
-    """
-    from hawk import bench as benchmark
-
-    with errors_reported(debug=debug):
-        quiet_transformers()
-        if placement != "colocated":
-            what = {"model": model, "device": device, "dtype": dtype, "slots": slots}
-            what |= {"drafter": drafters, "rule": rules}
-            report, table = _compare_placements(what, placement, images, seed, guidance)
-        else:
-            pipelines = benchmark.load(
-                model, drafters.split(","), rules.split(","), device=device, dtype=dtype
-            )
-            plan = benchmark.plan(pipelines["plain"], images, seed=seed, guidance=guidance)
-            with progress_bar() as bar:
-                report = benchmark.run(pipelines, bar.track(plan, description="images"), hf=hf)
-            table = benchmark.table(report)
-        if as_json:
-            typer.echo(json.dumps(report))
-        else:
-            Console().print(table)
+app.command()(plan)
+app.command()(bench)
+app.command()(evaluate)
 
 
 app.add_typer(train_app, name="train")
@@ -233,29 +189,6 @@ def doctor(as_json: JsonOption = False) -> None:
             typer.echo(str(check))
     if not all(check.fine for check in checks if check.needed):
         raise typer.Exit(1)
-
-
-def _compare_placements(
-    what: dict[str, Any], placement: str, images: int, seed: int, guidance: float | None
-) -> tuple[dict[str, Any], Table]:
-    """The report of a bench of placements, for programs and for people."""
-    from hawk.cluster.connection import connected
-
-    where = read_placement(placement.removeprefix("colocated,"))
-    if where is None:
-        raise ValueError(f"--placement is colocated,pair here, got {placement!r}")
-    with connected(None, cpus=where.cpus), progress_bar() as bar:
-        from hawk.cluster import bench as placements
-
-        report, _ = placements.load_and_run(
-            what,
-            where,
-            images,
-            seed=seed,
-            guidance=guidance,
-            track=lambda batches: bar.track(batches, description="batches"),
-        )
-    return report, placements.table(report)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from hawk.budget import Budget
 from hawk.devices import resolve_device
 from hawk.drafters.guesses import Guesses
 from hawk.loop import Loop
+from hawk.pass_timer import PassTimer
 from hawk.request import Finished, Request
 from hawk.rulebook import load_rule, read_rule
 from hawk.sampler import SamplerConfig
@@ -20,7 +21,6 @@ from hawk.session import Session
 from hawk.stats import Stats
 from hawk.targets import load_target
 from hawk.targets.base import Target
-from hawk.tree import Shapes, Tree
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -34,6 +34,7 @@ class Picture:
         request: prompt, seed and settings; they make the same image again.
         image: RGB.
         tokens: in raster order.
+        commits: tokens of each forward in turn; all but the last of a forward were drafted.
         stats: what it cost.
     """
 
@@ -41,6 +42,7 @@ class Picture:
     request: Request
     image: Image.Image
     tokens: list[int]
+    commits: list[int]
     stats: Stats
 
 
@@ -244,6 +246,7 @@ class Pipeline:
             request=finished.request,
             image=Image.fromarray(pixels.cpu().numpy()),
             tokens=finished.tokens_T.tolist(),
+            commits=finished.commits,
             stats=finished.stats,
         )
 
@@ -257,37 +260,6 @@ class Assemble(Protocol):
     """Makes a pipeline around a target; `Pipeline` itself does."""
 
     def __call__(self, target: Target, *, drafter: str, rule: str, slots: int) -> Pipeline: ...
-
-
-class PassTimer:
-    """Times a target's passes on scratch memory, half an image long."""
-
-    def __init__(self, target: Target, *, slots: int, guided: bool, most_nodes: int) -> None:
-        self._target = target
-        self._cache = target.new_cache(slots=slots, branches=2 if guided else 1, nodes=most_nodes)
-        self._guidance_S = torch.full((slots,), 2.0, device=target.device)
-        self._cache.pretend(target.grid.cells // 2)
-        self(1, 1)  # the first pass pays for set-up
-
-    def __call__(self, rows: int, nodes: int) -> float:
-        """Seconds of a pass over `nodes` nodes for each of `rows` images.
-
-        The least of a few: whatever else the machine does only adds to them.
-        """
-        device = self._target.device
-        tree = Tree(
-            shapes=Shapes.chain(nodes - 1, device),
-            shape_B=torch.zeros(rows, dtype=torch.int64, device=device),
-            tokens_BN=torch.zeros(rows, nodes, dtype=torch.int64, device=device),
-        )
-        seconds = []
-        for _ in range(3):
-            started = time.perf_counter()
-            self._target.forward(tree, self._guidance_S[:rows], self._cache).logits_BNV[
-                0, 0, 0
-            ].item()
-            seconds.append(time.perf_counter() - started)
-        return min(seconds)
 
 
 def new_requests(

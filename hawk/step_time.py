@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from hawk.pipeline import PassTimer
+from hawk.pass_timer import PassTimer
 from hawk.targets.catalogue import Entry
 from hawk.targets.random import RandomTarget
 

@@ -72,6 +72,7 @@ def _ingress(config: ServeConfig) -> serve.Deployment:
     return serve.deployment(
         name="Ingress",
         num_replicas=config.replicas.ingresses,
+        max_surge_percent=100,  # on a redeployment the new ones come before the old ones go
         ray_actor_options={"num_cpus": 0},
         max_ongoing_requests=2 * SEATS,  # it answers 429 itself, in the right shape, long before
         max_queued_requests=SEATS,

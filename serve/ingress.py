@@ -12,7 +12,6 @@ from starlette.types import Receive, Scope, Send
 
 from serve.errors import ApiError, of_validation
 from serve.limits import BodyLimit
-from serve.metrics import combined
 from serve.schemas import ErrorResponse, ImageRequest, ImageResponse, Model, Models
 from serve.service import Service, mistake
 
@@ -84,8 +83,8 @@ async def healthz(service: Served) -> dict[str, str]:
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(service: Served, _: Client) -> str:
-    """Prometheus text of this ingress and all model replicas."""
-    return combined(await service.backend.metrics() | {"ingress": service.meter.page()})
+    """Prometheus text of all ingresses and all model replicas."""
+    return await service.metrics()
 
 
 @router.get("/", response_class=HTMLResponse)

@@ -3,9 +3,11 @@
 import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import cached_property
 from typing import Any
 
 from fastapi import FastAPI
+from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
@@ -36,12 +38,7 @@ class Remote:
             raise ConnectionError("no model replica answers") from error
 
     async def metrics(self) -> dict[str, str]:
-        pages: dict[str, str] = {}
-        for page in await self._handle.broadcast("metrics").results_async(
-            timeout_s=METRICS_TIMEOUT_S
-        ):
-            pages |= page
-        return pages
+        return await _pages(self._handle, "metrics")
 
     async def image(self, job: Job) -> AsyncGenerator[Message, None]:
         """As `Replica.image`. The second attempt has the same seed, so it is the same image."""
@@ -98,7 +95,29 @@ class Ingress:
     """What Serve starts as a HTTP replica. ValueError where keys are required and missing."""
 
     def __init__(self, model: DeploymentHandle, config: ServeConfig) -> None:
-        self._service = Service(Remote(model), config, Keys.of_environment(os.environ))
+        keys = Keys.of_environment(os.environ)
+        self._service = Service(Remote(model), config, keys, self._all_pages)
+        self._context = serve.get_replica_context()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return build_api(self._service)
+
+    async def page(self) -> dict[str, str]:
+        """Prometheus text of this ingress, by its name."""
+        return {self._context.replica_id.unique_id: self._service.meter.page()}
+
+    async def _all_pages(self) -> dict[str, str]:
+        return await _pages(self._siblings, "page")
+
+    @cached_property
+    def _siblings(self) -> DeploymentHandle:
+        """All ingresses, this one among them."""
+        return serve.get_deployment_handle(self._context.deployment, self._context.app_name)
+
+
+async def _pages(handle: DeploymentHandle, method: str) -> dict[str, str]:
+    """What all replicas of a deployment say, by their names."""
+    pages: dict[str, str] = {}
+    for page in await handle.broadcast(method).results_async(timeout_s=METRICS_TIMEOUT_S):
+        pages |= page
+    return pages

@@ -1,4 +1,8 @@
-"""Replica: an engine behind messages, as an ingress calls it. A plain class: no ray, no HTTP."""
+"""Replica: an engine behind messages, as an ingress calls it. A plain class: no ray, no HTTP.
+
+Whoever describes the application to Serve imports this file: torch, which takes seconds, is
+imported where a replica is made.
+"""
 
 import asyncio
 import contextlib
@@ -6,17 +10,18 @@ import io
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL import Image
 
-from hawk.pipeline import Assemble, Pipeline
-from hawk.request import Request
 from serve.config import ServeConfig
-from serve.engine import Engine, Event, Pixels
 from serve.messages import Admitted, Card, Done, Format, Job, Partial, Refused
 from serve.metrics import EngineMeter
+
+if TYPE_CHECKING:
+    from hawk.pipeline import Assemble
+    from hawk.request import Request
+    from serve.engine import Event, Pixels
 
 Message = Admitted | Partial[bytes] | Done[bytes] | Refused
 
@@ -27,14 +32,20 @@ class Replica:
     Args:
         config: of the service.
         name: of this replica, for metrics.
-        assemble: makes pipelines around the target.
+        assemble: makes pipelines around the target; `Pipeline` itself where it is not given.
 
     ValueError where the settings do not fit the model, before anything is served.
     """
 
     def __init__(
-        self, config: ServeConfig, name: str = "local", assemble: Assemble = Pipeline
+        self, config: ServeConfig, name: str = "local", assemble: "Assemble | None" = None
     ) -> None:
+        import torch
+
+        from hawk.pipeline import Pipeline
+        from serve.engine import Engine
+
+        assemble = assemble or Pipeline
         self.name = name
         model = config.model
         torch.set_num_threads(max(1, int(config.replicas.cpus)))  # Ray lets actors have one only
@@ -86,7 +97,7 @@ class Replica:
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[Event] = asyncio.Queue()
 
-        def emit(event: Event) -> None:
+        def emit(event: "Event") -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
                 loop.call_soon_threadsafe(events.put_nowait, event)
 
@@ -111,7 +122,9 @@ class Replica:
         """Raises where this replica has to be replaced."""
         self.engine.check()
 
-    def _request(self, job: Job) -> Request:
+    def _request(self, job: Job) -> "Request":
+        from hawk.request import Request
+
         target = self.engine.target
         asked = {"temperature": job.temperature, "top_k": job.top_k, "top_p": job.top_p}
         given: Any = {name: value for name, value in asked.items() if value is not None}
@@ -124,7 +137,7 @@ class Replica:
         )
 
 
-async def _encoded(event: Event, job: Job) -> Message:
+async def _encoded(event: "Event", job: Job) -> Message:
     """The event with its picture as a file; encoding runs beside the loop."""
     if isinstance(event, (Partial, Done)):
         picture = await asyncio.to_thread(encode, event.picture, job.format, job.quality)
@@ -133,7 +146,7 @@ async def _encoded(event: Event, job: Job) -> Message:
     return event
 
 
-def encode(pixels: Pixels, format: Format, quality: int | None) -> bytes:
+def encode(pixels: "Pixels", format: Format, quality: int | None) -> bytes:
     """A picture as a file; the same pixels give the same bytes."""
     buffer = io.BytesIO()
     options: Any = {} if quality is None else {"quality": quality}

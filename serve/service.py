@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import ExitStack, aclosing
 
 from serve.config import LOOPBACK, ServeConfig
@@ -11,7 +11,7 @@ from serve.events import Backend, Reply, merged, sse
 from serve.keys import VARIABLE, Keys
 from serve.limits import Seats
 from serve.messages import Admitted, Card, Done, Job, Partial
-from serve.metrics import HttpMeter
+from serve.metrics import HttpMeter, combined
 from serve.schemas import ImageRequest, ImageResponse, Model, jobs_of
 
 logger = logging.getLogger(__name__)
@@ -23,14 +23,24 @@ class Service:
     """The state behind the routes: who may come in, and who makes the images.
 
     ValueError where keys are required and there are none.
+
+    Args:
+        pages: metrics of every ingress by its name, where there are more than this one.
     """
 
-    def __init__(self, backend: Backend, config: ServeConfig, keys: Keys) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        config: ServeConfig,
+        keys: Keys,
+        pages: Callable[[], Awaitable[dict[str, str]]] | None = None,
+    ) -> None:
         if config.keys == "required" and not keys:
             raise ValueError(f"no API keys: set {VARIABLE} to one or more, comma separated")
         self.backend, self.config, self.keys = backend, config, keys
         self.seats = Seats(each=config.limits.requests_per_key, total=SEATS)
         self.meter = HttpMeter()
+        self._pages = pages
         self._card: Card | None = None
 
     def client(self, host: str | None, authorization: str | None) -> str:
@@ -57,6 +67,11 @@ class Service:
         except (TimeoutError, ConnectionError) as error:
             message = "no model replica is ready yet; try again"
             raise ApiError(503, message, code="not_ready", retry_after_s=2) from error
+
+    async def metrics(self) -> str:
+        """Prometheus text of all ingresses and all model replicas, whichever ingress is asked."""
+        own = {"ingress": self.meter.page()} if self._pages is None else await self._pages()
+        return combined(await self.backend.metrics() | own)
 
     async def model(self, name: str) -> Model:
         card = await self.card()

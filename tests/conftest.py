@@ -10,6 +10,7 @@ os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
     RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+    RAY_worker_niceness="0",  # else its workers wait for whatever else this machine does
     RAY_AUTH_MODE="token",
     RAY_AUTH_TOKEN=uuid.uuid4().hex,
 )
@@ -19,6 +20,7 @@ import torch
 
 from hawk.targets import load_target
 from hawk.targets.janus import Janus
+from tests.shapes import save_shapes
 from tests.tiny import save_tiny_drafters, save_tiny_janus
 
 
@@ -33,6 +35,14 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tiny_folder: Path) -> Janus:
     return load(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def real_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What evaluation compares with."""
+    path = tmp_path_factory.mktemp("real") / "real.npz"
+    save_shapes(path)
+    return path
 
 
 def load(folder: Path) -> Janus:

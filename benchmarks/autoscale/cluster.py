@@ -37,6 +37,8 @@ HEAD = {
     "AUTOSCALER_UPDATE_INTERVAL_S": "1",
     "RAY_CLOUD_INSTANCE_ID": HEAD_ID,
     "RAY_FAKE_CLUSTER": "1",
+    "RAY_health_check_failure_threshold": "5",  # a lost node is noticed soon
+    "RAY_health_check_period_ms": "500",
     "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_ID,
     "RAY_enable_autoscaler_v2": "1",
 }
@@ -72,7 +74,7 @@ class FakeCluster:
     def __init__(self, types: Mapping[str, NodeType], *, idle_s: float) -> None:
         for name, value in (LOOPBACK | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}).items():
             os.environ.setdefault(name, value)
-        self.address = f"127.0.0.1:{_free_port()}"
+        self.address = f"127.0.0.1:{free_port()}"
         self._folder = Path(tempfile.mkdtemp(prefix="hawk-ray-", dir="/tmp"))  # sockets: be short
         self._log = self._folder / "head.log"
         self._config = self._folder / "cluster.json"  # YAML too
@@ -135,7 +137,7 @@ class FakeCluster:
             *(f"--port={port}", "--node-ip-address=127.0.0.1"),
             *("--num-cpus=0", "--num-gpus=0", f"--object-store-memory={STORE_BYTES}"),
             *("--include-dashboard=false", "--disable-usage-stats"),
-            *(f"--ray-client-server-port={_free_port()}", "--dashboard-agent-listen-port=0"),
+            *(f"--ray-client-server-port={free_port()}", "--dashboard-agent-listen-port=0"),
             *(f"--autoscaling-config={self._config}", f"--temp-dir={self._folder}"),
         ]
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
@@ -183,6 +185,7 @@ def _config(types: Mapping[str, NodeType], idle_s: float, address: str) -> dict[
             "gcs_address": address,
             "head_node_id": HEAD_ID,
             "launch_multiple": True,
+            "disable_node_updaters": True,  # raylets need no SSH and no set-up
         },
         "available_node_types": workers | {HEAD_TYPE: head},
         "head_node_type": HEAD_TYPE,
@@ -196,7 +199,8 @@ def _config(types: Mapping[str, NodeType], idle_s: float, address: str) -> dict[
     return config | {name: [] for name in lists}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One on loopback that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from hawk.bench import plan
 from hawk.cluster.pair import SpeculativePair
 from hawk.cluster.placement import Placement
 from hawk.cluster.target_actor import Making
@@ -24,13 +23,11 @@ from hawk.stats import Stats
 Track = Callable[[Sequence[list[Request]]], Iterable[list[Request]]]
 
 
-def load_and_run(  # each is a choice of the user
+def load_and_run(
     what: Mapping[str, Any],
     where: Placement,
-    images: int,
+    plan: Callable[[Pipeline], list[Request]],
     *,
-    seed: int,
-    guidance: float | None,
     track: Track,
 ) -> tuple[dict[str, Any], list[Round]]:
     """As `run`, from settings. ValueError where they are wrong.
@@ -38,16 +35,17 @@ def load_and_run(  # each is a choice of the user
     Args:
         what: of `Making`.
         where: of the pair; the colocated pipeline gets as many CPUs in all.
-        images: the first batch, as many as there are slots, only warms up.
+        plan: the requests; the first batch, as many as there are slots, only warms up.
         track: shows how far the batches are.
     """
     making = Making(**what)
-    if images < 2 * making.slots:
-        raise ValueError(f"images must be at least twice the {making.slots} slots, got {images}")
     torch.set_num_threads(max(1, int(where.cpus)))
     colocated = Pipeline.from_pretrained(**what)
-    requests = plan(colocated, images, seed=seed, guidance=guidance)
-    batches = [requests[at : at + making.slots] for at in range(0, images, making.slots)]
+    requests = plan(colocated)
+    slots, images = making.slots, len(requests)
+    if images < 2 * slots:
+        raise ValueError(f"images must be at least twice the {slots} slots, got {images}")
+    batches = [requests[at : at + slots] for at in range(0, images, slots)]
     with SpeculativePair(making, where) as pair:
         return run(colocated, pair, track(batches))
 

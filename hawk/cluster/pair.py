@@ -329,6 +329,7 @@ class SpeculativePair:
             request=request,
             image=PillowImage.fromarray(made.pixels),
             tokens=made.tokens,
+            commits=made.commits,
             stats=made.stats,
         )
 

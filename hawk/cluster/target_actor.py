@@ -79,10 +79,17 @@ class Image:
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """One that is complete: its request's place, tokens, pixels uint8 [H, W, 3], and cost."""
+    """One that is complete.
+
+    Attributes:
+        place: of its request.
+        tokens, commits, stats: as in `Picture`.
+        pixels: uint8 [H, W, 3].
+    """
 
     place: int
     tokens: list[int]
+    commits: list[int]
     pixels: NDArray[np.uint8]
     stats: Stats
 
@@ -195,6 +202,7 @@ class TargetActor:
         return Made(
             place=self._places.pop(finished.ticket),
             tokens=finished.tokens_T.tolist(),
+            commits=finished.commits,
             pixels=pixels.cpu().numpy(),
             stats=finished.stats,
         )

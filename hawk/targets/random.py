@@ -12,7 +12,7 @@ from hawk.identity import Identity
 from hawk.sampler import SamplerConfig
 from hawk.targets.base import Branches
 from hawk.targets.catalogue import PROMPT_TOKENS, Entry
-from hawk.targets.hf import DecoderTarget, Facts
+from hawk.targets.hf import DecoderTarget, TargetSpec
 
 
 class RandomTarget(DecoderTarget):
@@ -44,7 +44,7 @@ class RandomTarget(DecoderTarget):
             decoder = AutoModel.from_config(config, dtype=dtype, attn_implementation="sdpa")
             self._embed = nn.Embedding(entry.vocabulary, entry.hidden, dtype=dtype)
             self._head = nn.Linear(entry.hidden, entry.vocabulary, bias=False, dtype=dtype)
-        facts = Facts(
+        spec = TargetSpec(
             name=entry.name,
             grid=Grid(height=height, width=width),
             vocabulary=entry.vocabulary,
@@ -52,7 +52,7 @@ class RandomTarget(DecoderTarget):
             default_guidance=1.0,
             default_sampler=SamplerConfig(),
         )
-        super().__init__(facts, decoder.eval(), None)
+        super().__init__(spec, decoder.eval(), None)
         self.identity = Identity(
             name=entry.name,
             revision="random weights",

@@ -21,7 +21,7 @@ def inspect(folder: Folder) -> dict[str, Any]:
         if found is not None:
             total += found
             complete += 1
-    seconds = sorted(row["seconds"] for row in _rows(folder, ["seconds"]) if row["seconds"])
+    seconds = sorted(row["seconds"] for row in rows(folder, ["seconds"]) if row["seconds"])
     return {
         "out": folder.url,
         "model": ours.provenance.model,
@@ -64,7 +64,8 @@ def _parts(folder: Folder) -> list[str]:
     return [name for name in folder.names() if name.endswith(".parquet")]
 
 
-def _rows(folder: Folder, columns: list[str]) -> Iterator[dict[str, Any]]:
+def rows(folder: Folder, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """Some columns of all rows, file by file."""
     for part in _parts(folder):
         with folder.open(part) as file:
             yield from pq.read_table(file, columns=columns).to_pylist()

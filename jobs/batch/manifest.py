@@ -97,9 +97,9 @@ class Manifest:
             )
 
 
-def rows_per_file(rows: int, workers: int, provenance: Provenance) -> int:
+def rows_per_file(rows: int, workers: int, *, width: int, height: int) -> int:
     """About 128 MB of images, counted raw, and several shards for each worker."""
-    by_size = SHARD_BYTES // (provenance.width * provenance.height * 3)
+    by_size = SHARD_BYTES // (width * height * 3)
     by_worker = max(-(-rows // (workers * SHARDS_A_WORKER)), min(LEAST_ROWS, -(-rows // workers)))
     return max(1, min(by_size, by_worker))
 

@@ -30,6 +30,7 @@ TICK_S = 0.5
 SILENCE_S = 1800.0  # a call takes seconds; a worker that is silent for so long hangs
 FRUITLESS = 20  # so many workers lost without one image between them: it is not the rows
 TELL_S = 10.0
+REACH_S = 5.0  # an autoscaler thinks as often
 CLOSE_S = 5.0
 STARTS = 3  # as many workers may die while they load the model
 
@@ -102,7 +103,8 @@ class Pool:
         self._fruitless = self._failed_starts = 0
         self._started = False  # whether enough workers have been up
         self._planned = False
-        self._enough = self._told = time.monotonic()
+        self._enough = self._told = self._asked = time.monotonic()
+        self._reach = workers.most  # so many the cluster can grow to
 
     def run(self, plan: Plan, assign: Assign) -> Iterator[Report | None]:
         """Make all shards; yields what workers report, and None when they are silent.
@@ -120,13 +122,15 @@ class Pool:
             for member in self._members:
                 self._supply(member, assign)
             calls = {call: member for member in self._members for call in member.calls}
-            ready, _ = ray.wait(list(calls), num_returns=1, timeout=TICK_S)
-            outcome = self._take(calls[ready[0]], ready[0]) if ready else None
-            if isinstance(outcome, Provenance):
-                self._pending.extend(plan(outcome))
-                self._planned = True
-            else:
-                yield outcome
+            for call in answered(list(calls)):
+                outcome = self._take(calls[call], call)
+                if isinstance(outcome, Provenance):
+                    self._pending.extend(plan(outcome))
+                    self._planned = True
+                else:
+                    yield outcome
+            yield None
+            self._check_reach()
             self._check_numbers()
             self._check_silence()
 
@@ -189,6 +193,8 @@ class Pool:
 
     def _take(self, member: _Member, call: Any) -> Report | Provenance | None:
         """The outcome of a call."""
+        if member not in self._members:
+            return None  # lost by a call before this one
         member.calls.remove(call)
         try:
             outcome: Any = ray.get(call)
@@ -230,10 +236,25 @@ class Pool:
             )
         self._say(f"a worker was lost, its {len(member.shards)} shards begin anew: {what}")
 
+    def _check_reach(self) -> None:
+        """Where a cluster has grown as far as it may, say so, and do with the workers there are."""
+        waiting = sum(not member.up for member in self._members)
+        now = time.monotonic()
+        if not waiting or now - self._asked < REACH_S:
+            return
+        self._asked = now
+        within = len(self._members) - min(waiting, cluster.out_of_reach(self._workers))
+        if 0 < within < min(self._reach, len(self._members)):
+            self._say(
+                f"the cluster grows to {within} of {len(self._members)} workers: "
+                f"the job goes on with these"
+            )
+        self._reach = max(1, within)
+
     def _check_numbers(self) -> None:
         """Say what is missing while too few workers are up; give up in the end."""
         now = time.monotonic()
-        least = 1 if self._started else self._workers.least
+        least = 1 if self._started else min(self._workers.least, self._reach)
         if sum(member.up for member in self._members) >= min(least, len(self._members)):
             self._started, self._enough = True, now
         elif now - self._enough > self._workers.start_s:
@@ -250,6 +271,19 @@ class Pool:
         for member in list(self._members):
             if member.up and member.calls and now - member.heard > SILENCE_S:
                 self._lose(member, RayError(f"silent for {SILENCE_S:g} s"))
+
+
+def answered(calls: Sequence[Any]) -> list[Any]:
+    """Those of the calls in flight that have an answer; waits a moment for the first.
+
+    All at once, since a wait takes the longer the more calls there are: one answer a wait would
+    leave most of a thousand workers without their next call.
+    """
+    first, rest = ray.wait(list(calls), num_returns=1, timeout=TICK_S)
+    if not first or not rest:
+        return first
+    more, _ = ray.wait(rest, num_returns=len(rest), timeout=0)
+    return first + more
 
 
 def _sentence(error: Exception) -> str:

@@ -26,7 +26,7 @@ from jobs.batch.staging import Staged
 from jobs.batch.storage import Folder, StorageError, locate
 
 SUCCESS = "_SUCCESS"
-READERS = 16  # footers read at a time; on S3 each is a few round trips
+READERS = 64  # footers read at a time; on S3 each is two round trips
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +218,9 @@ class _Run:
             inputs=self._staged.fingerprint,
             rows=self._staged.rows,
             rows_per_file=self._job.rows_per_file
-            or manifest.rows_per_file(self._staged.rows, workers.most, provenance),
+            or manifest.rows_per_file(
+                self._staged.rows, workers.most, width=provenance.width, height=provenance.height
+            ),
             provenance=provenance,
             versions=manifest.versions(),
         )

@@ -79,6 +79,14 @@ class Workers:
         """Of a worker and its drafter; ValueError where that cannot be."""
         return self.pair and self.pair.of_worker(cpus=self.cpus, gpus=self.gpus)
 
+    def bundles(self) -> list[dict[str, float]]:
+        """What each of them asks a cluster for; more than one is a placement group."""
+        placement = self.placement()
+        if placement is not None:
+            return placement.bundles()
+        asked = {"CPU": self.cpus, "GPU": self.gpus}
+        return [{kind: amount for kind, amount in asked.items() if amount}]
+
 
 def parse_workers(text: str) -> tuple[int, int]:
     """`4` or `2:8` as least and most."""

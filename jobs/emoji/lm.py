@@ -31,8 +31,8 @@ CAPTION_DROP = 0.1
 # Up to this share of the codes that an image is continued from are those of another image, so that
 # the caption must be heard: without it the model recites training images from their first rows.
 NOISE = 0.3
-# In this share of the rows codes are hidden instead, from none to all of them: a row of which nothing
-# is seen teaches the caption at each of its 256 codes, not at the first few only.
+# In this share of the rows codes are hidden instead, from none to all of them: a row of which
+# nothing is seen teaches the caption at each of its 256 codes, not at the first few only.
 HIDDEN_ROWS = 0.5
 HIDDEN = -1
 CAPTION_WEIGHTS = np.array([3, 4, 2, 2, 1, 2]) / 14  # the templates' own weights in the data

@@ -19,7 +19,6 @@ from hawk.cli import app
 # Typer has a click of its own, and a name for its usage errors only by way of one of them.
 USAGE_ERRORS: Any = (click.UsageError, typer.BadParameter.__bases__[0])
 SEPARATORS = frozenset({"&&", "||", "|", ";", "&"})
-REDIRECTION = re.compile(r"^\d*[<>]")
 
 
 def syntax_error(text: str) -> str:
@@ -29,24 +28,27 @@ def syntax_error(text: str) -> str:
 
 
 def simple_commands(line: str) -> Iterator[list[str]]:
-    """The commands of a line, without assignments before them and redirections behind."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=";|&")
+    """The commands of a line and of its $(...), without assignments before them."""
+    while inner := re.search(r"\$\(([^()]*)\)", line):
+        yield from simple_commands(inner[1])
+        line = line.replace(inner[0], "VALUE")
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=";|&<>")
     lexer.whitespace_split, lexer.commenters = True, "#"
     words: list[str] = []
     for word in [*lexer, ";"]:
-        if word not in SEPARATORS:
+        if word in SEPARATORS:
+            if words:
+                yield words
+            words = []
+        elif words[-1:] == [">"]:
+            words.pop()  # a redirection and its file
+        elif words or not (word == "export" or re.match(r"^\w+=", word)):
             words.append(word)
-            continue
-        while words and (words[0] == "export" or re.match(r"^\w+=", words[0])):
-            words.pop(0)
-        if words:
-            yield words
-        words = []
 
 
 def refusal(words: list[str]) -> str | None:
     """What the program would say to these arguments; None where it takes them."""
-    program, *arguments = (word for word in words if not REDIRECTION.match(word))
+    program, *arguments = words
     if program == "hawk":
         return click_refusal(typer.main.get_command(app), arguments)
     if program == "ray":

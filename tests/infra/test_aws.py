@@ -10,7 +10,6 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 FOLDER = Path(__file__).parents[2] / "infra" / "aws"
-PLACEHOLDERS = ("REGION", "AMI_ID", "SECURITY_GROUP")
 
 
 def cluster() -> dict[str, Any]:

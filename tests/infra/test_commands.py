@@ -37,11 +37,12 @@ def test_what_is_right_is_taken(words: str) -> None:
 
 
 def test_lines_are_split_as_a_shell_would() -> None:
-    line = "export A=1; B=2 hawk models --json | tee 'a b' && ray status > log # not this"
+    line = "export A=$(aws s3 ls); B=2 hawk models --json | tee 'a b' && ray status > log # no"
     assert list(simple_commands(line)) == [
+        ["aws", "s3", "ls"],
         ["hawk", "models", "--json"],
         ["tee", "a b"],
-        ["ray", "status", ">", "log"],
+        ["ray", "status"],
     ]
     assert syntax_error("if true; then")
     assert not syntax_error(line)

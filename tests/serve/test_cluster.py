@@ -8,12 +8,11 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,68 +24,30 @@ from hawk import Pipeline
 from hawk.gallery import tokens_sha256
 from hawk.targets.janus import Janus
 from tests.serve.conftest import sdk
+from tests.serve.running import KEY, PROMPT, WAIT_S, Running, crowd, eventually, fingerprint
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-KEY = "k" * 32
-PROMPT = "a red apple"
 SLOTS, WAITING, MOST_REPLICAS = 2, 10, 2
 CAPACITY = (SLOTS + WAITING) * MOST_REPLICAS
+INGRESSES = 2
 KILLS = 5
-START_S, WAIT_S = 300, 120
-
-
-@dataclass
-class Running:
-    """A service in a process of its own."""
-
-    process: subprocess.Popen[str]
-    url: str
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"authorization": f"Bearer {KEY}"}
-
-    def post(self, **body: Any) -> httpx.Response:
-        return httpx.post(
-            f"{self.url}/v1/images/generations",
-            json={"prompt": PROMPT} | body,
-            headers=self.headers,
-            timeout=WAIT_S,
-        )
-
-    def metric(self, name: str) -> list[float]:
-        """The values of a metric, one a replica."""
-        page = httpx.get(f"{self.url}/metrics", headers=self.headers, timeout=WAIT_S).text
-        lines = [line for line in page.splitlines() if line.startswith(name + "{")]
-        return [float(line.rsplit(" ", 1)[1]) for line in lines]
-
-    def replicas(self) -> list[int]:
-        """Process ids of model replicas, of this service only."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                title = (folder / "cmdline").read_bytes()
-                if b"ServeReplica:hawk:Model" in title and self._is_ours(int(folder.name)):
-                    found.append(int(folder.name))
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-        return found
-
-    def _is_ours(self, pid: int) -> bool:
-        while pid > 1:
-            if pid == self.process.pid:
-                return True
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        return False
+DEPLOY = """
+import pathlib, ray, sys
+from serve import config, local
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+local.start(local.guarded(config.read_config(pathlib.Path(sys.argv[2]))))
+"""
 
 
 @pytest.fixture(scope="module")
 def service(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("serve")
     file = folder / "serve.yaml"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     config = {
-        "http": {"port": 8765},
+        "http": {"port": port},
         "model": {
             "name": str(tiny_folder),
             "served_as": "tiny",
@@ -100,6 +61,7 @@ def service(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
             "up_delay_s": 1,
             "down_delay_s": 5,
             "cpus": 0.5,
+            "ingresses": INGRESSES,
         },
     }
     file.write_text(yaml.safe_dump(config))
@@ -117,7 +79,7 @@ def service(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, (folder / "stderr").read_text()
-        yield Running(process=process, url=json.loads(line)["url"])
+        yield Running(process=process, url=json.loads(line)["url"], file=file)
         process.send_signal(signal.SIGTERM)
 
 
@@ -127,32 +89,6 @@ def expected(tiny: Janus) -> dict[int, str]:
     pipeline = Pipeline(tiny, drafter="plain", rule="coupled", slots=8)
     pictures = pipeline(PROMPT, seed=0, n=60).pictures
     return {p.request.seed: tokens_sha256(p.tokens) for p in pictures}
-
-
-def eventually(true: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < give_up, f"not within {WAIT_S} s: {what}"
-        time.sleep(0.2)
-
-
-def crowd(service: Running, seeds: list[int], **body: Any) -> list[tuple[int, httpx.Response]]:
-    """Requests all at once, with their seeds."""
-
-    async def all_of_them() -> list[httpx.Response]:
-        limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(
-            headers=service.headers, timeout=WAIT_S, limits=limits
-        ) as client:
-            url = f"{service.url}/v1/images/generations"
-            asked = [{"prompt": PROMPT, "seed": seed} | body for seed in seeds]
-            return await asyncio.gather(*(client.post(url, json=one) for one in asked))
-
-    return list(zip(seeds, asyncio.run(all_of_them()), strict=True))
-
-
-def fingerprint(response: httpx.Response) -> str:
-    return response.json()["data"][0]["hawk"]["tokens_sha256"]
 
 
 def test_images_are_those_of_plain_decoding(service: Running, expected: dict[int, str]) -> None:
@@ -175,6 +111,16 @@ def test_the_openai_client_streams(service: Running) -> None:
 def test_strangers_stay_outside(service: Running) -> None:
     assert httpx.get(f"{service.url}/v1/models").status_code == 401
     assert httpx.get(f"{service.url}/healthz", timeout=WAIT_S).status_code == 200
+
+
+def test_metrics_are_of_all_ingresses_whichever_is_asked(service: Running) -> None:
+    def answered() -> float:
+        return sum(service.metric("hawk_http_requests_total", 'path="/v1/images/generations"'))
+
+    before = answered()
+    assert {response.status_code for _, response in crowd(service, list(range(10)))} == {200}
+    assert [answered() - before for _ in range(10)] == [10] * 10
+    assert len(service.metric("hawk_http_in_flight")) == INGRESSES
 
 
 def test_two_hundred_come_and_go(service: Running) -> None:
@@ -224,6 +170,25 @@ def test_replicas_follow_the_load_up_and_down(service: Running) -> None:
         "a second replica under load",
     )
     eventually(lambda: len(service.metric("hawk_slots")) == 1, "one replica when idle")
+
+
+def test_a_new_version_takes_no_request_with_it(
+    service: Running, expected: dict[int, str], tmp_path: Path
+) -> None:
+    config = yaml.safe_load(service.file.read_text())
+    config["model"]["served_as"] = "tiny, again"
+    file = tmp_path / "serve.yaml"
+    file.write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-c", DEPLOY, service.ray_address(), str(file)]
+    answers = []
+    with subprocess.Popen(command, env=os.environ | {"HAWK_API_KEYS": KEY}) as deploying:
+        while deploying.poll() is None:
+            answers += crowd(service, list(range(6)))
+    assert deploying.returncode == 0
+    assert [model.id for model in sdk(service.url, KEY).models.list()] == ["tiny, again"]
+    answers += crowd(service, list(range(6)))
+    assert {response.status_code for _, response in answers} == {200}
+    assert all(fingerprint(response) == expected[seed] for seed, response in answers)
 
 
 def test_replicas_that_die_take_no_request_with_them(

@@ -173,17 +173,30 @@ def test_no_more_partial_pictures_than_asked(parts: int, desk: Callable[..., Des
     assert sum(isinstance(event, Partial) for event in watcher.seen) <= parts
 
 
-def test_who_comes_when_all_places_are_taken_is_refused_at_once(
-    desk: Callable[..., Desk], gate: threading.Semaphore
+def test_overload_is_refused_at_once_and_who_is_taken_waits_for_those_before_him_only(
+    tiny: Janus,
+    desk: Callable[..., Desk],
+    gate: threading.Semaphore,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    opened = desk(slots=1, waiting=2)
-    taken = [opened.ask(request(seed)) for seed in range(3)]
-    refused = opened.ask(request(3)).refused()
-    assert refused.reason == "overloaded"
-    assert refused.retry_after_s is not None
-    assert refused.retry_after_s >= 0
+    """So nobody waits longer than it takes to make as many images as there are places."""
+    held, order = tiny.prefill, list[int]()
+
+    def noted(*arguments: Any) -> Any:
+        order.extend(int(guidance) for guidance in arguments[2])
+        return held(*arguments)
+
+    monkeypatch.setattr(tiny, "prefill", noted)
+    opened = desk(slots=2, waiting=4)
+    asked = [opened.ask(request(seed, guidance=float(seed))) for seed in range(2, 2 + 4 * 6)]
+    for late in asked[6:]:
+        refused = late.refused()  # while no image moves on
+        assert refused.reason == "overloaded"
+        assert refused.retry_after_s is not None
+        assert refused.retry_after_s >= 0
     gate.release(10)
-    assert len({watcher.done().tokens_sha256 for watcher in taken}) == 3
+    assert len({watcher.done().tokens_sha256 for watcher in asked[:6]}) == 6
+    assert order == [2, 3, 4, 5, 6, 7]
     assert opened.ask(request(3)).done()
 
 

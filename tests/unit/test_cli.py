@@ -140,32 +140,6 @@ def test_debug_shows_where_it_broke(tiny_folder: Path, tmp_path: Path) -> None:
     assert isinstance(result.exception, ValueError)
 
 
-def test_bench_holds_every_contender_against_plain(tiny_folder: Path) -> None:
-    stdout, _ = hawk("bench", "--images", 2, "--model", tiny_folder, "--json")
-    report = json.loads(stdout.splitlines()[-1])
-    assert set(report["contenders"]) == {"plain", "hawk", "transformers"}
-    assert report["contenders"]["plain"]["speed_up_over_plain"] == 1.0
-    assert report["contenders"]["hawk"]["identical_to_plain"] == report["images"] == 2
-    assert report["contenders"]["hawk"]["tokens_per_forward"] >= 1  # as the clock had it
-    table, _ = hawk("bench", "--images", 1, "--model", tiny_folder, "--no-hf")
-    assert "hawk" in table
-
-
-def test_bench_takes_every_drafter_by_every_rule(tiny_folder: Path) -> None:
-    rules = "coupled,residual,typical:delta=0.2"
-    common = ("--images", 1, "--model", tiny_folder, "--no-hf", "--json")
-    stdout, _ = hawk("bench", "--drafters", "jacobi", "--rules", rules, *common)
-    rows = json.loads(stdout.splitlines()[-1])["contenders"]
-    assert {name: (row["rule"], row["exact"]) for name, row in rows.items()} == {
-        "plain": ("coupled", True),
-        "jacobi": ("coupled", True),
-        "jacobi, residual": ("residual", True),
-        "jacobi, typical:delta=0.2": ("typical:delta=0.2", False),
-    }
-    _, stderr = hawk("bench", "--rules", "coupled,none", *common, code=2)
-    assert "no rule 'none'" in stderr
-
-
 def test_models_and_doctor_answer() -> None:
     stdout, _ = hawk("models", "--json")
     assert "emoji" in [line["checkpoint"] for line in json.loads(stdout)]

@@ -1,0 +1,1 @@
+"""Bench: what drafting is worth on this machine."""

@@ -1,0 +1,136 @@
+"""Contenders: the ways to make images that a bench holds against each other."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+
+from hawk.loop import Loop
+from hawk.pipeline import Pipeline, Result
+from hawk.request import Request
+from hawk.rulebook import read_rule
+from hawk.targets.base import Target
+from hawk.targets.janus import Janus
+
+PROMPTS = (
+    "a red apple, 3d style",
+    "a cat with tears of joy, noto style",
+    "the flag of Norway, twemoji style",
+    "a green dragon, flat style",
+    "a slice of pizza, blob style",
+    "a rocket, 3d style",
+    "a blue heart, twemoji style",
+    "a snowman, flat style",
+)
+
+
+class Contender(Protocol):
+    """Makes images.
+
+    Attributes:
+        drafter, rule: its name in a report; the rule is None where Hawk does not decide.
+    """
+
+    @property
+    def drafter(self) -> str: ...
+
+    @property
+    def rule(self) -> str | None: ...
+
+    def prepare(self, *, guided: bool) -> None:
+        """Do once what is not part of making an image."""
+        ...
+
+    def make(self, requests: Sequence[Request]) -> Result | None:
+        """All images at once; None from what only takes its time."""
+        ...
+
+
+class Ours:
+    """A drafter by a rule.
+
+    Args:
+        drafter, rule: as `Pipeline` takes them.
+        batch: images in flight.
+    """
+
+    def __init__(self, target: Target, drafter: str, rule: str, *, batch: int) -> None:
+        self._pipeline = Pipeline(target, drafter=drafter, rule=rule, slots=batch)
+        self.drafter, self.rule = self._pipeline.drafter, rule
+
+    def prepare(self, *, guided: bool) -> None:
+        self._pipeline.session(guided=guided)
+
+    def make(self, requests: Sequence[Request]) -> Result:
+        return self._pipeline.run(requests)
+
+    @property
+    def session(self) -> Loop:
+        """The one that was prepared."""
+        [session] = self._pipeline.sessions
+        return session
+
+
+class Transformers:
+    """`JanusForConditionalGeneration.generate`, with its own noise.
+
+    ValueError where transformers has no image generation for the target.
+    """
+
+    drafter = "transformers"
+    rule = None
+
+    def __init__(self, target: Target) -> None:
+        if not isinstance(target, Janus):
+            raise ValueError(
+                f"transformers has no image generation for {target.name}: no --against"
+            )
+        self._target = target
+
+    def prepare(self, *, guided: bool) -> None:
+        pass
+
+    def make(self, requests: Sequence[Request]) -> None:
+        target, sampler = self._target, requests[0].sampler
+        prompts = [target.encode(request.prompt)[0] for request in requests]
+        longest = max(map(len, prompts))
+        padding = [longest - len(ids) for ids in prompts]
+        pad = target.model.generation_config.pad_token_id
+        ids = [[pad] * missing + ids for missing, ids in zip(padding, prompts, strict=True)]
+        mask = [[0] * missing + [1] * (longest - missing) for missing in padding]
+        ids_BL: Any = torch.tensor(ids, device=target.device)
+        mask_BL: Any = torch.tensor(mask, device=target.device)
+        target.model.generate(
+            ids_BL,
+            attention_mask=mask_BL,
+            generation_mode="image",
+            do_sample=True,
+            guidance_scale=requests[0].guidance,
+            temperature=sampler.temperature,
+            top_k=sampler.top_k,
+            top_p=sampler.top_p,
+        )
+
+
+def methods(drafters: Sequence[str], rules: Sequence[str]) -> list[tuple[str, str]]:
+    """Plain decoding, then every drafter by every rule. ValueError for a rule that is none."""
+    for rule in rules:
+        read_rule(rule)
+    asked = [(drafter, rule) for drafter in drafters for rule in rules]
+    return [("plain", "coupled"), *(method for method in asked if method != ("plain", "coupled"))]
+
+
+def plan(
+    pipeline: Pipeline,
+    images: int,
+    *,
+    seed: int,
+    guidance: float | None,
+    prompts: Sequence[str] = PROMPTS,
+) -> list[Request]:
+    """The images to make: the prompts in turn, a new seed for each round."""
+    if images < 1:
+        raise ValueError(f"prompts must be 1 or more, got {images}")
+    rounds = -(-images // len(prompts))
+    made = pipeline.requests(prompts, seed=seed, n=rounds, guidance=guidance, sampler=None)
+    return sorted(made, key=lambda request: request.seed)[:images]

@@ -1,0 +1,235 @@
+"""Measure: the same images by every contender in turn.
+
+Contenders take turns after every batch, so that a drift of the machine's speed falls on all of
+them; a speed-up is the median over batches of the ratio of two neighbouring times. Tokens per
+forward says what a drafter saves, seconds say what is left of it after its own cost.
+
+Letters: T cells of the grid.
+"""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from hawk.bench.contenders import Contender, Ours, Transformers
+from hawk.bench.memory import PeakMemory
+from hawk.pipeline import Picture, Result
+from hawk.request import Request
+from hawk.stats import Stats
+from hawk.targets.base import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drafting:
+    """How drafts of one contender fared.
+
+    Attributes:
+        exact: whether images have the law of the model.
+        nodes_per_forward: mean size of a tree, root included.
+        identical_to_plain: images with the tokens of plain decoding.
+        passes_by_accepted: how many passes of an image accepted 0, 1, 2, ... drafts.
+        accepted_by_cell_T: share of images whose token in a cell was an accepted draft.
+        shares: of the time, in `draft`, `target`, `verify` and `rest`.
+        cost_ms: of a pass by its number of nodes, as the budget measured it.
+    """
+
+    exact: bool
+    nodes_per_forward: float
+    identical_to_plain: int
+    passes_by_accepted: list[int]
+    accepted_by_cell_T: list[float]
+    shares: dict[str, float]
+    cost_ms: dict[int, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One contender at one batch size.
+
+    Attributes:
+        drafter, rule: see `Contender`.
+        batch: images in flight.
+        images: how many it made.
+        tokens_per_forward: the extra token of each pass included.
+        seconds_per_image: median over batches.
+        speedup_over_plain, speedup_over_transformers: median over batches of the ratio of times;
+            None where the other did not take part.
+        peak_memory_mb: of the process, or the GPU, while it alone was loaded; None where the
+            system does not say.
+        drafting: None for transformers.
+    """
+
+    drafter: str
+    rule: str | None
+    batch: int
+    images: int
+    tokens_per_forward: float
+    seconds_per_image: float
+    speedup_over_plain: float
+    speedup_over_transformers: float | None
+    peak_memory_mb: int | None
+    drafting: Drafting | None
+
+
+@dataclass(kw_only=True)
+class Turns:
+    """What a contender has done so far.
+
+    Attributes:
+        contender: who.
+        batch: images in flight.
+        peak_mb: its peak memory.
+        seconds: of each batch.
+        results: of each batch; empty where it returns none.
+    """
+
+    contender: Contender
+    batch: int
+    peak_mb: int | None
+    seconds: list[float]
+    results: list[Result]
+
+    @property
+    def pictures(self) -> list[Picture]:
+        return [picture for result in self.results for picture in result.pictures]
+
+
+def measure(
+    target: Target,
+    methods: Sequence[tuple[str, str]],
+    requests: Sequence[Request],
+    *,
+    batch: int,
+    transformers: bool,
+    each: Callable[[int], object] = lambda _: None,
+) -> list[Turns]:
+    """Let every method make the images in turn, and transformers if it takes part.
+
+    Args:
+        target: that all are around.
+        methods: drafter and rule; the first is what the others are held against.
+        requests: images to make; the last batch is filled up from the first ones.
+        batch: images in flight.
+        each: called with the number of images after every batch of a contender.
+    """
+    batches = list(batched(requests, batch))
+    guided = any(request.guidance != 1 for request in requests)
+    makers: list[Callable[[], Contender]] = [
+        partial(Ours, target, drafter, rule, batch=batch) for drafter, rule in methods
+    ]
+    if transformers:
+        theirs = Transformers(target)
+        makers.append(lambda: theirs)
+    peaks = [_peak_memory(new(), batches[0], target, guided=guided) for new in makers]
+    turns = [
+        Turns(contender=new(), batch=batch, peak_mb=peak, seconds=[], results=[])
+        for new, peak in zip(makers, peaks, strict=True)
+    ]
+    for turn in turns:
+        turn.contender.prepare(guided=guided)
+    for part in batches:
+        for turn in turns:
+            started = time.perf_counter()
+            result = turn.contender.make(part)
+            turn.seconds.append(time.perf_counter() - started)
+            if result is not None:
+                turn.results.append(result)
+            each(len(part))
+    return turns
+
+
+def rows(turns: Sequence[Turns]) -> list[Row]:
+    """What the turns of one batch size come to; the first is what the others are held against."""
+    return [_row(turn, turns) for turn in turns]
+
+
+def batched(requests: Sequence[Request], batch: int) -> Iterator[list[Request]]:
+    """Full batches; the last one takes requests from the beginning again."""
+    for first in range(0, len(requests), batch):
+        yield [requests[place % len(requests)] for place in range(first, first + batch)]
+
+
+def _peak_memory(
+    contender: Contender, requests: Sequence[Request], target: Target, *, guided: bool
+) -> int | None:
+    """Of making a batch, megabytes. It is the warm-up, too: what a first run pays for is paid."""
+    memory = PeakMemory(target.device)
+    gc.collect()
+    memory.reset()
+    contender.prepare(guided=guided)
+    contender.make(requests)
+    return memory.megabytes()
+
+
+def _row(turn: Turns, turns: Sequence[Turns]) -> Row:
+    contender, batch = turn.contender, turn.batch
+    plain, last = turns[0], turns[-1]
+    against = last.seconds if last.contender.rule is None else None
+    total = _total(turn.results)
+    return Row(
+        drafter=contender.drafter,
+        rule=contender.rule,
+        batch=batch,
+        images=batch * len(turn.seconds),
+        tokens_per_forward=total.tokens_per_forward if turn.results else 1.0,
+        seconds_per_image=statistics.median(turn.seconds) / batch,
+        speedup_over_plain=_speedup(plain.seconds, turn.seconds),
+        speedup_over_transformers=None if against is None else _speedup(against, turn.seconds),
+        peak_memory_mb=turn.peak_mb,
+        drafting=_drafting(turn, plain) if isinstance(contender, Ours) else None,
+    )
+
+
+def _speedup(others: Sequence[float], own: Sequence[float]) -> float:
+    return statistics.median(a / b for a, b in zip(others, own, strict=True))
+
+
+def _total(results: Sequence[Result]) -> Stats:
+    total = Stats()
+    for result in results:
+        total += result.stats
+    return total
+
+
+def _drafting(turn: Turns, plain: Turns) -> Drafting:
+    assert isinstance(turn.contender, Ours)
+    total, seconds = _total(turn.results), sum(turn.seconds)
+    shares = {
+        "draft": total.draft_s / seconds,
+        "target": total.forward_s / seconds,
+        "verify": total.verify_s / seconds,
+    }
+    commits = [picture.commits for picture in turn.pictures]
+    return Drafting(
+        exact=turn.results[0].exact,
+        nodes_per_forward=total.nodes_per_forward,
+        identical_to_plain=sum(
+            own.tokens == other.tokens
+            for own, other in zip(turn.pictures, plain.pictures, strict=True)
+        ),
+        passes_by_accepted=passes_by_accepted(commits),
+        accepted_by_cell_T=accepted_by_cell(commits),
+        shares=shares | {"rest": 1 - sum(shares.values())},
+        cost_ms=turn.contender.session.budget.curve_ms,
+    )
+
+
+def passes_by_accepted(commits: Sequence[Sequence[int]]) -> list[int]:
+    """Passes of images by how many drafts they accepted, those of prompts left out.
+
+    Args:
+        commits: of each image, as in `Picture`.
+    """
+    accepted = [count - 1 for image in commits for count in image[1:]]
+    return [accepted.count(number) for number in range(max(accepted, default=0) + 1)]
+
+
+def accepted_by_cell(commits: Sequence[Sequence[int]]) -> list[float]:
+    """Share of images whose token in a cell was an accepted draft, in raster order."""
+    drafted = [
+        [place < count - 1 for count in image for place in range(count)] for image in commits
+    ]
+    return [sum(cell) / len(drafted) for cell in zip(*drafted, strict=True)]

@@ -1,0 +1,107 @@
+"""The report of a bench: JSON for programs, a table for people."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.table import Table
+
+from hawk.bench.measure import Row
+from hawk.grid import Grid
+
+SHARES = ("draft", "target", "verify", "rest")
+ROUNDED = (
+    "tokens_per_forward",
+    "seconds_per_image",
+    "speedup_over_plain",
+    "speedup_over_transformers",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A bench.
+
+    Attributes:
+        rows: contenders by batch size; the first of each batch size is plain decoding.
+        settings: model, dtype, sampler: what the numbers depend on.
+        machine, versions: what they were measured on.
+        grid: of the images.
+    """
+
+    rows: Sequence[Row]
+    settings: Mapping[str, Any]
+    machine: Mapping[str, Any]
+    versions: Mapping[str, str]
+    grid: Grid
+
+    def to_json(self) -> dict[str, Any]:
+        """`rows` hold what is compared, `details` (in the same order) what explains it."""
+        return {
+            "rows": [_numbers(row) for row in self.rows],
+            "machine": self.machine,
+            "versions": self.versions,
+            "settings": self.settings,
+            "details": [
+                {"images": row.images} | (asdict(row.drafting) if row.drafting else {})
+                for row in self.rows
+            ],
+        }
+
+
+def _numbers(row: Row) -> dict[str, Any]:
+    found = asdict(row)
+    del found["drafting"], found["images"]
+    for name in ROUNDED:
+        found[name] = None if found[name] is None else round(found[name], 4)
+    return found
+
+
+def table(report: Report) -> Table:
+    """The report for people."""
+    settings = report.settings
+    title = (
+        f"{settings['model']} ({settings['dtype']}, guidance {settings['guidance']:g}) on "
+        f"{report.machine['device']}, {report.machine['threads']} threads"
+    )
+    shown = Table(
+        *("batch", "drafter", "rule", "s / image", "over plain", "over transformers"),
+        *("tokens / forward", "nodes", "as plain", "draft", "target", "verify", "rest", "MB"),
+        title=title,
+    )
+    for row in report.rows:
+        if row.drafter == "plain":
+            shown.add_section()
+        shown.add_row(
+            str(row.batch),
+            row.drafter,
+            row.rule or "",
+            f"{row.seconds_per_image:.3f}",
+            times(row.speedup_over_plain),
+            times(row.speedup_over_transformers),
+            f"{row.tokens_per_forward:.2f}",
+            *drafting_cells(row),
+            "" if row.peak_memory_mb is None else str(row.peak_memory_mb),
+        )
+    return shown
+
+
+def times(speedup: float | None) -> str:
+    return "" if speedup is None else f"{speedup:.2f}x"
+
+
+def drafting_cells(row: Row) -> list[str]:
+    """Nodes, images as by plain decoding, shares of the time."""
+    drafting = row.drafting
+    if drafting is None:
+        return [""] * (2 + len(SHARES))
+    return [
+        f"{drafting.nodes_per_forward:.1f}",
+        f"{drafting.identical_to_plain} of {row.images}",
+        *(f"{drafting.shares[name]:.0%}" for name in SHARES),
+    ]
+
+
+def name(row: Row) -> str:
+    """Of a contender, short: the usual rule goes without saying."""
+    return row.drafter if row.rule in (None, "coupled") else f"{row.drafter}, {row.rule}"

@@ -1,0 +1,178 @@
+"""The command of `hawk` that measures speed."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from hawk.options import (
+    DebugOption,
+    DeviceOption,
+    DtypeOption,
+    GuidanceOption,
+    JsonOption,
+    ModelOption,
+    SeedOption,
+    errors_reported,
+    progress_bar,
+    quiet_transformers,
+    read_placement,
+    read_prompts,
+)
+
+if TYPE_CHECKING:
+    from hawk.pipeline import Pipeline
+    from hawk.request import Request
+
+
+def bench(
+    prompts: Annotated[
+        int, typer.Option(help="Images for each batch size, rounded up to full batches.")
+    ] = 16,
+    prompts_file: Annotated[
+        Path | None,
+        typer.Option(help="UTF-8 text, a prompt a line.", show_default="eight of our own"),
+    ] = None,
+    batch: Annotated[
+        str, typer.Option(help="Images in flight: each of these sizes, comma separated.")
+    ] = "1",
+    drafters: Annotated[
+        str, typer.Option(help="Measured against plain, comma separated.")
+    ] = "auto",
+    rules: Annotated[
+        str, typer.Option(help="Each drafter by each of them, comma separated.")
+    ] = "coupled",
+    against: Annotated[
+        str | None, typer.Option(help="transformers: its own generate takes part too.")
+    ] = None,
+    placement: Annotated[
+        str,
+        typer.Option(help="colocated,pair: measure these two instead, in the largest batch."),
+    ] = "colocated",
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots to this file.")] = None,
+    model: ModelOption = "emoji",
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    seed: SeedOption = 0,
+    guidance: GuidanceOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Time drafters against plain decoding, batch by batch in turn.
+
+    With --placement colocated,pair: a drafter in the target's process against one in its own.
+    """
+    if placement != "colocated":
+        with errors_reported(debug=debug):
+            from hawk.bench.contenders import PROMPTS, plan
+
+            texts = read_prompts(None, prompts_file) if prompts_file else PROMPTS
+            what = {"model": model, "device": device, "dtype": dtype, "slots": max(_sizes(batch))}
+            what |= {"drafter": drafters, "rule": rules}
+            _placements(
+                what,
+                placement,
+                lambda made: plan(made, prompts, seed=seed, guidance=guidance, prompts=texts),
+                as_json=as_json,
+            )
+        return
+    with errors_reported(debug=debug):
+        quiet_transformers()
+        from hawk.bench import page
+        from hawk.bench.contenders import PROMPTS, methods, plan
+        from hawk.bench.measure import measure, rows
+        from hawk.bench.report import Report, table
+        from hawk.machine import machine, versions
+        from hawk.pipeline import Pipeline
+
+        if against not in (None, "transformers"):
+            raise ValueError(f"--against takes transformers, got {against!r}")
+        if html is not None:
+            page.check_installed()
+        sizes, asked = _sizes(batch), methods(drafters.split(","), rules.split(","))
+        texts = read_prompts(None, prompts_file) if prompts_file else PROMPTS
+        plain = Pipeline.from_pretrained(
+            model, drafter="plain", slots=1, device=device, dtype=dtype
+        )
+        target = plain.target
+        requests = plan(plain, prompts, seed=seed, guidance=guidance, prompts=texts)
+        contenders = len(asked) + (against is not None)
+        images = sum(-(-prompts // size) * size for size in sizes) * contenders
+        found = []
+        with progress_bar() as bar:
+            task = bar.add_task("images", total=images)
+            for size in sizes:
+                found += rows(
+                    measure(
+                        target,
+                        asked,
+                        requests,
+                        batch=size,
+                        transformers=against is not None,
+                        each=lambda made: bar.advance(task, made),
+                    )
+                )
+        report = Report(
+            rows=found,
+            settings={
+                "model": target.name,
+                "model_revision": target.identity.revision,
+                "dtype": str(target.head_VX.dtype).removeprefix("torch."),
+                "guidance": requests[0].guidance,
+                "temperature": requests[0].sampler.temperature,
+                "top_k": requests[0].sampler.top_k,
+                "top_p": requests[0].sampler.top_p,
+                "seed": seed,
+            },
+            machine=machine(target.device),
+            versions=versions(),
+            grid=target.grid,
+        )
+        if html is not None:
+            page.write(report, plain.run(requests[:1]).images[0], html)
+    if as_json:
+        typer.echo(json.dumps(report.to_json()))
+    else:
+        Console(width=None if sys.stdout.isatty() else 160).print(table(report))
+
+
+def _placements(
+    what: dict[str, Any],
+    placement: str,
+    plan: Callable[["Pipeline"], list["Request"]],
+    *,
+    as_json: bool,
+) -> None:
+    from hawk.cluster.connection import connected
+
+    quiet_transformers()
+    where = read_placement(placement.removeprefix("colocated,"))
+    if where is None:
+        raise ValueError(f"--placement is colocated,pair here, got {placement!r}")
+    with connected(None, cpus=where.cpus), progress_bar() as bar:
+        from hawk.cluster import bench
+
+        report, _ = bench.load_and_run(
+            what,
+            where,
+            plan,
+            track=lambda batches: bar.track(batches, description="batches"),
+        )
+    if as_json:
+        typer.echo(json.dumps(report))
+    else:
+        Console(width=None if sys.stdout.isatty() else 160).print(bench.table(report))
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        found = [0]
+    if min(found) < 1:
+        raise ValueError(f"batch must be whole numbers from 1 with commas, got {text!r}")
+    return found

@@ -1,0 +1,1 @@
+"""Evaluation: what made images are worth beside real ones, with nothing downloaded."""

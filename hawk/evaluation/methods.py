@@ -1,0 +1,134 @@
+"""Methods: drafters and rules at some guidances, judged by the images that they make.
+
+A rule that is exact makes the tokens of plain decoding: that is checked, and their quality is the
+model's own, measured once.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hawk.evaluation.judge import Judge, Quality
+from hawk.evaluation.real import RealImages
+from hawk.evaluation.report import Report, Row
+from hawk.machine import machine, versions
+from hawk.pipeline import Pipeline, Result
+from hawk.request import Request
+from hawk.rulebook import read_rule
+
+Tokens = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What to make.
+
+    Attributes:
+        asked: real images whose prompts are used.
+        guidances: each method at each of them.
+        seed: of the first prompt; the next have the next ones, so that no two share their noise.
+        compared: images made by plain decoding too, to compare tokens.
+    """
+
+    asked: RealImages
+    guidances: Sequence[float]
+    seed: int
+    compared: int
+
+    def __post_init__(self) -> None:
+        if self.compared < 0:
+            raise ValueError(f"images to compare must be 0 or more, got {self.compared}")
+
+    def images(self, methods: int) -> int:
+        """How many are made in all."""
+        compared = min(self.compared, len(self.asked))
+        return len(self.guidances) * (methods * len(self.asked) + compared)
+
+    def requests(self, pipeline: Pipeline, guidance: float) -> list[Request]:
+        """One image a prompt."""
+        return [
+            request
+            for place, prompt in enumerate(self.asked.prompts)
+            for request in pipeline.requests(
+                prompt, seed=self.seed + place, n=1, guidance=guidance, sampler=None
+            )
+        ]
+
+
+def load(
+    model: str,
+    drafters: Sequence[str],
+    rules: Sequence[str],
+    *,
+    slots: int,
+    device: str,
+    dtype: str,
+) -> list[Pipeline]:
+    """Plain decoding, then every drafter by every rule, around one target."""
+    for rule in rules:
+        read_rule(rule)
+    plain = Pipeline.from_pretrained(
+        model, drafter="plain", slots=slots, device=device, dtype=dtype
+    )
+    methods = [
+        Pipeline(plain.target, drafter=drafter, rule=rule, slots=slots)
+        for drafter in drafters
+        for rule in rules
+    ]
+    return [plain, *methods]
+
+
+def measure(
+    plain: Pipeline,
+    methods: Sequence[Pipeline],
+    study: Study,
+    judge: Judge,
+    each: Callable[[], object] = lambda: None,
+) -> Report:
+    """Make and judge; `each` is called after every image.
+
+    Args:
+        plain: decodes without drafts; the methods are around the same target.
+    """
+    rows: list[Row] = []
+    for guidance in study.guidances:
+        known: dict[Tokens, Quality] = {}
+        requests = study.requests(plain, guidance)
+        compared = requests[: study.compared]
+        reference = plain.run(compared, each=lambda _: each()) if compared else None
+        for method in methods:
+            result = method.run(requests, each=lambda _: each())
+            tokens: Tokens = tuple(tuple(picture.tokens) for picture in result.pictures)
+            measured = tokens not in known
+            if measured:
+                images = [np.asarray(image) for image in result.images]
+                known[tokens] = judge.quality(images, range(len(images)))
+            rows.append(
+                Row(
+                    guidance=guidance,
+                    drafter=result.drafter,
+                    rule=result.rule,
+                    exact=result.exact,
+                    images=len(requests),
+                    tokens_per_forward=round(result.stats.tokens_per_forward, 3),
+                    seconds_per_image=round(result.seconds / len(requests), 3),
+                    compared_with_plain=len(compared),
+                    same_as_plain=_same(reference, result),
+                    measured=measured,
+                    quality=known[tokens],
+                )
+            )
+    return Report(
+        rows=rows,
+        real=judge.ceiling,
+        model=plain.target.name,
+        machine=machine(plain.target.device),
+        versions=versions(),
+    )
+
+
+def _same(reference: Result | None, result: Result) -> int:
+    """How many of the first images have the tokens of plain decoding."""
+    plain = reference.pictures if reference else []
+    return sum(a.tokens == b.tokens for a, b in zip(plain, result.pictures, strict=False))

@@ -1,0 +1,39 @@
+"""PassTimer: what a pass of a target costs, for a budget to know."""
+
+import time
+
+import torch
+
+from hawk.targets.base import Target
+from hawk.tree import Shapes, Tree
+
+
+class PassTimer:
+    """Times a target's passes on scratch memory, half an image long."""
+
+    def __init__(self, target: Target, *, slots: int, guided: bool, most_nodes: int) -> None:
+        self._target = target
+        self._cache = target.new_cache(slots=slots, branches=2 if guided else 1, nodes=most_nodes)
+        self._guidance_S = torch.full((slots,), 2.0, device=target.device)
+        self._cache.pretend(target.grid.cells // 2)
+        self(1, 1)  # the first pass pays for set-up
+
+    def __call__(self, rows: int, nodes: int) -> float:
+        """Seconds of a pass over `nodes` nodes for each of `rows` images.
+
+        The least of a few: whatever else the machine does only adds to them.
+        """
+        device = self._target.device
+        tree = Tree(
+            shapes=Shapes.chain(nodes - 1, device),
+            shape_B=torch.zeros(rows, dtype=torch.int64, device=device),
+            tokens_BN=torch.zeros(rows, nodes, dtype=torch.int64, device=device),
+        )
+        seconds = []
+        for _ in range(3):
+            started = time.perf_counter()
+            self._target.forward(tree, self._guidance_S[:rows], self._cache).logits_BNV[
+                0, 0, 0
+            ].item()
+            seconds.append(time.perf_counter() - started)
+        return min(seconds)

@@ -1,0 +1,96 @@
+"""Running: a service in a process of its own, as tests see it: by its port and by its processes."""
+
+import asyncio
+import contextlib
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+KEY = "k" * 32
+PROMPT = "a red apple"
+WAIT_S = 120
+
+
+@dataclass
+class Running:
+    """A service in a process of its own, started with the settings in `file`."""
+
+    process: subprocess.Popen[str]
+    url: str
+    file: Path
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {KEY}"}
+
+    def post(self, **body: Any) -> httpx.Response:
+        return httpx.post(
+            f"{self.url}/v1/images/generations",
+            json={"prompt": PROMPT} | body,
+            headers=self.headers,
+            timeout=WAIT_S,
+        )
+
+    def metric(self, name: str, label: str = "") -> list[float]:
+        """The values of a metric, one a replica; where a label is given, of those that have it."""
+        page = httpx.get(f"{self.url}/metrics", headers=self.headers, timeout=WAIT_S).text
+        lines = [line for line in page.splitlines() if line.startswith(name + "{")]
+        return [float(line.rsplit(" ", 1)[1]) for line in lines if label in line]
+
+    def replicas(self) -> list[int]:
+        """Process ids of model replicas, of this service only."""
+        return [pid for pid, command in self._processes() if "ServeReplica:hawk:Model" in command]
+
+    def ray_address(self) -> str:
+        """Of the Ray that it runs on."""
+        commands = "".join(command for _, command in self._processes())
+        found = re.search(r"--gcs-address=([^\0]+)", commands)
+        assert found is not None, "it has no Ray"
+        return found[1]
+
+    def _processes(self) -> Iterator[tuple[int, str]]:
+        """All that belong to it, with their command lines."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                command = (folder / "cmdline").read_text(errors="replace")
+                if self._is_ours(int(folder.name)):
+                    yield int(folder.name), command
+
+    def _is_ours(self, pid: int) -> bool:
+        while pid > 1:
+            if pid == self.process.pid:
+                return True
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return False
+
+
+def eventually(true: Callable[[], bool], what: str) -> None:
+    give_up = time.monotonic() + WAIT_S
+    while not true():
+        assert time.monotonic() < give_up, f"not within {WAIT_S} s: {what}"
+        time.sleep(0.2)
+
+
+def crowd(service: Running, seeds: list[int], **body: Any) -> list[tuple[int, httpx.Response]]:
+    """Requests all at once, with their seeds."""
+
+    async def all_of_them() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(
+            headers=service.headers, timeout=WAIT_S, limits=limits
+        ) as client:
+            url = f"{service.url}/v1/images/generations"
+            asked = [{"prompt": PROMPT, "seed": seed} | body for seed in seeds]
+            return await asyncio.gather(*(client.post(url, json=one) for one in asked))
+
+    return list(zip(seeds, asyncio.run(all_of_them()), strict=True))
+
+
+def fingerprint(response: httpx.Response) -> str:
+    return response.json()["data"][0]["hawk"]["tokens_sha256"]
