@@ -156,13 +156,15 @@ def _placements(
     *,
     as_json: bool,
 ) -> None:
-    from hawk.cluster import bench
+    from hawk.cluster.connection import connected
 
     quiet_transformers()
     where = read_placement(placement.removeprefix("colocated,"))
     if where is None:
         raise ValueError(f"--placement is colocated,pair here, got {placement!r}")
-    with progress_bar() as bar:
+    with connected(None, cpus=where.cpus), progress_bar() as bar:
+        from hawk.cluster import bench
+
         report, _ = bench.load_and_run(
             what,
             where,

@@ -10,8 +10,9 @@ import ray
 from ray.util.placement_group import PlacementGroup, get_current_placement_group
 
 from hawk.cluster.draft_actor import DraftActor
-from hawk.cluster.placement import Placement, within
+from hawk.cluster.placement import Placement
 from hawk.cluster.remote_drafter import Patience
+from hawk.cluster.reservation import within
 from hawk.cluster.split import SplitPipeline
 from hawk.cluster.transport import PlainCalls
 from hawk.pipeline import Pipeline

@@ -18,8 +18,9 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.placement_group import remove_placement_group
 
 from hawk.cluster.beside import start_drafter
-from hawk.cluster.placement import Placement, within
+from hawk.cluster.placement import Placement
 from hawk.cluster.remote_drafter import Patience
+from hawk.cluster.reservation import reserve, settled, within
 from hawk.cluster.target_actor import Facts, Image, Made, Making, Report, Run, TargetActor
 from hawk.cluster.timeline import Round, split
 from hawk.cluster.transport import PlainCalls
@@ -76,7 +77,7 @@ class SpeculativePair:
     """
 
     def __init__(self, making: Making, placement: Placement) -> None:
-        self._making, self._placement = making, placement.settled(making.device)
+        self._making, self._placement = making, settled(placement, making.device)
         self._patience = Patience(open_s=placement.start_s, block_s=placement.block_s)
         self.faults: Counter[str] = Counter()
         self.resumed = 0
@@ -85,7 +86,7 @@ class SpeculativePair:
         self._run = Run(number=0, guided=False)
         self._members: list[_Member] = []
         self._drafter: Any = None
-        self._group = self._placement.reserve()
+        self._group = reserve(self._placement)
         try:
             self._drafter = start_drafter(self._placement, self._group)
             self._get(self._drafter.pid.remote())
@@ -230,7 +231,10 @@ class SpeculativePair:
         except RayTaskError as error:
             raise error.cause from None
         except GetTimeoutError as error:
-            raise ProcessLost(f"no answer within {self._placement.start_s:g} s") from error
+            raise ProcessLost(
+                f"a process of the pair did not answer within {self._placement.start_s:g} s; if it "
+                f"was still loading, raise start_s: --placement pair:start_s=..."
+            ) from error
         except RayError as error:
             raise ProcessLost(f"a process of the pair was lost: {_sentence(error)}") from error
 

@@ -1,14 +1,8 @@
-"""Placement: which process gets what of the cluster; the only place with resource numbers."""
+"""Placement: what each process gets; the only place with resource numbers. Imports no Ray."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
-
-import ray
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-
-ACCELERATOR = "ray.io/accelerator-type"  # label of nodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +57,6 @@ class Placement:
                 raise ValueError(f"{name} of a pair must be a number, got {value!r}") from None
         return cls(**found)
 
-    def settled(self, device: str) -> "Placement":
-        """With GPUs decided by what the cluster has, and whether `device` is to be one."""
-        share = 1.0 if device != "cpu" and ray.cluster_resources().get("GPU", 0) else 0.0
-        return replace(
-            self,
-            target_gpus=share if self.target_gpus is None else self.target_gpus,
-            draft_gpus=share if self.draft_gpus is None else self.draft_gpus,
-        )
-
     def of_worker(self, *, cpus: float, gpus: float) -> "Placement":
         """For a process that takes these for its target. ValueError where it cannot be."""
         if self.targets_per_drafter > 1:
@@ -90,25 +75,6 @@ class Placement:
         target = _bundle(self.target_cpus, self.target_gpus or 0)
         return [*[target] * self.targets_per_drafter, draft]
 
-    def reserve(self) -> PlacementGroup:
-        """Take the resources. RuntimeError that says what was asked and what there is."""
-        group = self.group()
-        if not group.wait(self.start_s):
-            remove_placement_group(group)
-            raise RuntimeError(
-                f"no room for a pair within {self.start_s:g} s: asked for {self.describe()}; the "
-                f"cluster has {describe_nodes()}. Free some, or ask for less"
-            )
-        return group
-
-    def group(self) -> PlacementGroup:
-        """Ask for the resources without waiting."""
-        bundles = self.bundles()
-        if self.draft_accelerator is None:
-            return placement_group(bundles, strategy="STRICT_PACK")
-        labels: Any = [*[{}] * (len(bundles) - 1), {ACCELERATOR: self.draft_accelerator}]
-        return placement_group(bundles, strategy="PACK", bundle_label_selector=labels)
-
     def describe(self) -> str:
         """What is asked for, in words."""
         *targets, draft = self.bundles()
@@ -116,32 +82,15 @@ class Placement:
         if self.draft_accelerator is not None:
             where = f"the drafter on a machine with {self.draft_accelerator}"
         return (
-            f"{len(targets)} x {_words(targets[0])} for targets and {_words(draft)} for a drafter, "
+            f"{len(targets)} x {words(targets[0])} for targets and {words(draft)} for a drafter, "
             f"{where}"
         )
-
-
-def within(group: PlacementGroup, bundle: int, resources: dict[str, float]) -> dict[str, Any]:
-    """Options of an actor that takes a bundle."""
-    return {
-        "num_cpus": resources.get("CPU", 0),
-        "num_gpus": resources.get("GPU", 0),
-        "scheduling_strategy": PlacementGroupSchedulingStrategy(
-            placement_group=group, placement_group_bundle_index=bundle
-        ),
-    }
-
-
-def describe_nodes() -> str:
-    """What every machine has, and how much of all that is free."""
-    nodes: Sequence[Any] = ray.nodes()
-    machines = [_words(node["Resources"]) for node in nodes if node["Alive"]]
-    return f"{'; '.join(machines)}, of which {_words(ray.available_resources())} are free"
 
 
 def _bundle(cpus: float, gpus: float) -> dict[str, float]:
     return {kind: share for kind, share in (("CPU", cpus), ("GPU", gpus)) if share}
 
 
-def _words(resources: Mapping[str, float]) -> str:
+def words(resources: Mapping[str, float]) -> str:
+    """Resources as people say them."""
     return " and ".join(f"{resources.get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))
