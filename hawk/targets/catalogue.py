@@ -82,7 +82,7 @@ CATALOGUE = (
         layers=6,
         heads=6,
         head_size=64,
-        guidance=1.25,
+        guidance=2.0,
         tried=REAL,
     ),
     Entry(

@@ -1,5 +1,6 @@
 """The embedded model: it is there, it is small, and it loads as it stands."""
 
+import numpy as np
 import pytest
 import torch
 from transformers import JanusForConditionalGeneration
@@ -33,6 +34,15 @@ def test_it_stays_small_and_carries_its_notices() -> None:
     assert {"README.md", "NOTICE", "LICENSES/Apache-2.0.txt", "LICENSES/CC-BY-4.0.txt"} <= set(
         files
     )
+
+
+def test_colours_are_those_of_the_prompt(drawn: Result) -> None:
+    red, blue = (
+        np.stack([np.asarray(image) for image in drawn.images[at : at + 2]]).mean((0, 1, 2))
+        for at in (0, 2)
+    )
+    assert red[0] > red[2] + 20
+    assert blue[2] > blue[0] + 20
 
 
 def test_drafting_leaves_its_images_alone(drawn: Result) -> None:
