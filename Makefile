@@ -6,14 +6,17 @@ DEMO = $(BIN)/hawk generate --prompts-file examples/prompts.txt --out demo --slo
 BATCH = $(BIN)/hawk batch examples/prompts.txt demo/batch --workers 2 --overwrite
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve-demo test lint clean
+.PHONY: help demo serve-demo test lint build docs licences clean
 
 help:
 	@echo "make demo   make images of examples/prompts.txt, and of the same a batch job, in demo/"
 	@echo "make serve-demo   OpenAI's images API and a page to play on, on this machine"
 	@echo "make test   lint, types and tests (CPU, no download beyond the packages)"
 	@echo "make lint   lint and types"
-	@echo "make clean  remove .venv, caches and demo/"
+	@echo "make build  the wheel and the source, in dist/"
+	@echo "make docs   the API reference, in site/"
+	@echo "make licences   those of all packages that Hawk and its tests use, in docs/licences.md"
+	@echo "make clean  remove .venv, caches, demo/, dist/ and site/"
 
 demo: $(VENV)/installed
 	$(DEMO)
@@ -30,8 +33,19 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+build: $(VENV)/installed-dev
+	rm -rf dist
+	$(BIN)/python -m build
+
+docs: $(VENV)/installed-dev
+	$(BIN)/pdoc --docformat google --no-show-source --output-directory site hawk jobs serve
+
+licences: $(VENV)/installed-dev
+	$(BIN)/pip-licenses --format=markdown --with-urls --ignore-packages hawk-t2i \
+	  --output-file docs/licences.md
+
 clean:
-	rm -rf $(VENV) demo .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo dist site .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

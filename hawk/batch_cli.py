@@ -17,6 +17,7 @@ from hawk.options import (
     JsonOption,
     ModelOption,
     NegativeOption,
+    PlacementOption,
     RuleOption,
     SizeOption,
     SlotsOption,
@@ -24,6 +25,7 @@ from hawk.options import (
     TopKOption,
     TopPOption,
     errors_reported,
+    read_placement,
     screen,
 )
 
@@ -80,6 +82,7 @@ def batch(
     drafter: DrafterOption = "auto",
     rule: RuleOption = "coupled",
     slots: SlotsOption = 8,
+    placement: PlacementOption = "colocated",
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     size: SizeOption = None,
@@ -129,6 +132,7 @@ def batch(
                 cpus=cpus_per_worker,
                 gpus=gpus_per_worker,
                 start_s=start_timeout,
+                pair=read_placement(placement),
             ),
             rows_per_file=rows_per_file,
             overwrite=overwrite,

@@ -2,8 +2,9 @@
 
 import json
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,8 +20,15 @@ from hawk.options import (
     errors_reported,
     progress_bar,
     quiet_transformers,
+    read_placement,
     read_prompts,
 )
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hawk.pipeline import Pipeline
+    from hawk.request import Request
 
 
 def bench(
@@ -43,6 +51,16 @@ def bench(
     against: Annotated[
         str | None, typer.Option(help="transformers: its own generate takes part too.")
     ] = None,
+    placement: Annotated[
+        str,
+        typer.Option(help="colocated,pair: measure these two instead, in the largest batch."),
+    ] = "colocated",
+    random_weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Time the passes of a published model's shape instead, as in janus-pro-7b."
+        ),
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots to this file.")] = None,
     model: ModelOption = "emoji",
     device: DeviceOption = "auto",
@@ -52,7 +70,28 @@ def bench(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Time drafters against plain decoding, batch by batch in turn."""
+    """Time drafters against plain decoding, batch by batch in turn.
+
+    With --placement colocated,pair: a drafter in the target's process against one in its own.
+    """
+    if random_weights is not None:
+        with errors_reported(debug=debug):
+            _step_times(random_weights, _sizes(batch), device, dtype, guidance, as_json=as_json)
+        return
+    if placement != "colocated":
+        with errors_reported(debug=debug):
+            from hawk.bench.contenders import PROMPTS, plan
+
+            texts = read_prompts(None, prompts_file) if prompts_file else PROMPTS
+            what = {"model": model, "device": device, "dtype": dtype, "slots": max(_sizes(batch))}
+            what |= {"drafter": drafters, "rule": rules}
+            _placements(
+                what,
+                placement,
+                lambda made: plan(made, prompts, seed=seed, guidance=guidance, prompts=texts),
+                as_json=as_json,
+            )
+        return
     with errors_reported(debug=debug):
         quiet_transformers()
         from hawk.bench import page
@@ -107,10 +146,63 @@ def bench(
         )
         if html is not None:
             page.write(report, plain.run(requests[:1]).images[0], html)
+    _show(report.to_json(), table(report), as_json=as_json)
+
+
+def _placements(
+    what: dict[str, Any],
+    placement: str,
+    plan: Callable[["Pipeline"], list["Request"]],
+    *,
+    as_json: bool,
+) -> None:
+    from hawk.cluster.connection import connected
+
+    quiet_transformers()
+    where = read_placement(placement.removeprefix("colocated,"))
+    if where is None:
+        raise ValueError(f"--placement is colocated,pair here, got {placement!r}")
+    with connected(None, cpus=where.cpus), progress_bar() as bar:
+        from hawk.cluster import bench
+
+        report, _ = bench.load_and_run(
+            what,
+            where,
+            plan,
+            track=lambda batches: bar.track(batches, description="batches"),
+        )
+    _show(report, bench.table(report), as_json=as_json)
+
+
+def _step_times(
+    model: str,
+    batches: Sequence[int],
+    device: str,
+    dtype: str,
+    guidance: float | None,
+    *,
+    as_json: bool,
+) -> None:
+    from hawk.bench import step_time
+    from hawk.devices import resolve_device, resolve_dtype
+    from hawk.targets import catalogue
+
+    place = resolve_device(device)
+    report = step_time.measure(
+        catalogue.find(model),
+        batches,
+        guided=guidance != 1,
+        dtype=resolve_dtype(dtype, place),
+        device=place,
+    )
+    _show(report, step_time.table(report), as_json=as_json)
+
+
+def _show(report: dict[str, Any], table: "Table", *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(report.to_json()))
+        typer.echo(json.dumps(report))
     else:
-        Console(width=None if sys.stdout.isatty() else 160).print(table(report))
+        Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def _sizes(text: str) -> list[int]:

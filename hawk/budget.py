@@ -18,13 +18,17 @@ class Budget:
     Args:
         curve: (rows x nodes, seconds) points in rising order, at least one.
         most_nodes: largest tree that may be chosen.
+
+    Attributes:
+        options: sizes of trees to choose from.
+        overhead_s: what a step costs besides its pass, seconds.
     """
 
     def __init__(self, curve: Sequence[tuple[int, float]], most_nodes: int) -> None:
         self._sizes = [size for size, _ in curve]
         self._seconds = [seconds for _, seconds in curve]
         self.options = tuple(n for n in NODE_OPTIONS if n <= most_nodes)
-        self._overhead_s = 0.0
+        self.overhead_s = 0.0
 
     @classmethod
     def measure(
@@ -57,13 +61,13 @@ class Budget:
         size = rows * nodes
         at = min(max(bisect.bisect_left(self._sizes, size), 1), len(self._sizes) - 1)
         if len(self._sizes) == 1:
-            return self._seconds[0] + self._overhead_s
+            return self._seconds[0] + self.overhead_s
         (x0, x1), (y0, y1) = self._sizes[at - 1 : at + 1], self._seconds[at - 1 : at + 1]
-        return y0 + (y1 - y0) * (size - x0) / (x1 - x0) + self._overhead_s
+        return y0 + (y1 - y0) * (size - x0) / (x1 - x0) + self.overhead_s
 
     def add_overhead(self, seconds: float) -> None:
         """What a step cost besides its pass; a running mean of it is added to every option."""
-        self._overhead_s += 0.05 * (seconds - self._overhead_s)
+        self.overhead_s += 0.05 * (seconds - self.overhead_s)
 
     def choose(self, rows: int, expected_tokens: Sequence[float]) -> int:
         """Index into `options` with the most committed tokens per second.

@@ -3,9 +3,10 @@
 Each command imports what it runs by itself: torch and transformers take seconds, `--help` does not.
 """
 
+import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,6 +26,7 @@ from hawk.options import (
     JsonOption,
     ModelOption,
     NegativeOption,
+    PlacementOption,
     RuleOption,
     SeedOption,
     SizeOption,
@@ -35,6 +37,7 @@ from hawk.options import (
     errors_reported,
     progress_bar,
     quiet_transformers,
+    read_placement,
     read_prompts,
 )
 from hawk.plan_cli import plan
@@ -42,6 +45,8 @@ from hawk.serve_cli import serve
 from hawk.train_cli import train_app
 
 if TYPE_CHECKING:
+    from hawk.cluster.pair import SpeculativePair
+    from hawk.cluster.placement import Placement
     from hawk.gallery import Gallery
     from hawk.pipeline import Picture, Pipeline, Result
     from hawk.request import Request
@@ -70,6 +75,10 @@ def generate(
     drafter: DrafterOption = "auto",
     rule: RuleOption = "coupled",
     slots: SlotsOption = 8,
+    placement: PlacementOption = "colocated",
+    targets_per_drafter: Annotated[
+        int | None, typer.Option(help="Of a pair: targets that share a drafter.", show_default="1")
+    ] = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     seed: SeedOption = 0,
@@ -91,31 +100,33 @@ def generate(
         quiet_transformers()
         texts = read_prompts(prompts, prompts_file)
         gallery = Gallery(out)
-        pipeline = Pipeline.from_pretrained(
-            model,
-            drafter=drafter,
-            rule=rule,
-            slots=slots,
-            device=device,
-            dtype=dtype,
-            size=parse_size(size),
-        )
-        sampler = _sampler(pipeline, temperature, top_k, top_p)
-        requests = pipeline.requests(
-            texts,
-            seed=seed,
-            n=n,
-            guidance=guidance,
-            sampler=sampler,
-            negative_prompt=negative_prompt,
-        )
-        result = _run(pipeline, requests, gallery)
-        report = result.summary() | {
-            "images": [gallery.describe(picture) for picture in result.pictures],
-            "contact_sheet": str(gallery.write_sheet()),
+        what: dict[str, Any] = {
+            "model": model,
+            "rule": rule,
+            "slots": slots,
+            "device": device,
+            "dtype": dtype,
+            "size": parse_size(size),
         }
+        where = read_placement(placement, targets_per_drafter)
+        with _loaded(what | {"drafter": drafter}, where) as pipeline:
+            requests = pipeline.requests(
+                texts,
+                seed=seed,
+                n=n,
+                guidance=guidance,
+                sampler=_sampler(pipeline.target.default_sampler, temperature, top_k, top_p),
+                negative_prompt=negative_prompt,
+            )
+            result = _run(pipeline, requests, gallery)
+            report = result.summary() | {
+                "images": [gallery.describe(picture) for picture in result.pictures],
+                "contact_sheet": str(gallery.write_sheet()),
+            }
+            if not isinstance(pipeline, Pipeline):
+                report["pair"] = pipeline.summary()
         if compare:
-            plain = Pipeline(pipeline.target, drafter="plain", rule=rule, slots=slots)
+            plain = Pipeline.from_pretrained(**what, drafter="plain")
             report["plain"] = _comparison(plain.run(requests), result)
         _show(report, as_json=as_json)
 
@@ -180,15 +191,37 @@ def doctor(as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
+@contextlib.contextmanager
+def _loaded(
+    what: dict[str, Any], where: "Placement | None"
+) -> Generator["Pipeline | SpeculativePair", None, None]:
+    """What makes the images: in this process, or in those of a pair until the block ends."""
+    if where is None:
+        from hawk.pipeline import Pipeline
+
+        yield Pipeline.from_pretrained(**what)
+        return
+    from hawk.cluster.connection import connected
+
+    with connected(None, cpus=where.cpus):
+        from hawk.cluster.pair import SpeculativePair
+        from hawk.cluster.target_actor import Making
+
+        with SpeculativePair(Making(**what), where) as pair:
+            yield pair
+
+
 def _sampler(
-    pipeline: "Pipeline", temperature: float | None, top_k: int | None, top_p: float | None
+    default: "SamplerConfig", temperature: float | None, top_k: int | None, top_p: float | None
 ) -> "SamplerConfig":
     asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    return replace(pipeline.target.default_sampler, **given)
+    return replace(default, **given)
 
 
-def _run(pipeline: "Pipeline", requests: Sequence["Request"], gallery: "Gallery") -> "Result":
+def _run(
+    pipeline: "Pipeline | SpeculativePair", requests: Sequence["Request"], gallery: "Gallery"
+) -> "Result":
     with progress_bar() as progress:
         task = progress.add_task("images", total=len(requests))
 
@@ -223,4 +256,8 @@ def _show(report: dict[str, Any], *, as_json: bool) -> None:
             f"{report['drafter']} is {plain['speed_up']:.2f}x as fast, "
             f"{plain['identical_images']} of {len(report['images'])} images identical"
         )
+    faults = report.get("pair", {}).get("faults")
+    if faults:
+        told = ", ".join(f"{count} {name}" for name, count in faults.items())
+        typer.echo(f"faults of the pair, which change no image: {told}")
     typer.echo(f"pictures: {report['contact_sheet']}")

@@ -3,8 +3,10 @@
 import contextlib
 import sys
 from collections.abc import Generator, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -19,6 +21,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+if TYPE_CHECKING:
+    from hawk.cluster.placement import Placement
+
 USAGE_ERRORS = (ValueError, FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError)
 screen = Console(stderr=True)  # for people; stdout is for results
 
@@ -26,6 +31,10 @@ _MODEL = "Embedded model, folder, or hub id, as id or id@revision."
 _SLOTS = "Images in flight at most."
 _DEVICE = "auto, cpu, cuda, cuda:1, ..."
 _DTYPE = "auto, float32, bfloat16 or float16."
+_PLACEMENT = (
+    "colocated, or pair: the drafter in a process or on a GPU of its own (needs Ray); parameters "
+    "as in pair:lanes=2:draft_gpus=0.5."
+)
 
 ModelOption = Annotated[str, typer.Option(help=_MODEL)]
 DrafterOption = Annotated[str, typer.Option(help="auto, a name, or the folder of a trained one.")]
@@ -35,6 +44,7 @@ RuleOption = Annotated[
         help="coupled, residual, typical, neighbour or cluster; parameters as in typical:delta=0.2."
     ),
 ]
+PlacementOption = Annotated[str, typer.Option(help=_PLACEMENT)]
 SlotsOption = Annotated[int, typer.Option(help=_SLOTS)]
 DeviceOption = Annotated[str, typer.Option(help=_DEVICE)]
 DtypeOption = Annotated[str, typer.Option(help=_DTYPE)]
@@ -65,6 +75,7 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 FileModelOption = Annotated[str | None, typer.Option(help=_MODEL, show_default="emoji")]
 FileSlotsOption = Annotated[int | None, typer.Option(help=_SLOTS, show_default="16")]
 FileDeviceOption = Annotated[str | None, typer.Option(help=_DEVICE, show_default="auto")]
+FilePlacementOption = Annotated[str | None, typer.Option(help=_PLACEMENT, show_default="colocated")]
 FileDtypeOption = Annotated[str | None, typer.Option(help=_DTYPE, show_default="auto")]
 
 
@@ -110,6 +121,25 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:.2f} images/s" if task.speed else "")
+
+
+def read_placement(text: str, targets_per_drafter: int | None = None) -> "Placement | None":
+    """Where drafter and target go; None for one process. ValueError where there is no such way."""
+    name, _, parameters = text.partition(":")
+    if name not in ("colocated", "pair") or (name == "colocated" and parameters):
+        raise ValueError(f"no placement {text!r}: choose from colocated, pair, pair:NAME=VALUE:...")
+    if name == "colocated":
+        if targets_per_drafter is not None:
+            raise ValueError("--targets-per-drafter is of a pair: add --placement pair")
+        return None
+    if find_spec("ray") is None:
+        raise ValueError("a pair needs Ray: pip install 'hawk-t2i[ray]'")
+    from hawk.cluster.placement import Placement
+
+    placement = Placement.read(parameters)
+    if targets_per_drafter is None:
+        return placement
+    return replace(placement, targets_per_drafter=targets_per_drafter)
 
 
 def quiet_transformers() -> None:

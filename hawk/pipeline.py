@@ -3,14 +3,15 @@
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
-import torch
 from PIL import Image
 
 from hawk import drafters
 from hawk.budget import Budget
+from hawk.devices import resolve_device, resolve_dtype
 from hawk.drafters.guesses import Guesses
+from hawk.loop import Loop
 from hawk.pass_timer import PassTimer
 from hawk.request import Finished, Request
 from hawk.rulebook import load_rule, read_rule
@@ -19,8 +20,6 @@ from hawk.session import Session
 from hawk.stats import Stats
 from hawk.targets import load_target
 from hawk.targets.base import Target
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +99,7 @@ class Pipeline:
             raise ValueError(f"slots must be 1 or more, got {slots}")
         self.target, self.slots = target, slots
         self.rule, self.rule_name = load_rule(rule, target), rule
-        self._sessions: dict[bool, Session] = {}
+        self._sessions: dict[bool, Loop] = {}
 
     @classmethod
     def from_pretrained(  # noqa: PLR0913  # each is a choice of the user
@@ -120,16 +119,13 @@ class Pipeline:
             model: a hub id may end in `@` and a commit, tag or branch, which pins it.
             size: (height, width) in pixels, for families that have a choice; None is their own.
             device: a torch device, or `auto` for CUDA where there is some.
-            dtype: one of `DTYPES`, or `auto`: bfloat16 on CUDA, float32 elsewhere.
+            dtype: float32, bfloat16, float16, or `auto`: bfloat16 on CUDA, float32 elsewhere.
         """
         drafters.check(drafter)  # before the model takes its time to load
         read_rule(rule)
         place = resolve_device(device)
-        if dtype == "auto":
-            dtype = "bfloat16" if place.type == "cuda" else "float32"
-        if dtype not in DTYPES:
-            raise ValueError(f"no dtype {dtype!r}: choose from auto, {', '.join(DTYPES)}")
-        target = load_target(model, dtype=DTYPES[dtype], device=place, size=size)
+        number = resolve_dtype(dtype, place)
+        target = load_target(model, dtype=number, device=place, size=size)
         return cls(target, drafter=drafter, rule=rule, slots=slots)
 
     def __call__(
@@ -191,21 +187,14 @@ class Pipeline:
         negative_prompt: str | None = None,
     ) -> list[Request]:
         """The requests of a call, checked."""
-        if n < 1:
-            raise ValueError(f"n must be 1 or more, got {n}")
-        made = [
-            Request(
-                prompt=prompt,
-                seed=seed + copy,
-                guidance=self.target.default_guidance if guidance is None else guidance,
-                sampler=sampler or self.target.default_sampler,
-                negative_prompt=negative_prompt,
-            )
-            for prompt in ([prompts] if isinstance(prompts, str) else prompts)
-            for copy in range(n)
-        ]
-        if not made:
-            raise ValueError("no prompts: give at least one")
+        made = new_requests(
+            prompts,
+            seed=seed,
+            n=n,
+            guidance=self.target.default_guidance if guidance is None else guidance,
+            sampler=sampler or self.target.default_sampler,
+            negative_prompt=negative_prompt,
+        )
         for request in made:
             self.target.encode(request.prompt, request.negative_prompt)
         return made
@@ -223,10 +212,10 @@ class Pipeline:
             for ticket in places:  # nobody waits for the rest
                 session.cancel(ticket)
 
-    def session(self, *, guided: bool) -> Session:
+    def session(self, *, guided: bool) -> Loop:
         """The session of this pipeline with or without guidance; made at its first use."""
         if guided not in self._sessions:
-            budget = self._budget(guided=guided)
+            budget = self._budget(slots=self.slots, guided=guided)
             drafter = drafters.DRAFTERS[self.drafter](
                 self._identity,
                 slots=self.slots,
@@ -240,7 +229,7 @@ class Pipeline:
         return self._sessions[guided]
 
     @property
-    def sessions(self) -> list[Session]:
+    def sessions(self) -> list[Loop]:
         """Those made so far."""
         return list(self._sessions.values())
 
@@ -255,19 +244,41 @@ class Pipeline:
             stats=finished.stats,
         )
 
-    def _budget(self, *, guided: bool) -> Budget:
+    def _budget(self, *, slots: int, guided: bool) -> Budget:
         most = drafters.DRAFTERS[self.drafter].most_nodes
-        timer = PassTimer(self.target, slots=self.slots, guided=guided, most_nodes=most)
-        return Budget.measure(timer, self.slots, most)
+        timer = PassTimer(self.target, slots=slots, guided=guided, most_nodes=most)
+        return Budget.measure(timer, slots, most)
 
 
-def resolve_device(device: str) -> torch.device:
-    """A device that is there; `auto` is CUDA where there is some. ValueError otherwise."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.device(device)
-        torch.empty(1, device=place)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"no device {device!r} here: use auto, cpu or cuda") from error
-    return place
+class Assemble(Protocol):
+    """Makes a pipeline around a target; `Pipeline` itself does."""
+
+    def __call__(self, target: Target, *, drafter: str, rule: str, slots: int) -> Pipeline: ...
+
+
+def new_requests(
+    prompts: str | Sequence[str],
+    *,
+    seed: int,
+    n: int,
+    guidance: float,
+    sampler: SamplerConfig,
+    negative_prompt: str | None,
+) -> list[Request]:
+    """`n` requests of every prompt. ValueError where there are none, or a setting is wrong."""
+    if n < 1:
+        raise ValueError(f"n must be 1 or more, got {n}")
+    made = [
+        Request(
+            prompt=prompt,
+            seed=seed + copy,
+            guidance=guidance,
+            sampler=sampler,
+            negative_prompt=negative_prompt,
+        )
+        for prompt in ([prompts] if isinstance(prompts, str) else prompts)
+        for copy in range(n)
+    ]
+    if not made:
+        raise ValueError("no prompts: give at least one")
+    return made

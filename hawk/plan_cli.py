@@ -6,10 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from hawk.batch_cli import CpusOption, require_ray
-from hawk.options import DebugOption, JsonOption, SlotsOption, errors_reported
-
-PLACEMENTS = {"colocated": 1, "pair": 2}  # GPUs of a worker
+from hawk.batch_cli import CpusOption, GpusOption, require_ray
+from hawk.options import (
+    DebugOption,
+    JsonOption,
+    PlacementOption,
+    SlotsOption,
+    errors_reported,
+    read_placement,
+)
 
 ImagesOption = Annotated[int, typer.Option(help="How many, in all.")]
 ModelOption = Annotated[str, typer.Option(help="As `hawk models` lists it: janus-pro-7b, ...")]
@@ -20,9 +25,6 @@ BenchOption = Annotated[
 ]
 GpuOption = Annotated[
     str, typer.Option(help="Its makers' figures, where no speed is given: l4, l40s, a100, ...")
-]
-PlacementOption = Annotated[
-    str, typer.Option(help="colocated: a GPU a worker; pair: one for the target, one for drafts.")
 ]
 BytesOption = Annotated[
     int | None, typer.Option(help="Of an image's PNG.", show_default="2 for each pixel")
@@ -46,6 +48,7 @@ def plan(  # noqa: PLR0913  an option of a command is a parameter of its functio
     slots: SlotsOption = 16,
     placement: PlacementOption = "colocated",
     cpus_per_worker: CpusOption = 4.0,
+    gpus_per_worker: GpusOption = 1.0,
     image_bytes: BytesOption = None,
     start: StartOption = "10m",
     reserve: ReserveOption = 0.1,
@@ -60,12 +63,11 @@ def plan(  # noqa: PLR0913  an option of a command is a parameter of its functio
     with errors_reported(debug=debug):
         require_ray()
         from hawk.targets.catalogue import find
+        from jobs.batch.settings import Workers
         from jobs.plan.estimate import Load, estimate, parse_duration, with_workers
         from jobs.plan.growth import growth
         from jobs.plan.speed import Speed, assumed, measured
 
-        if placement not in PLACEMENTS:
-            raise ValueError(f"placement is one of {', '.join(PLACEMENTS)}, got {placement!r}")
         if rate is not None and bench is not None:
             raise ValueError("give --rate or --bench, not both")
         entry = find(model)
@@ -74,6 +76,8 @@ def plan(  # noqa: PLR0913  an option of a command is a parameter of its functio
         else:
             speed = measured(bench) if bench is not None else assumed(entry, gpu, slots)
         height, width = entry.pixels
+        pair = read_placement(placement)
+        bundles = Workers(cpus=cpus_per_worker, gpus=gpus_per_worker, pair=pair).bundles()
         load = Load(
             images=images,
             width=width,
@@ -83,7 +87,7 @@ def plan(  # noqa: PLR0913  an option of a command is a parameter of its functio
             deadline_s=parse_duration(deadline),
             start_s=parse_duration(start),
             reserve=reserve,
-            gpus_per_worker=PLACEMENTS[placement],
+            gpus_per_worker=sum(bundle.get("GPU", 0.0) for bundle in bundles),
         )
         made = estimate(load)
         report: dict[str, Any] = {
@@ -95,13 +99,7 @@ def plan(  # noqa: PLR0913  an option of a command is a parameter of its functio
         }
         fits = True
         if cluster is not None:
-            grown = growth(
-                cluster,
-                workers=made.workers,
-                cpus=cpus_per_worker,
-                gpus=load.gpus_per_worker,
-                pair=placement == "pair",
-            )
+            grown = growth(cluster, workers=made.workers, bundles=bundles)
             fits = grown.workers == made.workers
             report |= {"nodes": grown.nodes, "workers_that_fit": grown.workers, "fits": fits}
             if not fits and grown.workers:
@@ -122,7 +120,8 @@ def _show(report: dict[str, Any], cluster: Path | None, deadline: str, *, as_jso
         f"({report['speed']})"
     )
     say(
-        f"  workers   {report['workers']:,} on {report['gpus']:,} GPUs, {report['hours']:g} hours, "
+        f"  workers   {report['workers']:,} on {report['gpus']:,g} GPUs, "
+        f"{report['hours']:g} hours, "
         f"{report['gpu_hours']:,g} GPU hours"
     )
     say(

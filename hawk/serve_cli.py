@@ -13,6 +13,7 @@ from hawk.options import (
     FileDeviceOption,
     FileDtypeOption,
     FileModelOption,
+    FilePlacementOption,
     FileSlotsOption,
     JsonOption,
     SizeOption,
@@ -39,6 +40,7 @@ def serve(
     slots: FileSlotsOption = None,
     device: FileDeviceOption = None,
     dtype: FileDtypeOption = None,
+    placement: FilePlacementOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -46,6 +48,7 @@ def serve(
     options = {
         "model": {"name": model, "size": size, "slots": slots, "device": device, "dtype": dtype},
         "http": {"host": host, "port": port},
+        "replicas": {"placement": placement},
     }
     with errors_reported(debug=debug):
         _require()

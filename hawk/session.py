@@ -77,12 +77,16 @@ class Session:
 
     def submit(self, request: Request) -> int:
         """Queue an image; returns its ticket. ValueError where the prompt does not fit."""
-        if request.guidance != 1 and not self.guided:
-            raise ValueError(f"this session runs without guidance, got {request.guidance}")
-        ids = self.target.encode(request.prompt, request.negative_prompt)
+        ids = self.check(request)
         self._tickets += 1
         self._waiting.append((self._tickets, request, ids))
         return self._tickets
+
+    def check(self, request: Request) -> Branches:
+        """Token ids of the prompt. ValueError where it does not fit."""
+        if request.guidance != 1 and not self.guided:
+            raise ValueError(f"this session runs without guidance, got {request.guidance}")
+        return self.target.encode(request.prompt, request.negative_prompt)
 
     def cancel(self, ticket: int) -> bool:
         """Forget an image, waiting or in flight; its slot is free at once. False if unknown."""
@@ -110,6 +114,12 @@ class Session:
         return len(self._active)
 
     @property
+    def roots_B(self) -> Tensor:
+        """int64, the last committed token of every active row."""
+        rows = len(self._active)
+        return self._tokens_ST[:rows].gather(1, self._counts_S[:rows, None] - 1).squeeze(1)
+
+    @property
     def busy(self) -> bool:
         """Whether images are waiting or in flight."""
         return bool(self._active or self._waiting)
@@ -122,7 +132,7 @@ class Session:
     @torch.inference_mode()
     def step(self) -> list[Finished]:
         """Let waiting images in, make one pass over all active ones, return those that finished."""
-        self._admit()
+        self.admit()
         if not self._active:
             return []
         clock = Clock()
@@ -143,9 +153,7 @@ class Session:
     def _draft(self) -> tuple[Tree, Tensor]:
         """The drafter's tree, and whether its tokens are tokens; those that are not are clamped
         until the step's one transfer to the host tells."""
-        rows = len(self._active)
-        roots_B = self._tokens_ST[:rows].gather(1, self._counts_S[:rows, None] - 1)
-        tree = self.drafter.draft(roots_B.squeeze(1), self.budget)
+        tree = self.drafter.draft(self.roots_B, self.budget)
         tokens_BN = tree.tokens_BN.clamp(0, self.target.vocabulary - 1)
         return replace(tree, tokens_BN=tokens_BN), (tokens_BN == tree.tokens_BN).all()
 
@@ -200,7 +208,8 @@ class Session:
             steps_B=self._counts_S[:rows] - 1,
         )
 
-    def _admit(self) -> None:
+    @torch.inference_mode()
+    def admit(self) -> None:
         """Prefill as many waiting images as there are free slots, and commit their first token."""
         free = self.slots - len(self._active)
         entering = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]

@@ -60,7 +60,7 @@ def drafter(
     """Train a drafter for a model: record what the model does, then learn from it."""
     import torch
 
-    from hawk.pipeline import resolve_device
+    from hawk.devices import resolve_device
     from hawk.targets import load_target
     from hawk.training import plot
     from hawk.training.corpus import record

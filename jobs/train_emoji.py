@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import GenerationConfig, JanusForConditionalGeneration, PreTrainedTokenizerFast
 
-from hawk.pipeline import resolve_device
+from hawk.devices import resolve_device
 from jobs.emoji import codebook
 from jobs.emoji.architecture import build
 from jobs.emoji.dataset import EmojiData

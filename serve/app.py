@@ -10,6 +10,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 
+from hawk.cluster.beside import Beside
 from serve.config import ServeConfig, check_config
 from serve.remote import Ingress
 from serve.replica import Replica
@@ -21,10 +22,15 @@ ATTEMPTS = 2  # at loading a model before a deployment counts as failed
 
 
 class ModelReplica(Replica):
-    """A replica that knows its name in the cluster."""
+    """A replica that knows its name in the cluster, and its drafter where that is apart."""
 
     def __init__(self, config: ServeConfig) -> None:
-        super().__init__(config, serve.get_replica_context().replica_id.unique_id)
+        name = serve.get_replica_context().replica_id.unique_id
+        placement = config.replicas.pair
+        if placement is None:
+            super().__init__(config, name)
+        else:
+            super().__init__(config, name, Beside(placement).pipeline)
 
 
 def build_app(args: ServeConfig | Mapping[str, Any]) -> Application:
@@ -37,6 +43,10 @@ def build_app(args: ServeConfig | Mapping[str, Any]) -> Application:
 def _model(config: ServeConfig) -> serve.Deployment:
     replicas = config.replicas
     capacity = config.model.slots + config.model.waiting
+    bundles: dict[str, Any] = {}
+    if (placement := replicas.pair) is not None:
+        bundles["placement_group_bundles"] = placement.bundles()
+        bundles["placement_group_strategy"] = "STRICT_PACK"
     return serve.deployment(
         name="Model",
         # Each image is a call of its own: what Serve counts as requests is images.
@@ -54,6 +64,7 @@ def _model(config: ServeConfig) -> serve.Deployment:
         max_queued_requests=capacity,  # at an ingress, while no replica is up
         graceful_shutdown_timeout_s=config.limits.seconds + DRAIN_S,
         max_constructor_retry_count=ATTEMPTS,
+        **bundles,
     )(ModelReplica)
 
 

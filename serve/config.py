@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import (
@@ -14,7 +14,11 @@ from pydantic import (
     model_validator,
 )
 
+from hawk.options import read_placement
 from hawk.size import parse_size
+
+if TYPE_CHECKING:
+    from hawk.cluster.placement import Placement
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -74,6 +78,7 @@ class ReplicaConfig(_Section):
         up_delay_s, down_delay_s: how long the load has to last before replicas come or go.
         cpus, gpus: of the cluster's, for each; where it runs on CPU, torch uses `cpus` threads.
         ingresses: replicas that speak HTTP.
+        placement: as for `hawk generate`; of a pair, `cpus` and `gpus` are the target's.
     """
 
     floor: int = Field(1, ge=1)
@@ -84,11 +89,19 @@ class ReplicaConfig(_Section):
     cpus: float = Field(1, gt=0)
     gpus: float = Field(0, ge=0)
     ingresses: int = Field(1, ge=1)
+    placement: str = "colocated"
+
+    @property
+    def pair(self) -> "Placement | None":
+        """What a target and its drafter take, where they are apart."""
+        placement = read_placement(self.placement)
+        return placement and placement.of_worker(cpus=self.cpus, gpus=self.gpus)
 
     @model_validator(mode="after")
     def _ordered(self) -> "ReplicaConfig":
         if self.ceiling < self.floor:
             raise ValueError(f"ceiling {self.ceiling} is below floor {self.floor}: raise it")
+        _ = self.pair  # is an error where it cannot be
         return self
 
 

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from hawk.gallery import tokens_sha256
+from hawk.loop import Loop
 from hawk.pipeline import Pipeline
 from hawk.request import Finished, Request
-from hawk.session import Session
 from hawk.stats import Stats
 from serve.messages import Admitted, Done, Partial, Refused
 
@@ -64,7 +64,7 @@ class Engine:
         first = next(iter(self._pipelines))
         self.target, self.slots = self._pipelines[first].target, self._pipelines[first].slots
         self.capacity = self.slots + waiting
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, Loop] = {}
         self._session(first)
         self._images: set[Work] = set()  # those taken; only the thread removes some
         self._change = threading.Condition()  # guards the four below
@@ -221,7 +221,7 @@ class Engine:
             self._sessions[work.drafter].cancel(_ticket(work))
             self._images.discard(work)
 
-    def _show(self, work: Work, session: Session) -> None:
+    def _show(self, work: Work, session: Loop) -> None:
         progress = session.progress(_ticket(work))
         if progress is None:
             return
@@ -264,7 +264,7 @@ class Engine:
         for work in list(self._images):
             self._end(work, Refused(reason="broken", message=f"the replica failed: {error}"))
 
-    def _session(self, drafter: str) -> Session:
+    def _session(self, drafter: str) -> Loop:
         if drafter not in self._sessions:
             self._sessions[drafter] = self._pipelines[drafter].session(guided=True)
         return self._sessions[drafter]

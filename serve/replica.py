@@ -19,6 +19,7 @@ from serve.messages import Admitted, Card, Done, Format, Job, Partial, Refused
 from serve.metrics import EngineMeter
 
 if TYPE_CHECKING:
+    from hawk.pipeline import Assemble
     from hawk.request import Request
     from serve.engine import Event, Pixels
 
@@ -31,42 +32,42 @@ class Replica:
     Args:
         config: of the service.
         name: of this replica, for metrics.
+        assemble: makes pipelines around the target; `Pipeline` itself where it is not given.
 
     ValueError where the settings do not fit the model, before anything is served.
     """
 
-    def __init__(self, config: ServeConfig, name: str = "local") -> None:
+    def __init__(
+        self, config: ServeConfig, name: str = "local", assemble: "Assemble | None" = None
+    ) -> None:
         import torch
 
         from hawk.pipeline import Pipeline
         from serve.engine import Engine
 
+        assemble = assemble or Pipeline
         self.name = name
         model = config.model
         torch.set_num_threads(max(1, int(config.replicas.cpus)))  # Ray lets actors have one only
-        first, *others = model.drafters
-        pipeline = Pipeline.from_pretrained(
+        target = Pipeline.from_pretrained(
             model.name,
-            drafter=first,
+            drafter=model.drafters[0],
             rule=model.rule,
             slots=model.slots,
             device=model.device,
             dtype=model.dtype,
             size=model.height_width,
-        )
-        pipeline.target.name = config.served_as  # clients are told no paths
+        ).target
+        target.name = config.served_as  # clients are told no paths
         pipelines = [
-            pipeline,
-            *(
-                Pipeline(pipeline.target, drafter=name, rule=model.rule, slots=model.slots)
-                for name in others
-            ),
+            assemble(target, drafter=name, rule=model.rule, slots=model.slots)
+            for name in model.drafters
         ]
         self.engine = Engine({p.drafter: p for p in pipelines}, waiting=model.waiting)
         self._meter = EngineMeter(self.engine)
-        grid = pipeline.target.grid
-        height, width, _ = pipeline.target.pixels(
-            torch.zeros(1, grid.cells, dtype=torch.int64, device=pipeline.target.device)
+        grid = target.grid
+        height, width, _ = target.pixels(
+            torch.zeros(1, grid.cells, dtype=torch.int64, device=target.device)
         )[0].shape
         self._card = Card(
             model=config.served_as,
@@ -75,8 +76,8 @@ class Replica:
             columns=grid.width,
             rows=grid.height,
             drafters=tuple(dict.fromkeys(p.drafter for p in pipelines)),
-            rule=pipeline.rule_name,
-            exact=pipeline.rule.exact,
+            rule=pipelines[0].rule_name,
+            exact=pipelines[0].rule.exact,
             created=int(time.time()),
         )
 

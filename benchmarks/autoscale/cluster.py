@@ -38,7 +38,7 @@ HEAD = {
     "RAY_CLOUD_INSTANCE_ID": HEAD_ID,
     "RAY_FAKE_CLUSTER": "1",
     "RAY_health_check_failure_threshold": "5",  # a lost node is noticed soon
-    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_period_ms": "500",
     "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_ID,
     "RAY_enable_autoscaler_v2": "1",
 }

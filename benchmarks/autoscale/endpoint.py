@@ -9,22 +9,23 @@ from ray.serve._private.common import ReplicaState
 
 from benchmarks.autoscale.cluster import free_port
 from benchmarks.autoscale.record import Record
-from serve import local
+from serve.app import build_app
 from serve.config import check_config
+from serve.local import APP
 
-CLIENTS = 8
-CHANGE_S = 240.0
+CLIENTS = 3
+CHANGE_S = 400.0
 REQUEST_S = 240.0
 
 
 def swell(record: Record, model: str) -> dict[str, Any]:
-    """One replica; then eight clients ask until there are two; then none, until there is one."""
+    """One replica; then three clients ask until there are two; then none, until there is one."""
+    port = free_port()
     config = check_config(
         {
-            "http": {"port": free_port()},
-            "model": {"name": model, "served_as": "model", "slots": 2, "device": "cpu"},
+            "model": {"name": model, "served_as": "model", "slots": 1, "device": "cpu"},
             "replicas": {
-                **{"floor": 1, "ceiling": 2, "images": 2, "up_delay_s": 2, "down_delay_s": 5},
+                **{"floor": 1, "ceiling": 2, "images": 1, "up_delay_s": 2, "down_delay_s": 5},
                 **{"cpus": 0.5, "gpus": 1},
             },
             "keys": "open",
@@ -32,7 +33,10 @@ def swell(record: Record, model: str) -> dict[str, Any]:
         "endpoint",
     )
     record.mark("the endpoint starts")
-    url = local.start(config)
+    # A proxy on every node, as is usual, would want the same port of this one machine.
+    serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
+    serve.run(build_app(config), name=APP)
+    url = f"http://127.0.0.1:{port}"
     quiet = threading.Event()
     clients = [
         threading.Thread(target=_ask, args=(url, number, record, quiet))
@@ -72,7 +76,7 @@ def swell(record: Record, model: str) -> dict[str, Any]:
 
 def _replicas() -> int:
     """Model replicas that answer."""
-    deployment = serve.status().applications[local.APP].deployments["Model"]
+    deployment = serve.status().applications[APP].deployments["Model"]
     return deployment.replica_states.get(ReplicaState.RUNNING, 0)
 
 

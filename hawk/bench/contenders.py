@@ -5,10 +5,10 @@ from typing import Any, Protocol
 
 import torch
 
+from hawk.loop import Loop
 from hawk.pipeline import Pipeline, Result
 from hawk.request import Request
 from hawk.rulebook import read_rule
-from hawk.session import Session
 from hawk.targets.base import Target
 from hawk.targets.janus import Janus
 
@@ -65,7 +65,7 @@ class Ours:
         return self._pipeline.run(requests)
 
     @property
-    def session(self) -> Session:
+    def session(self) -> Loop:
         """The one that was prepared."""
         [session] = self._pipeline.sessions
         return session

@@ -4,7 +4,7 @@ Letters: B rows, N nodes, K tokens of a law, D hidden size.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
@@ -35,16 +35,31 @@ class Feedback:
     steps_B: Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a drafter reads of a Feedback besides tokens; a drafter elsewhere is sent no more.
+
+    Attributes:
+        hidden: hidden states of no nodes, of those that were committed, or of all.
+        laws: the target's laws, of all nodes.
+    """
+
+    hidden: Literal["none", "committed", "all"] = "none"
+    laws: bool = False
+
+
 class Drafter(Protocol):
     """Proposes drafts for the active rows of a session; keeps its state by slot.
 
     Attributes:
         name: as users give it.
         most_nodes: largest tree it proposes, root included.
+        needs: of what it is told.
     """
 
     name: str
     most_nodes: int
+    needs: Needs
 
     def draft(self, roots_B: Tensor, budget: Budget) -> Tree:
         """A tree for each active row behind its last committed token."""

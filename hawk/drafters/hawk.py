@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hawk.budget import Budget
 from hawk.drafters import weights
-from hawk.drafters.base import Feedback
+from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.jacobi import above, law_ring
 from hawk.drafters.pool import MOST_NODES, Pool, at_nodes, committed, law_of
@@ -29,6 +29,7 @@ class Hawk:
 
     name = "hawk"
     most_nodes = MOST_NODES
+    needs = Needs(hidden="all", laws=True)
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hawk.budget import Budget
-from hawk.drafters.base import Feedback
+from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.pool import MOST_NODES, STEPS, Pool, at_nodes, committed, law_of
 from hawk.drafters.ring import Ring
@@ -31,6 +31,7 @@ class Jacobi:
 
     name = "jacobi"
     most_nodes = MOST_NODES
+    needs = Needs(laws=True)
 
     def __init__(
         self,

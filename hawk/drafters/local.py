@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hawk.budget import Budget
 from hawk.drafters import weights
-from hawk.drafters.base import Feedback
+from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.pool import MOST_NODES, STEPS, Pool, law_of
 from hawk.drafters.window import LEFT, Surroundings, Window
@@ -22,6 +22,7 @@ class Local:
 
     name = "local"
     most_nodes = MOST_NODES
+    needs = Needs(hidden="committed")
 
     def __init__(
         self,

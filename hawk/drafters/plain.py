@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from hawk.budget import Budget
-from hawk.drafters.base import Feedback
+from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.guesses import Guesses
 from hawk.identity import Identity
 from hawk.tree import Shapes, Tree
@@ -15,6 +15,7 @@ class Plain:
 
     name = "plain"
     most_nodes = 1
+    needs = Needs()
 
     def __init__(
         self,

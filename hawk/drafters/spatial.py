@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hawk.budget import Budget
 from hawk.drafters import weights
-from hawk.drafters.base import Feedback
+from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.heads import HORIZONTAL, VERTICAL, Heads, product
 from hawk.drafters.pool import MOST_NODES, STEPS, Pool, at_nodes, committed, law_of
@@ -27,6 +27,7 @@ class Spatial:
 
     name = "spatial"
     most_nodes = MOST_NODES
+    needs = Needs(hidden="committed")
     sources = 1  # laws that a step's guesses are drawn from
 
     def __init__(

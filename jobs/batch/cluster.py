@@ -1,63 +1,18 @@
-"""Cluster: a Ray to run on, our own on this machine or one that is there already."""
+"""Cluster: a Ray for the workers of a job, and what it has."""
 
-import contextlib
-import logging
-import os
-import secrets
-import signal
-import threading
-from collections.abc import Generator
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
+from hawk.cluster import connection
 from jobs.batch.settings import Workers
 
-OBJECT_STORE_BYTES = 256 * 2**20  # what passes through it are prompts
-LOCAL_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # as it will be; without it Ray warns
-}
 
-
-@contextlib.contextmanager
-def connected(address: str | None, workers: Workers) -> Generator[None, None, None]:
-    """Ray while the block runs; one that was connected before stays so.
-
-    Without an address, and none in `RAY_ADDRESS`, that is a Ray of our own on this machine, with
-    enough CPUs for the workers; it ends with the block.
-    """
-    for name, value in LOCAL_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    address = address or os.environ.get("RAY_ADDRESS")
-    if address is None and "RAY_AUTH_TOKEN" not in os.environ:
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    on_term = signal.getsignal(signal.SIGTERM)
-    if address is None:
-        cpus = max(os.cpu_count() or 1, int(workers.most * workers.cpus + 1))
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    else:
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError) as error:
-            raise RuntimeError(f"no Ray cluster answers at {address}: {error}") from error
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, on_term)  # Ray has put its own in place
-    try:
-        yield
-    finally:
-        ray.shutdown()
+def connected(address: str | None, workers: Workers) -> AbstractContextManager[None]:
+    """Ray while the block runs, see there, with enough CPUs for the workers and the driver."""
+    placement = workers.placement()
+    cpus = workers.cpus if placement is None else placement.cpus
+    return connection.connected(address, cpus=workers.most * cpus + 1)
 
 
 def resources(workers: Workers) -> str:
@@ -65,8 +20,10 @@ def resources(workers: Workers) -> str:
     import ray
 
     total, free = ray.cluster_resources(), ray.available_resources()
+    placement = workers.placement()
+    size = f"{workers.cpus:g} CPU and {workers.gpus:g} GPU"
     return (
-        f"a worker takes {workers.cpus:g} CPU and {workers.gpus:g} GPU; the cluster has "
+        f"a worker takes {size if placement is None else placement.describe()}; the cluster has "
         + " and ".join(
             f"{total.get(kind, 0):g} {kind}, {free.get(kind, 0):g} free" for kind in ("CPU", "GPU")
         )
@@ -87,7 +44,22 @@ def out_of_reach(workers: Workers) -> int:
     status = messages.GetClusterStatusReply()
     gcs = GcsClient(ray.get_runtime_context().gcs_address)
     status.ParseFromString(gcs.get_cluster_status())
-    asked = {"CPU": workers.cpus, "GPU": workers.gpus}
-    worker = {kind: amount for kind, amount in asked.items() if amount}
-    refused = status.autoscaling_state.infeasible_resource_requests
-    return sum(dict(request.resources_bundle) == worker for request in refused)
+    state = status.autoscaling_state
+    if workers.pair is None:
+        refused = [[request] for request in state.infeasible_resource_requests]
+    else:
+        refused = [_requests(gang) for gang in state.infeasible_gang_resource_requests]
+    asked = _sorted(workers.bundles())
+    return sum(
+        _sorted(map(dict, (r.resources_bundle for r in group))) == asked for group in refused
+    )
+
+
+def _requests(gang: Any) -> Any:
+    """The bundles of a placement group, where this version of Ray has them."""
+    return gang.bundle_selectors[0].resource_requests if gang.bundle_selectors else gang.requests
+
+
+def _sorted(bundles: Iterable[dict[str, float]]) -> list[list[tuple[str, float]]]:
+    """The same for the same bundles in any order."""
+    return sorted(sorted(bundle.items()) for bundle in bundles)

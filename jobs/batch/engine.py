@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from hawk.gallery import tokens_sha256
-from hawk.pipeline import Pipeline
+from hawk.loop import Loop
+from hawk.pipeline import Assemble, Pipeline
 from hawk.request import Finished, Request
 from hawk.sampler import SamplerConfig
-from hawk.session import Session
 from hawk.size import parse_size
 from jobs.batch.messages import Key, Provenance
 from jobs.batch.schema import IMAGES
@@ -44,12 +44,21 @@ class Engine:
         making: what to make.
         slots, device: of the pipeline.
         guided: whether rows may have guidance; None where that is left to the job or the model.
+        assemble: makes the pipeline around the target.
     """
 
-    def __init__(self, making: Making, *, slots: int, device: str, guided: bool | None) -> None:
-        self.making = making
+    def __init__(
+        self,
+        making: Making,
+        *,
+        slots: int,
+        device: str,
+        guided: bool | None,
+        assemble: Assemble = Pipeline,
+    ) -> None:
+        self.making, self._assemble = making, assemble
         self._notes: list[str] = []
-        self._pipeline = Pipeline.from_pretrained(
+        target = Pipeline.from_pretrained(
             making.model,
             drafter=making.drafter,
             rule=making.rule,
@@ -57,8 +66,8 @@ class Engine:
             device=device,
             dtype=making.dtype,
             size=parse_size(making.size),
-        )
-        target = self._pipeline.target
+        ).target
+        self._pipeline = assemble(target, drafter=making.drafter, rule=making.rule, slots=slots)
         default = target.default_guidance if making.guidance is None else making.guidance
         self._guided = default != 1 if guided is None else guided
         blank = torch.zeros(1, target.grid.cells, dtype=torch.int64, device=target.device)
@@ -137,7 +146,7 @@ class Engine:
     def _enter(self, place: _Place) -> None:
         self._flying[self._session().submit(place.request)] = place
 
-    def _session(self) -> Session:
+    def _session(self) -> Loop:
         while True:
             try:
                 return self._pipeline.session(guided=self._guided)
@@ -151,7 +160,7 @@ class Engine:
         if slots < self.slots:
             self._notes.append(f"out of memory: {self.slots} slots become {slots}")
         target = self._pipeline.target
-        self._pipeline = Pipeline(
+        self._pipeline = self._assemble(
             target, drafter=self.making.drafter, rule=self.making.rule, slots=slots
         )
         if target.device.type == "cuda":

@@ -16,7 +16,10 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from hawk.cluster import reservation
+from hawk.cluster.placement import Placement
 from jobs.batch import cluster
 from jobs.batch.messages import Assignment, Key, Provenance, Report
 from jobs.batch.settings import Workers
@@ -35,9 +38,13 @@ STARTS = 3  # as many workers may die while they load the model
 class _Actor:
     """The process of a worker. It loads apart from its creation, so that errors keep their type."""
 
-    def start(self, **arguments: Any) -> Provenance:
+    def start(self, placement: Placement | None, **arguments: Any) -> Provenance:
         from jobs.batch.worker import Worker  # loads torch, which the run itself does not need
 
+        if placement is not None:
+            from hawk.cluster.beside import Beside
+
+            arguments["assemble"] = Beside(placement).pipeline
         self._worker = Worker(**arguments)
         return self._worker.provenance()
 
@@ -53,12 +60,14 @@ class _Member:
     """A worker process, what it has been given, and what it said last.
 
     Attributes:
+        group: of it and its drafter, where that has a process of its own.
         calls: in the order in which they were made.
         news: the call that brought it a shard; answers to earlier ones do not know of that.
         heard: when it answered last.
     """
 
     actor: Any
+    group: PlacementGroup | None
     calls: list[Any]
     up: bool = False
     hungry: bool = True
@@ -113,13 +122,14 @@ class Pool:
             for member in self._members:
                 self._supply(member, assign)
             calls = {call: member for member in self._members for call in member.calls}
-            ready, _ = ray.wait(list(calls), num_returns=1, timeout=TICK_S)
-            outcome = self._take(calls[ready[0]], ready[0]) if ready else None
-            if isinstance(outcome, Provenance):
-                self._pending.extend(plan(outcome))
-                self._planned = True
-            else:
-                yield outcome
+            for call in answered(list(calls)):
+                outcome = self._take(calls[call], call)
+                if isinstance(outcome, Provenance):
+                    self._pending.extend(plan(outcome))
+                    self._planned = True
+                else:
+                    yield outcome
+            yield None
             self._check_reach()
             self._check_numbers()
             self._check_silence()
@@ -145,16 +155,23 @@ class Pool:
             self._start()
 
     def _start(self) -> None:
-        workers = self._workers
+        workers, placement = self._workers, self._workers.placement()
+        options: dict[str, Any] = {"num_cpus": workers.cpus, "num_gpus": workers.gpus}
+        group = None
+        if placement is not None:
+            group = reservation.request(placement)
+            options = reservation.within(group, 0, placement.bundles()[0])
         process: Any = ray.remote(_Actor)
-        actor = process.options(
-            num_cpus=workers.cpus, num_gpus=workers.gpus, max_restarts=0
-        ).remote()
-        started = actor.start.remote(**self._arguments, slots=workers.slots, device=workers.device)
-        self._members.append(_Member(actor=actor, calls=[started]))
+        actor = process.options(max_restarts=0, **options).remote()
+        started = actor.start.remote(
+            placement, **self._arguments, slots=workers.slots, device=workers.device
+        )
+        self._members.append(_Member(actor=actor, group=group, calls=[started]))
 
     def _dismiss(self, member: _Member) -> None:
         ray.kill(member.actor)
+        if member.group is not None:
+            remove_placement_group(member.group)
         self._members.remove(member)
 
     def _supply(self, member: _Member, assign: Assign) -> None:
@@ -176,6 +193,8 @@ class Pool:
 
     def _take(self, member: _Member, call: Any) -> Report | Provenance | None:
         """The outcome of a call."""
+        if member not in self._members:
+            return None  # lost by a call before this one
         member.calls.remove(call)
         try:
             outcome: Any = ray.get(call)
@@ -252,6 +271,19 @@ class Pool:
         for member in list(self._members):
             if member.up and member.calls and now - member.heard > SILENCE_S:
                 self._lose(member, RayError(f"silent for {SILENCE_S:g} s"))
+
+
+def answered(calls: Sequence[Any]) -> list[Any]:
+    """Those of the calls in flight that have an answer; waits a moment for the first.
+
+    All at once, since a wait takes the longer the more calls there are: one answer a wait would
+    leave most of a thousand workers without their next call.
+    """
+    first, rest = ray.wait(list(calls), num_returns=1, timeout=TICK_S)
+    if not first or not rest:
+        return first
+    more, _ = ray.wait(rest, num_returns=len(rest), timeout=0)
+    return first + more
 
 
 def _sentence(error: Exception) -> str:

@@ -26,7 +26,7 @@ from jobs.batch.staging import Staged
 from jobs.batch.storage import Folder, StorageError, locate
 
 SUCCESS = "_SUCCESS"
-READERS = 16  # footers read at a time; on S3 each is a few round trips
+READERS = 64  # footers read at a time; on S3 each is two round trips
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,14 @@
 """Settings: what a job makes, and with what."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hawk.size import parse_size
+
+if TYPE_CHECKING:
+    from hawk.cluster.placement import Placement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,7 @@ class Workers:
         device: a torch device, or `auto`.
         cpus, gpus: of each, as Ray counts them.
         start_s: how long to wait for `least` of them.
+        pair: where each has its drafter in a process of its own, what that takes.
     """
 
     least: int = 1
@@ -52,6 +59,7 @@ class Workers:
     cpus: float = 1.0
     gpus: float = 0.0
     start_s: float = 600.0
+    pair: Placement | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.least <= self.most:
@@ -64,6 +72,20 @@ class Workers:
             raise ValueError(
                 f"CPUs and GPUs of a worker must be 0 or more, got {self.cpus}, {self.gpus}"
             )
+        if self.pair is not None:
+            self.placement()
+
+    def placement(self) -> Placement | None:
+        """Of a worker and its drafter; ValueError where that cannot be."""
+        return self.pair and self.pair.of_worker(cpus=self.cpus, gpus=self.gpus)
+
+    def bundles(self) -> list[dict[str, float]]:
+        """What each of them asks a cluster for; more than one is a placement group."""
+        placement = self.placement()
+        if placement is not None:
+            return placement.bundles()
+        asked = {"CPU": self.cpus, "GPU": self.gpus}
+        return [{kind: amount for kind, amount in asked.items() if amount}]
 
 
 def parse_workers(text: str) -> tuple[int, int]:

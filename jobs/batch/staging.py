@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.batch.ids import Ids
 from jobs.batch.inputs import COLUMNS, Entry
 from jobs.batch.schema import PROMPTS
 
@@ -43,10 +44,10 @@ class Staged:
         self.unused: set[str] = set()
         self.guidances: set[float | None] = set()
         self._files = files
-        self._seen: dict[bytes, int] = {}
+        ids = Ids()
         digest = hashlib.sha256()
         with pq.ParquetWriter(file, PROMPTS) as writer:
-            for group in _groups(self._checked(entries, seed)):
+            for group in _groups(self._checked(entries, seed, ids)):
                 digest.update(json.dumps(group).encode())
                 columns = zip(*group, strict=True)
                 arrays = [
@@ -54,7 +55,6 @@ class Staged:
                     for column, field in zip(columns, PROMPTS, strict=True)
                 ]
                 writer.write_table(pa.Table.from_arrays(arrays, schema=PROMPTS))
-        self._seen.clear()
         if not self.rows:
             raise ValueError(f"no prompts in {', '.join(files)}")
         self.fingerprint = digest.hexdigest()
@@ -62,6 +62,7 @@ class Staged:
         metadata = self._parquet.metadata
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         self._starts = [0, *accumulate(sizes)]
+        self._refuse_twice(ids)
 
     def slice(self, start: int, stop: int) -> pa.Table:
         """Rows `start` to `stop`, which is not included."""
@@ -70,25 +71,24 @@ class Staged:
         table = self._parquet.read_row_groups(list(range(first, last + 1)))
         return table.slice(start - self._starts[first], stop - start).combine_chunks()
 
-    def _checked(self, entries: Iterable[Entry], seed: int) -> Iterator[list[Any]]:
+    def _checked(self, entries: Iterable[Entry], seed: int, ids: Ids) -> Iterator[list[Any]]:
         for position, entry in enumerate(entries):
             self.unused.update(entry.values.keys() - set(COLUMNS))
             for row in checked(entry.values, position, seed):
-                self._refuse_twice(row[0], entry)
+                ids.add(row[0], entry.file << LINE_BITS | entry.line)
                 self.guidances.add(row[4])
                 self.rows += 1
                 yield row
 
-    def _refuse_twice(self, name: str, entry: Entry) -> None:
-        key = hashlib.blake2b(name.encode(), digest_size=12).digest()
-        here = entry.file << LINE_BITS | entry.line
-        if key in self._seen:
-            first, second = (
-                f"{self._files[place >> LINE_BITS]}, line {place & (1 << LINE_BITS) - 1}"
-                for place in (self._seen[key], here)
-            )
-            raise ValueError(f"id {name!r} is twice in the input: {first}, and {second}")
-        self._seen[key] = here
+    def _refuse_twice(self, ids: Ids) -> None:
+        for numbers in ids.suspects():
+            name, again = (self.slice(number, number + 1)["id"][0].as_py() for number in numbers)
+            if name == again:
+                first, second = (
+                    f"{self._files[place >> LINE_BITS]}, line {place & (1 << LINE_BITS) - 1}"
+                    for place in map(ids.place, numbers)
+                )
+                raise ValueError(f"id {name!r} is twice in the input: {first}, and {second}")
 
 
 def _groups(rows: Iterable[list[Any]]) -> Iterator[list[list[Any]]]:

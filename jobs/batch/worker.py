@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hawk.pipeline import Assemble, Pipeline
 from jobs.batch.engine import Engine, Made
 from jobs.batch.messages import Assignment, Key, Provenance, Report
 from jobs.batch.settings import Making
@@ -48,9 +49,10 @@ class Worker:
         slots: int,
         device: str,
         guided: bool | None,
+        assemble: Assemble = Pipeline,
     ) -> None:
         self._folder = folder
-        self._engine = Engine(making, slots=slots, device=device, guided=guided)
+        self._engine = Engine(making, slots=slots, device=device, guided=guided, assemble=assemble)
         self._shards: dict[int, _Shard] = {}
 
     def provenance(self) -> Provenance:

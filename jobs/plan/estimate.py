@@ -41,12 +41,12 @@ class Load:
     deadline_s: float
     start_s: float
     reserve: float
-    gpus_per_worker: int
+    gpus_per_worker: float
 
     def __post_init__(self) -> None:
-        if self.images < 1 or self.image_bytes < 1 or self.gpus_per_worker < 1:
+        if self.images < 1 or self.image_bytes < 1 or self.gpus_per_worker <= 0:
             raise ValueError(
-                f"images, their bytes and GPUs per worker must be 1 or more, got {self.images}, "
+                f"images, their bytes and GPUs per worker must be more than 0, got {self.images}, "
                 f"{self.image_bytes}, {self.gpus_per_worker}"
             )
         if not (self.rate > 0 and math.isfinite(self.rate)):
@@ -73,7 +73,7 @@ class Estimate:
     """
 
     workers: int
-    gpus: int
+    gpus: float
     hours: float
     gpu_hours: float
     rows_per_file: int

@@ -5,6 +5,7 @@ is the one that decides in a running cluster (autoscaler v2), asked what it woul
 """
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 from jsonschema import ValidationError
 
+NODE_WORKERS = 32  # no machine has room for more; so many are tried at most, for each node
 NOT_A_CLUSTER = (  # what Ray makes of a file that is none
     yaml.YAMLError, ValidationError, AssertionError, AttributeError, KeyError, RuntimeError,
     TypeError, ValueError,
@@ -34,14 +36,13 @@ class Growth:
     asked: int
 
 
-def growth(cluster: Path, *, workers: int, cpus: float, gpus: int, pair: bool) -> Growth:
+def growth(cluster: Path, *, workers: int, bundles: Sequence[Mapping[str, float]]) -> Growth:
     """How far a cluster grows from its head alone.
 
     Args:
         cluster: YAML file for `ray up`, or of a RayCluster, RayJob or RayService.
         workers: that are asked for.
-        cpus, gpus: of each.
-        pair: whether the GPUs are a bundle each, together on one node.
+        bundles: what each of them takes; where there are several, together on one node.
 
     ValueError where the file is no cluster.
     """
@@ -49,8 +50,9 @@ def growth(cluster: Path, *, workers: int, cpus: float, gpus: int, pair: bool) -
     from ray.autoscaler.v2.utils import ResourceRequestUtil
 
     config = _read(cluster)
-    gangs = [_gang(number, cpus, gpus) for number in range(workers)] if pair else []
-    singles = [] if pair else [ResourceRequestUtil.make({"CPU": cpus, "GPU": gpus})] * workers
+    tried = min(workers, NODE_WORKERS * config.get_max_num_worker_nodes())
+    gangs = [_gang(number, bundles) for number in range(tried)] if len(bundles) > 1 else []
+    singles = [] if gangs else [ResourceRequestUtil.make(dict(bundles[0]))] * tried
     answer = ResourceDemandScheduler(None).schedule(
         SchedulingRequest(
             disable_launch_config_check=True,
@@ -63,22 +65,22 @@ def growth(cluster: Path, *, workers: int, cpus: float, gpus: int, pair: bool) -
     refused = answer.infeasible_gang_resource_requests + answer.infeasible_resource_requests
     return Growth(
         nodes={launch.instance_type: launch.count for launch in answer.to_launch},
-        workers=workers - len(refused),
+        workers=tried - len(refused),
         asked=workers,
     )
 
 
-def _gang(number: int, cpus: float, gpus: int) -> Any:
-    """One pair: bundles that must be on the same node."""
+def _gang(number: int, bundles: Sequence[Mapping[str, float]]) -> Any:
+    """A placement group whose bundles must be on the same node."""
     from ray.autoscaler.v2.utils import ResourceRequestUtil
     from ray.core.generated import autoscaler_pb2
 
     messages: Any = autoscaler_pb2
-    together = (ResourceRequestUtil.PlacementConstraintType.AFFINITY, f"pair-{number}", "")
-    bundle = ResourceRequestUtil.make({"CPU": cpus / gpus, "GPU": 1}, [together])
+    together = (ResourceRequestUtil.PlacementConstraintType.AFFINITY, f"worker-{number}", "")
+    requests = [ResourceRequestUtil.make(dict(bundle), [together]) for bundle in bundles]
     gang = messages.GangResourceRequest()
-    gang.bundle_selectors.add().resource_requests.extend([bundle] * gpus)
-    gang.requests.extend([bundle] * gpus)
+    gang.bundle_selectors.add().resource_requests.extend(requests)
+    gang.requests.extend(requests)
     return gang
 
 

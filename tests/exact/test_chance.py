@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hawk import Pipeline, noise
+from hawk import Pipeline, Session, noise
 from hawk.budget import Budget
 from hawk.drafters import DRAFTERS
 from hawk.targets.janus import Janus
@@ -26,6 +26,7 @@ def trees_before(target: Janus, drafter: str, seed: int, step: int) -> list[tupl
     pipeline = Pipeline(target, drafter=drafter, rule="residual", slots=1)
     [request] = pipeline.requests("a red apple", seed=seed, n=1, guidance=2.0, sampler=None)
     session = pipeline.session(guided=True)
+    assert isinstance(session, Session)
     # Costs without a clock: the same sizes of trees in every run.
     session.budget = Budget([(1, 1.0), (1000, 1.0)], session.drafter.most_nodes)
     made: list[Tree] = []

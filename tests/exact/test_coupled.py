@@ -9,7 +9,7 @@ import torch
 from hawk import Request, SamplerConfig, Session
 from hawk.budget import Budget
 from hawk.drafters import DRAFTERS
-from hawk.drafters.base import Drafter, Feedback
+from hawk.drafters.base import Drafter, Feedback, Needs
 from hawk.rules import Coupled
 from hawk.targets.janus import Janus
 from hawk.tree import Shapes, Tree
@@ -127,6 +127,7 @@ class Scripted:
 
     name = "scripted"
     most_nodes = 10
+    needs = Needs()
 
     def __init__(self, images: list[list[int]], right: float) -> None:
         self._images = torch.tensor(images)
@@ -167,6 +168,7 @@ class Stubborn:
 
     name = "stubborn"
     most_nodes = 8
+    needs = Needs()
 
     def __init__(self, token: int) -> None:
         self._token = token

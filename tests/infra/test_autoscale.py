@@ -48,8 +48,8 @@ def test_a_job_grows_from_nothing_and_survives_the_loss_of_a_node(
     cluster: FakeCluster, tiny_folder: Path, tmp_path: Path
 ) -> None:
     with Record(cluster.address) as record:
-        found = jobs.lose(cluster, record, work(tiny_folder, tmp_path, 200))
-    check_whole(found, 200)
+        found = jobs.lose(cluster, record, work(tiny_folder, tmp_path, 120))
+    check_whole(found, 120)
     turns = found["nodes_in_turn"]
     assert turns[0] == turns[-1] == 0  # they come with the job, and leave after it
     assert any("a worker was lost" in line for line in found["said"])

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.batch.ids import Ids
 from jobs.batch.inputs import find, read
 from jobs.batch.staging import GROUP_ROWS, Staged
 from jobs.batch.storage import locate
@@ -182,6 +183,22 @@ def test_an_id_that_is_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "b.jsonl", [{"id": "z", "prompt": "3"}, {"id": "x", "prompt": "4"}])
     with pytest.raises(ValueError, match=r"id 'x' is twice .*a.csv, line 2, and .*b.jsonl, line 2"):
         staged(tmp_path)
+
+
+def test_of_several_ids_the_first_to_come_again_is_named(tmp_path: Path) -> None:
+    rows = [*range(GROUP_ROWS + 5), 7, GROUP_ROWS + 1, 3]
+    write_csv(tmp_path / "a.csv", "id,prompt\n" + "".join(f"row-{n},p\n" for n in rows))
+    with pytest.raises(
+        ValueError, match=rf"'row-7' is twice .*, line 9, .*, line {GROUP_ROWS + 7}"
+    ):
+        staged(tmp_path / "a.csv")
+
+
+def test_ids_that_only_hash_alike_are_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = Ids.add
+    monkeypatch.setattr(Ids, "add", lambda self, name, place: add(self, "", place))
+    write_csv(tmp_path / "a.csv", "id,prompt\nx,1\ny,2\n")
+    assert staged(tmp_path / "a.csv").rows == 2
 
 
 def test_slices_cross_the_groups_of_the_staged_file(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from hawk.cli import app
+from hawk.cluster.placement import Placement
 from hawk.targets.catalogue import find
 from jobs.batch.schema import IMAGES
+from jobs.batch.settings import Workers
 from jobs.batch.shard import Counts, ShardWriter, read_counts
 from jobs.batch.storage import Folder
 from jobs.plan.estimate import READS, Load, estimate, parse_duration, puts, with_workers
@@ -20,6 +22,8 @@ from jobs.plan.growth import growth
 from jobs.plan.speed import assumed, measured
 from tests.jobs.flaky_s3 import FlakyS3
 
+COLOCATED = Workers(cpus=4, gpus=1).bundles()
+PAIR = Workers(cpus=4, gpus=1, pair=Placement()).bundles()
 INFRA = Path(__file__).parents[2] / "infra"
 AWS, KUBERAY = INFRA / "aws" / "cluster.yaml", INFRA / "kuberay" / "rayjob.yaml"
 
@@ -54,7 +58,7 @@ def test_pairs_take_two_gpus_and_fewer_workers_take_longer() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"images": 0}, "must be 1 or more"),
+        ({"images": 0}, "must be more than 0"),
         ({"rate": 0.0}, "more than 0"),
         ({"rate": float("nan")}, "more than 0"),
         ({"reserve": 1.0}, "a share"),
@@ -115,6 +119,7 @@ def test_requests_are_those_that_s3_counts(monkeypatch: pytest.MonkeyPatch) -> N
         (AWS, 8, True, {"pair": 4}, 8),
         (AWS, 9, True, {"pair": 4}, 8),
         (AWS, 40, False, {"pair": 4, "single": 8}, 24),
+        (AWS, 10**7, False, {"pair": 4, "single": 8}, 24),
         (KUBERAY, 1, True, {"pair": 1}, 1),
         (KUBERAY, 40, False, {"pair": 4, "single": 8}, 16),
     ],
@@ -122,13 +127,13 @@ def test_requests_are_those_that_s3_counts(monkeypatch: pytest.MonkeyPatch) -> N
 def test_ray_says_how_far_a_cluster_grows(
     cluster: Path, workers: int, pair: bool, nodes: dict[str, int], fit: int
 ) -> None:
-    found = growth(cluster, workers=workers, cpus=4, gpus=2 if pair else 1, pair=pair)
+    found = growth(cluster, workers=workers, bundles=PAIR if pair else COLOCATED)
     assert (found.nodes, found.workers) == (nodes, fit)
 
 
 def test_a_worker_that_fits_nowhere() -> None:
-    assert growth(KUBERAY, workers=2, cpus=4, gpus=3, pair=True).workers == 0
-    assert growth(AWS, workers=2, cpus=64, gpus=1, pair=False).workers == 0
+    assert growth(KUBERAY, workers=2, bundles=[*COLOCATED, *PAIR]).workers == 0
+    assert growth(AWS, workers=2, bundles=[{"CPU": 64, "GPU": 1}]).workers == 0
 
 
 def test_a_drafted_model_is_planned_by_what_was_measured(tmp_path: Path) -> None:
@@ -186,7 +191,7 @@ def test_the_command_without_a_speed_says_what_it_assumes() -> None:
         (["--bench", "/nowhere.json"], "nowhere.json"),
         (["--cluster", INFRA / "grafana.json"], "is no cluster file"),
         (["--cluster", "/nowhere.yaml"], "nowhere.yaml"),
-        (["--placement", "apart"], "placement is one of colocated, pair"),
+        (["--placement", "apart"], "no placement 'apart'"),
         (["--start", "soon"], "a duration is like"),
     ],
 )

@@ -43,9 +43,11 @@ DRAFTERS = (
 )
 PIPELINE = (
     "hawk.budget",
+    "hawk.devices",
     "hawk.drafters",
     "hawk.identity",
     "hawk.grid",
+    "hawk.loop",
     "hawk.noise",
     "hawk.pass_timer",
     "hawk.request",
@@ -64,6 +66,7 @@ PIPELINE = (
 ALLOWED: dict[str, tuple[str, ...]] = {
     # leaves
     "hawk.budget": (),
+    "hawk.devices": (),
     "hawk.grid": (),
     "hawk.machine": (),
     "hawk.noise": (),
@@ -79,12 +82,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.relaxed": ("hawk.noise", "hawk.rules", "hawk.sampler", "hawk.tree"),
     "hawk.verifier": ("hawk.rules", "hawk.tree"),
     "hawk.request": ("hawk.noise", "hawk.sampler", "hawk.stats"),
+    "hawk.loop": ("hawk.budget", "hawk.request", "hawk.stats"),
     # lossy rules come in here, by explicit choice
     "hawk.rulebook": ("hawk.relaxed", "hawk.rules", "hawk.targets.base"),
     "hawk.pass_timer": ("hawk.targets.base", "hawk.tree"),
     # the two sides of speculation, which never import each other
     "hawk.targets": ("hawk.identity", "hawk.targets"),
     "hawk.targets.catalogue": ("hawk.targets",),
+    "hawk.targets.random": ("hawk.targets.catalogue", *TARGETS),
     "hawk.targets.convert": ("hawk.size", "hawk.targets"),
     "hawk.targets.*": TARGETS,
     "hawk.drafters": DRAFTERS,
@@ -122,11 +127,20 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk": ("hawk.pipeline", *PIPELINE),
     "hawk.bench": (),
     "hawk.bench.*": ("hawk.bench", "hawk.pipeline", *PIPELINE),
-    "hawk.bench_cli": ("hawk.bench", "hawk.machine", "hawk.options", "hawk.pipeline"),
+    "hawk.bench_cli": (
+        "hawk.bench",
+        "hawk.cluster",
+        "hawk.devices",
+        "hawk.machine",
+        "hawk.options",
+        "hawk.pipeline",
+        "hawk.request",
+        "hawk.targets",
+    ),
     "hawk.doctor": ("hawk.pipeline", *PIPELINE),
     "hawk.gallery": ("hawk.pipeline", "hawk.request"),
     "hawk.batch_cli": PACKAGES,
-    "hawk.options": (),
+    "hawk.options": ("hawk.cluster",),
     "hawk.cli": PACKAGES,  # its commands start jobs and the server too
     "hawk.serve_cli": ("hawk.options", "serve"),
     "hawk.plan_cli": PACKAGES,

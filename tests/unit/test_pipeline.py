@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hawk import Pipeline, SamplerConfig
-from hawk.pipeline import resolve_device
+from hawk.devices import resolve_device
 from hawk.targets.janus import Janus
 
 

@@ -1,0 +1,1 @@
+"""Draft and target in processes of their own, on Ray. The only part of `hawk` that imports it."""

@@ -1,0 +1,289 @@
+"""Messages between a target and its drafter: what a pass taught goes one way, a tree comes back.
+
+Both are a few numpy arrays. Hidden states and laws travel in half precision: they only guide
+guesses, and no guess can change an image.
+
+Letters: B rows, N nodes, D tree levels, P levels of the longest commit, T shapes, H hidden size,
+V vocabulary, K tokens of a law, L laws of a drafter.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hawk.budget import Budget
+from hawk.drafters.base import Feedback, Needs
+from hawk.drafters.pool import at_nodes
+from hawk.identity import Identity
+from hawk.sampler import Law
+from hawk.tree import Drawn, Shapes, Tree
+from hawk.verifier import Commit
+
+COLUMNS = 5  # of Lesson.numbers besides tokens and path
+SHAPES_KEPT = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """A lane begins, or begins anew: whatever the drafter knew of it is void.
+
+    Attributes:
+        lane: its name, unique among all that share the drafter.
+        epoch: of this beginning; later messages of the lane bear it.
+        drafter: name of the kind.
+        identity: of the target.
+        slots: images in flight at most.
+        budget: of the target's passes.
+        by_chance: of the rule.
+    """
+
+    lane: str
+    epoch: int
+    drafter: str
+    identity: Identity
+    slots: int
+    budget: Budget
+    by_chance: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """A Feedback on its way.
+
+    Attributes:
+        slots: the rows that it is about where they had a root only, as a prompt's pass has; None
+            where all active rows had the tree that the drafter proposed last.
+        numbers: int64 [B, 2 D + COLUMNS]: committed tokens, path, then counts, end, steps, seeds,
+            and whether there is noise.
+        hidden: float16 [B, P, H] of the committed nodes, or [B, N, H] of all; None if not needed.
+        laws: float16 [B, N, V] before top-k and top-p; None if not needed.
+        scores, ids: float16 and int32 [B, N, K] after them; None where nothing was filtered.
+    """
+
+    slots: tuple[int, int] | None
+    numbers: NDArray[np.int64]
+    hidden: NDArray[np.float16] | None
+    laws: NDArray[np.float16] | None
+    scores: NDArray[np.float16] | None
+    ids: NDArray[np.int32] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """The image of slot `source` goes on in slot `target`."""
+
+    source: int
+    target: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """Learn, then draft.
+
+    Attributes:
+        lane, epoch: whose turn it is; see `Opening`.
+        sequence: counts the calls of an epoch from 1.
+        events: since the last call, in order.
+        roots: int64 [B], last committed tokens of the rows to draft for.
+        overhead_s: what a step of the target costs besides its pass.
+    """
+
+    lane: str
+    epoch: int
+    sequence: int
+    events: Sequence[Lesson | Move]
+    roots: NDArray[np.int64]
+    overhead_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """The tree of a call.
+
+    Attributes:
+        epoch, sequence: of the call.
+        parents: int16 [T, N], the shapes that occur.
+        shape: int16 [B].
+        tokens: int32 [B, N].
+        scores, which: float32 [B, L, V] and int16 [B, N], see `Drawn`; None where no rule asks.
+        arrived_s, left_s: by `time.perf_counter` of the drafter's process.
+    """
+
+    epoch: int
+    sequence: int
+    parents: NDArray[np.int16]
+    shape: NDArray[np.int16]
+    tokens: NDArray[np.int32]
+    scores: NDArray[np.float32] | None
+    which: NDArray[np.int16] | None
+    arrived_s: float
+    left_s: float
+
+
+def pack_lesson(feedback: Feedback, needs: Needs, slots: range | None) -> Lesson:
+    """A Feedback without what its drafter does not need; `slots` as in `Lesson`."""
+    commit, law = feedback.commit, feedback.law
+    columns = [
+        commit.counts_B,
+        commit.end_B,
+        feedback.steps_B,
+        feedback.seeds_B,
+        law.noise_scale_B11.flatten().long(),
+    ]
+    numbers = torch.cat([commit.tokens_BD, commit.path_BD, torch.stack(columns, 1)], 1)
+    numbers = numbers.cpu().numpy()
+    hidden = None
+    if needs.hidden == "all":
+        hidden = half(feedback.hidden_BND)
+    elif needs.hidden == "committed":
+        longest = int(numbers[:, -COLUMNS].max())
+        hidden = half(at_nodes(feedback.hidden_BND, commit.path_BD[:, :longest]))
+    filtered = needs.laws and law.ids.ndim > 1
+    return Lesson(
+        slots=None if slots is None else (slots.start, slots.stop),
+        numbers=numbers,
+        hidden=hidden,
+        laws=half(law.unfiltered_BNV) if needs.laws else None,
+        scores=half(law.scores_BNK) if filtered else None,
+        ids=law.ids.cpu().numpy() if filtered else None,
+    )
+
+
+def unpack_lesson(lesson: Lesson, needs: Needs, tree: Tree, identity: Identity) -> Feedback:
+    """The Feedback again, on the tree's device; what was not needed is zeros.
+
+    Args:
+        needs: that it was packed for.
+        tree: that was verified.
+        identity: of the target.
+    """
+    device = tree.shape_B.device
+    rows, nodes = tree.tokens_BN.shape
+    numbers = torch.from_numpy(lesson.numbers).to(device)
+    counts_B, end_B, steps_B, seeds_B, noisy_B = numbers[:, -COLUMNS:].unbind(1)
+    tokens_BD, path_BD = numbers[:, :-COLUMNS].chunk(2, dim=1)
+    law = _law(lesson, noisy_B, (rows, nodes, identity.vocabulary), device)
+    if lesson.hidden is None:
+        hidden = torch.zeros(1, device=device).expand(rows, nodes, identity.hidden_size)
+    elif needs.hidden == "all":
+        hidden = single(lesson.hidden, device)
+    else:
+        sent = single(lesson.hidden, device)
+        index = path_BD[:, : sent.shape[1], None].expand_as(sent)
+        hidden = sent.new_zeros(rows, nodes, identity.hidden_size).scatter_(1, index, sent)
+    return Feedback(
+        tree=tree,
+        law=law,
+        hidden_BND=hidden,
+        commit=Commit(end_B=end_B, counts_B=counts_B, tokens_BD=tokens_BD, path_BD=path_BD),
+        seeds_B=seeds_B,
+        steps_B=steps_B,
+    )
+
+
+def _law(lesson: Lesson, noisy_B: Tensor, size: tuple[int, int, int], device: torch.device) -> Law:
+    if lesson.laws is None:
+        unfiltered = torch.zeros(1, device=device).expand(size)
+    else:
+        unfiltered = single(lesson.laws, device)
+    if lesson.scores is None or lesson.ids is None:
+        scores = unfiltered
+        ids = torch.arange(size[-1], dtype=torch.int32, device=device)
+    else:
+        scores, ids = single(lesson.scores, device), torch.from_numpy(lesson.ids).to(device)
+    return Law(
+        scores_BNK=scores,
+        ids=ids,
+        unfiltered_BNV=unfiltered,
+        noise_scale_B11=noisy_B.float().view(-1, 1, 1),
+    )
+
+
+def pack_block(tree: Tree, call: Call, arrived_s: float, left_s: float) -> Block:
+    """A drafter's answer. Times: see `Block`."""
+    drawn = tree.drawn
+    return Block(
+        epoch=call.epoch,
+        sequence=call.sequence,
+        parents=tree.shapes.parents_TN.cpu().numpy().astype(np.int16),
+        shape=tree.shape_B.cpu().numpy().astype(np.int16),
+        tokens=tree.tokens_BN.cpu().numpy().astype(np.int32),
+        scores=None if drawn is None else drawn.scores_BLV.cpu().numpy(),
+        which=None if drawn is None else drawn.which_BN.cpu().numpy().astype(np.int16),
+        arrived_s=arrived_s,
+        left_s=left_s,
+    )
+
+
+def unpack_block(block: Block, roots_B: Tensor, *, vocabulary: int, most_nodes: int) -> Tree:
+    """The tree of an answer behind these roots. ValueError where it is none."""
+    rows, device = len(roots_B), roots_B.device
+    for name, sizes in (("parents", 2), ("shape", 1), ("tokens", 2)):
+        _check_array(name, getattr(block, name), sizes, "i")
+    shapes, nodes = block.parents.shape
+    if not (1 <= nodes <= most_nodes and shapes >= 1):
+        raise ValueError(f"{shapes} shapes of {nodes} nodes, at most {most_nodes} were expected")
+    if block.shape.shape != (rows,) or block.tokens.shape != (rows, nodes):
+        raise ValueError(
+            f"shapes of {block.shape.shape} rows and tokens {block.tokens.shape}, expected "
+            f"{rows} rows of {nodes}"
+        )
+    if not _within(block.shape, shapes):
+        raise ValueError(f"a row of another shape than 0 .. {shapes - 1}")
+    if not _within(block.tokens[:, 1:], vocabulary):
+        raise ValueError(f"tokens outside of 0 .. {vocabulary - 1}")
+    tokens_BN = torch.from_numpy(block.tokens.astype(np.int64)).to(device)
+    tokens_BN[:, 0] = roots_B
+    return Tree(
+        shapes=_shapes(block.parents.tobytes(), shapes, device),
+        shape_B=torch.from_numpy(block.shape.astype(np.int64)).to(device),
+        tokens_BN=tokens_BN,
+        drawn=_drawn(block, vocabulary, device),
+    )
+
+
+def _drawn(block: Block, vocabulary: int, device: torch.device) -> Drawn | None:
+    if block.scores is None or block.which is None:
+        return None
+    _check_array("scores", block.scores, 3, "f")
+    _check_array("which", block.which, 2, "i")
+    rows, laws, width = block.scores.shape
+    if (rows, width) != (len(block.tokens), vocabulary) or block.which.shape != block.tokens.shape:
+        raise ValueError(f"laws {block.scores.shape} for tokens {block.tokens.shape}")
+    if not _within(block.which, laws):
+        raise ValueError(f"a draft of another law than 0 .. {laws - 1}")
+    return Drawn(
+        scores_BLV=torch.from_numpy(block.scores.copy()).to(device),
+        which_BN=torch.from_numpy(block.which.astype(np.int64)).to(device),
+    )
+
+
+@lru_cache(maxsize=SHAPES_KEPT)
+def _shapes(parents: bytes, shapes: int, device: torch.device) -> Shapes:
+    """Drafters use a few dozen, whose tables are worth keeping."""
+    return Shapes(np.frombuffer(parents, np.int16).reshape(shapes, -1).tolist(), device)
+
+
+def _check_array(name: str, array: Any, sizes: int, kind: str) -> None:
+    if not isinstance(array, np.ndarray) or array.ndim != sizes or array.dtype.kind != kind:
+        raise ValueError(f"{name} is no array of {sizes} dimensions and kind {kind!r}")
+
+
+def _within(array: NDArray[Any], end: int) -> bool:
+    return bool(((array >= 0) & (array < end)).all())
+
+
+def half(values: Tensor) -> NDArray[np.float16]:
+    """Contiguous, in half precision, on the host."""
+    return values.half().contiguous().cpu().numpy()
+
+
+def single(values: NDArray[np.float16], device: torch.device) -> Tensor:
+    """float32 again."""
+    return torch.from_numpy(values.astype(np.float32)).to(device)

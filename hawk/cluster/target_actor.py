@@ -1,0 +1,219 @@
+"""TargetActor: the process of a target. A thin shell around `Lanes`."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hawk.cluster.lanes import Lanes
+from hawk.cluster.remote_drafter import Patience
+from hawk.cluster.split import SplitPipeline
+from hawk.cluster.timeline import Round
+from hawk.cluster.transport import Transport
+from hawk.pipeline import Pipeline
+from hawk.request import Finished, Request
+from hawk.sampler import SamplerConfig
+from hawk.stats import Stats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Making:
+    """All that decides what the images are, as `Pipeline.from_pretrained` takes it."""
+
+    model: str = "emoji"
+    drafter: str = "auto"
+    rule: str = "coupled"
+    slots: int = 8
+    device: str = "auto"
+    dtype: str = "auto"
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a loaded target says of itself.
+
+    Attributes:
+        name, default_guidance, default_sampler: see `Target`.
+        drafter: that `auto` stands for.
+        rule: its name and parameters.
+        exact, by_chance: see `Rule`.
+    """
+
+    name: str
+    default_guidance: float
+    default_sampler: SamplerConfig
+    drafter: str
+    rule: str
+    exact: bool
+    by_chance: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Some images that are made together: the number of the run, and whether there is guidance."""
+
+    number: int
+    guided: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """One to make.
+
+    Attributes:
+        place: of its request in what was asked.
+        known: its tokens from the first on, if there are some already.
+    """
+
+    place: int
+    request: Request
+    known: Sequence[int] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """One that is complete.
+
+    Attributes:
+        place: of its request.
+        tokens, commits, stats: as in `Picture`.
+        pixels: uint8 [H, W, 3].
+    """
+
+    place: int
+    tokens: list[int]
+    commits: list[int]
+    pixels: NDArray[np.uint8]
+    stats: Stats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What happened during some work.
+
+    Attributes:
+        run: that it is about.
+        made: images that were completed.
+        known: the tokens so far of those in flight, by place.
+        stats: of this process in this run.
+        faults: rounds without drafts by reason, likewise.
+    """
+
+    run: Run
+    made: list[Made]
+    known: dict[int, list[int]]
+    stats: Stats
+    faults: Counter[str]
+
+
+class TargetActor:
+    """The process of a target. It loads apart from its creation, so that errors keep their type.
+
+    Args:
+        threads: of torch.
+    """
+
+    def __init__(self, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self._run: Run | None = None
+        self._places: dict[int, int] = {}  # of images in flight, by ticket
+
+    def start(
+        self, making: Making, transport: Transport, *, lanes: int, patience: Patience
+    ) -> Facts:
+        """Load. ValueError where model or drafter cannot be."""
+        target = Pipeline.from_pretrained(
+            making.model,
+            drafter=making.drafter,
+            rule=making.rule,
+            device=making.device,
+            dtype=making.dtype,
+            size=making.size,
+        ).target
+        self._pipeline = SplitPipeline(
+            target,
+            drafter=making.drafter,
+            rule=making.rule,
+            slots=making.slots,
+            transport=transport,
+            lanes=lanes,
+            patience=patience,
+        )
+        rule = self._pipeline.rule
+        return Facts(
+            name=target.name,
+            default_guidance=target.default_guidance,
+            default_sampler=target.default_sampler,
+            drafter=self._pipeline.drafter,
+            rule=making.rule,
+            exact=rule.exact,
+            by_chance=rule.by_chance,
+        )
+
+    def check(self, requests: Sequence[Request]) -> None:
+        """ValueError where the model cannot read one of them."""
+        for request in requests:
+            self._pipeline.target.encode(request.prompt, request.negative_prompt)
+
+    def work(self, run: Run, images: Sequence[Image], seconds: float) -> Report:
+        """Go on, with these images besides, until one is complete or the time is over."""
+        if run != self._run:
+            self._begin(run)
+        for image in images:
+            self._places[self._lanes.submit(image.request, image.known)] = image.place
+        until = time.monotonic() + seconds
+        made: list[Made] = []
+        while self._lanes.busy and not made and time.monotonic() < until:
+            made = [self._made(finished) for finished in self._lanes.step()]
+        return Report(
+            run=run,
+            made=made,
+            known=self._known(),
+            stats=self._lanes.stats - self._stats,
+            faults=self._lanes.faults - self._faults,
+        )
+
+    def rounds(self) -> list[Round]:
+        """The last ones, oldest first; they are forgotten."""
+        if self._run is None:
+            return []
+        rounds = list(self._lanes.rounds)
+        self._lanes.rounds.clear()
+        return rounds
+
+    def _begin(self, run: Run) -> None:
+        """Drop what is unfinished of the run before."""
+        for ticket in self._places:
+            self._lanes.cancel(ticket)
+        self._places, self._run = {}, run
+        self._lanes: Lanes = self._pipeline.session(guided=run.guided)
+        self._lanes.rounds.clear()
+        self._stats, self._faults = self._lanes.stats, self._lanes.faults
+
+    def _made(self, finished: Finished) -> Made:
+        pixels = self._pipeline.target.pixels(finished.tokens_T[None])[0]
+        return Made(
+            place=self._places.pop(finished.ticket),
+            tokens=finished.tokens_T.tolist(),
+            commits=finished.commits,
+            pixels=pixels.cpu().numpy(),
+            stats=finished.stats,
+        )
+
+    def _known(self) -> dict[int, list[int]]:
+        known: dict[int, list[int]] = {}
+        for ticket, place in self._places.items():
+            progress: Any = self._lanes.progress(ticket)
+            if progress is not None:
+                known[place] = progress.tokens_T.tolist()
+        return known
+
+    def pid(self) -> int:
+        return os.getpid()

@@ -1,0 +1,68 @@
+"""Where else a pair goes: workers of batch jobs, replicas of a service, the command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.testing
+
+from hawk.cli import app
+from hawk.cluster.placement import Placement
+from hawk.options import read_placement
+from serve.config import check_config
+
+
+def test_a_placement_is_read_from_text() -> None:
+    assert read_placement("colocated") is None
+    assert read_placement("pair") == Placement()
+    assert read_placement("pair:lanes=3:draft_gpus=0.5:draft_accelerator=L4", 2) == Placement(
+        lanes=3, draft_gpus=0.5, draft_accelerator="L4", targets_per_drafter=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("apart", "no placement 'apart'"),
+        ("colocated:lanes=2", "no placement 'colocated:lanes=2'"),
+        ("pair:lane=2", "no parameter 'lane': it takes targets_per_drafter, lanes"),
+        ("pair:lanes=two", "lanes of a pair must be a number, got 'two'"),
+        ("pair:lanes=0", "lanes must be 1 or more, got 0"),
+        ("pair:draft_gpus=-1", "draft_gpus must be 0 or more, got -1.0"),
+    ],
+)
+def test_a_placement_that_is_none_says_why(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        read_placement(text)
+
+
+def test_targets_per_drafter_is_of_a_pair(tmp_path: Path) -> None:
+    options = ["generate", "x", "--out", str(tmp_path), "--targets-per-drafter", "2"]
+    result = typer.testing.CliRunner().invoke(app, options)
+    assert result.exit_code == 2
+    assert "add --placement pair" in result.stderr
+
+
+def test_a_replica_takes_a_bundle_for_itself_and_one_for_its_drafter() -> None:
+    from serve.app import build_app
+
+    config = check_config({"replicas": {"placement": "pair", "cpus": 2, "gpus": 1}}, "test")
+    assert config.replicas.pair is not None
+    assert config.replicas.pair.bundles() == [{"CPU": 2, "GPU": 1}, {"CPU": 1, "GPU": 1}]
+    model = build_app(config)._bound_deployment.init_args[0]._bound_deployment
+    replica = model._replica_config
+    assert replica.placement_group_bundles == [{"CPU": 2, "GPU": 1}, {"CPU": 1, "GPU": 1}]
+    assert replica.placement_group_strategy == "STRICT_PACK"
+    with pytest.raises(ValueError, match="targets_per_drafter is 1"):
+        check_config({"replicas": {"placement": "pair:targets_per_drafter=2"}}, "test")
+
+
+def test_ray_is_not_imported_before_its_environment_is_set() -> None:
+    """It reads how to tell friend from stranger at import; a cluster of our own sets that."""
+    code = (
+        "import sys, hawk.cli, hawk.options, jobs.batch.settings, serve.config;"
+        "hawk.options.read_placement('pair'); import hawk.cluster.connection;"
+        "sys.exit('ray' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
