@@ -178,7 +178,7 @@ def _shares(rows: Sequence[Row], batches: Sequence[int]) -> str:
             axes.barh([name(row) for row in mine], widths, left=done, label=part)
             done += widths
         axes.set(xlim=(0, 1), title=f"batch {batch}")
-        axes.legend(fontsize=7)
+    figure.legend(*plots[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return _svg(figure)
 
 

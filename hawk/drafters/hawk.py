@@ -40,7 +40,7 @@ class Hawk:
         guesses: Guesses,
         device: torch.device,
     ) -> None:
-        self._window = weights.load(self.name, identity, Window, device)
+        self._window = weights.load(self.name, identity, Window, device).folded()
         self._width = identity.grid.width
         self._pool = Pool(identity, slots, budget, guesses, device)
         self._laws = law_ring(identity, slots, device)

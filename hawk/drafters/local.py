@@ -33,7 +33,7 @@ class Local:
         guesses: Guesses,
         device: torch.device,
     ) -> None:
-        self._window = weights.load(self.name, identity, Window, device)
+        self._window = weights.load(self.name, identity, Window, device).folded()
         self._pool = Pool(identity, slots, budget, guesses, device)
         self._around = Surroundings.empty(identity, slots, device)
         self._ids_V = torch.arange(identity.vocabulary, dtype=torch.int32, device=device)

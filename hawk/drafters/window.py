@@ -35,13 +35,15 @@ class Scene:
         steps_BJ: int64, the steps.
         line_BL: int64, the last committed tokens, in raster order.
         above_BJA: int64, tokens above; the vocabulary's size stands for none.
-        hidden_BJX: float32, hidden states, 0 for none.
+        recent_B1D: float32, the last verified hidden state.
+        hidden_BJX: float32, other hidden states, 0 for none.
         short_BJ: int64, how many steps the stale law falls short.
     """
 
     steps_BJ: Tensor
     line_BL: Tensor
     above_BJA: Tensor
+    recent_B1D: Tensor
     hidden_BJX: Tensor
     short_BJ: Tensor
 
@@ -104,14 +106,12 @@ class Surroundings:
         hidden_BX = (last_B1 + self._above_hidden_JX.flatten()).expand(rows, -1)
         here_BX = ((hidden_BX >= 0) & (hidden_BX <= last_B1))[..., None]
         near = self._hidden.at(slots, hidden_BX).float() * here_BX
-        recent_BJX = self._hidden.at(slots, last_B1).float().expand(-1, STEPS, -1)
         return Scene(
             steps_BJ=last_B1 + self._ahead_J,
             line_BL=self._known(slots, line_BL, last_B1),
             above_BJA=self._known(slots, above_BX, last_B1).view(rows, STEPS, -1),
-            hidden_BJX=torch.cat(
-                [recent_BJX, near.view(rows, STEPS, -1), stale_BJX.float()], dim=-1
-            ),
+            recent_B1D=self._hidden.at(slots, last_B1).float(),
+            hidden_BJX=torch.cat([near.view(rows, STEPS, -1), stale_BJX.float()], dim=-1),
             short_BJ=short_BJ,
         )
 
@@ -149,7 +149,7 @@ class Window(nn.Module):
         self.block = nn.Sequential(
             nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, channels)
         )
-        self.out = nn.Linear(channels, head)
+        self.out: nn.Module = nn.Linear(channels, head)
         self.head = nn.Linear(head, vocabulary)
         self._hidden_size = identity.hidden_size
         # Weights of the stale law and of the law above by shortness: alone, and beside the network.
@@ -158,14 +158,30 @@ class Window(nn.Module):
         self.alone = nn.Parameter(torch.stack([own, above], dim=-1))
         self.beside = nn.Parameter(torch.stack([own, above], dim=-1))
 
+    def folded(self) -> "Window":
+        """Itself, its last two layers made one: there is nothing between them, and channels are
+        fewer than the head's inputs. For drafting; it is trained and stored with both."""
+        assert isinstance(self.out, nn.Linear)
+        head = nn.Linear(
+            self.out.in_features, self.head.out_features, device=self.head.weight.device
+        )
+        head.weight = nn.Parameter(self.head.weight @ self.out.weight, requires_grad=False)
+        head.bias = nn.Parameter(self.head(self.out.bias), requires_grad=False)
+        self.out, self.head = nn.Identity(), head
+        return self
+
     def context(self, scene: Scene) -> Tensor:
         """What does not depend on guesses, [B, J, C]."""
         steps_BJ = scene.steps_BJ.clamp(max=self._cells - 1)
-        hidden = scene.hidden_BJX.unflatten(-1, (-1, self._hidden_size))
-        hidden = F.rms_norm(hidden, (self._hidden_size,)).flatten(-2)
+        size = self._hidden_size
+        recent_B1D = F.rms_norm(scene.recent_B1D, (size,))
+        hidden_BJX = F.rms_norm(scene.hidden_BJX.unflatten(-1, (-1, size)), (size,)).flatten(-2)
+        # The last verified state is the same for all steps: its share is computed once.
+        weights = self.hidden.weight
         return (
             self.above(self.tokens(scene.above_BJA).flatten(-2))
-            + self.hidden(hidden)
+            + F.linear(hidden_BJX, weights[:, size:], self.hidden.bias)
+            + F.linear(recent_B1D, weights[:, :size])
             + self.row(steps_BJ // self._width)
             + self.column(steps_BJ % self._width)
             + self.ahead

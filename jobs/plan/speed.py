@@ -42,20 +42,23 @@ class Speed:
 
 
 def measured(file: Path) -> Speed:
-    """Of what `hawk bench --json` printed: its fastest exact contender, one image at a time.
+    """Of what `hawk bench --json` printed: its fastest exact row, at whatever batch it was.
 
-    A worker has many images in flight and is faster, so a plan of it errs on the safe side.
+    A worker with more images in flight is faster, so a plan of few in flight errs on the safe side.
     """
     try:
         report = json.loads(file.read_text(encoding="utf-8").strip().splitlines()[-1])
-        seconds = {
-            name: entry["seconds_per_image"]
-            for name, entry in report["contenders"].items()
-            if entry.get("exact")
-        }
-        name = min(seconds, key=seconds.__getitem__)
-        source = f"measured: {name} on {report['device']}, {report['model']}, one image at a time"
-        return Speed(rate=1 / seconds[name], source=source)
+        exact = [
+            row
+            for row, detail in zip(report["rows"], report["details"], strict=True)
+            if detail.get("exact")
+        ]
+        best = min(exact, key=lambda row: row["seconds_per_image"])
+        source = (
+            f"measured: {best['drafter']} on {report['machine']['device']}, "
+            f"{report['settings']['model']}, {best['batch']} in flight"
+        )
+        return Speed(rate=1 / best["seconds_per_image"], source=source)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file} is not what `hawk bench --json` prints: {type(error).__name__} {error}"

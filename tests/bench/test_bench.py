@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hawk.bench.contenders import Transformers, methods
-from hawk.bench.measure import accepted_by_cell, batched, measure, passes_by_accepted, rows
+from hawk.bench.measure import Turns, accepted_by_cell, batched, measure, passes_by_accepted, rows
 from hawk.bench.memory import CLEAR, PeakMemory
 from hawk.cli import app
 from hawk.request import Request
@@ -44,6 +45,34 @@ def test_plain_comes_first_and_once() -> None:
         ("jacobi", "residual"),
         ("plain", "residual"),
     ]
+
+
+def test_speed_ups_are_medians_of_ratios_of_the_same_batch() -> None:
+    class Named:
+        def __init__(self, drafter: str, rule: str | None) -> None:
+            self.drafter, self.rule = drafter, rule
+
+        def prepare(self, *, guided: bool) -> None: ...
+
+        def make(self, requests: Sequence[Request]) -> None: ...
+
+    timed = {"plain": [4.0, 8.0, 9.0], "quick": [2.0, 2.0, 1.0], "transformers": [8.0, 8.0, 8.0]}
+    plain, quick, theirs = rows(
+        [
+            Turns(
+                contender=Named(name, None if name == "transformers" else "coupled"),
+                batch=2,
+                peak_mb=None,
+                seconds=seconds,
+                results=[],
+            )
+            for name, seconds in timed.items()
+        ]
+    )
+    assert (plain.speedup_over_plain, quick.speedup_over_plain) == (1, 4)
+    assert theirs.speedup_over_plain == 1
+    assert (plain.speedup_over_transformers, quick.speedup_over_transformers) == (1, 4)
+    assert (quick.seconds_per_image, quick.images) == (1, 6)
 
 
 def test_rows_hold_what_the_pipeline_counts(tiny: Janus) -> None:

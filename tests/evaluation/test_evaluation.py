@@ -46,6 +46,15 @@ def test_held_out_prompts_are_of_pairs_never_trained_on(real: RealImages) -> Non
     assert set(relatives.concepts_I) == set(asked.concepts_I)
     pairs = set(zip(asked.concepts_I, asked.styles_I, strict=True))
     assert not pairs & set(zip(relatives.concepts_I, relatives.styles_I, strict=True))
+    trained = np.flatnonzero(real.splits_I == "train")
+    known = real.rows(trained[[0, 2]])  # of two concepts with two trained styles each
+    others = real.relatives(known)
+    assert len(others) == 2
+    assert not {*zip(known.concepts_I, known.styles_I, strict=True)} & {
+        *zip(others.concepts_I, others.styles_I, strict=True)
+    }
+    with pytest.raises(ValueError, match="no other styles"):
+        real.relatives(real.rows(trained[:2]))
     assert real.captioned([asked.prompts[0], "no such thing"])[1] is None
     [place] = real.captioned(asked.prompts[:1])
     assert place is not None

@@ -138,16 +138,18 @@ def test_a_worker_that_fits_nowhere() -> None:
 
 def test_a_drafted_model_is_planned_by_what_was_measured(tmp_path: Path) -> None:
     bench = tmp_path / "bench.json"
-    contenders = {
-        "jacobi": {"seconds_per_image": 2.0, "exact": True},
-        "plain": {"seconds_per_image": 4.0, "exact": True},
-        "typical": {"seconds_per_image": 1.0, "exact": False},
-        "transformers": {"seconds_per_image": 5.0},
-    }
-    bench.write_text(json.dumps({"device": "cuda", "model": "m", "contenders": contenders}))
+    rows = [
+        {"drafter": "plain", "batch": 1, "seconds_per_image": 4.0},
+        {"drafter": "jacobi", "batch": 4, "seconds_per_image": 2.0},
+        {"drafter": "jacobi", "batch": 4, "seconds_per_image": 1.0},
+        {"drafter": "transformers", "batch": 1, "seconds_per_image": 0.5},
+    ]
+    details = [{"exact": True}, {"exact": True}, {"exact": False}, {}]
+    report = {"rows": rows, "details": details, "machine": {"device": "cuda"}}
+    bench.write_text(json.dumps(report | {"settings": {"model": "m"}}))
     speed = measured(bench)
     assert speed.rate == 0.5
-    assert "jacobi on cuda" in speed.source
+    assert "jacobi on cuda, m, 4 in flight" in speed.source
     bench.write_text("{}")
     with pytest.raises(ValueError, match="not what `hawk bench --json` prints"):
         measured(bench)
