@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hawk.budget import Budget
-from hawk.drafters.base import Feedback
+from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.pool import at_nodes, law_of
 from hawk.identity import Identity
@@ -30,6 +30,7 @@ class Sjd:
 
     name = "sjd"
     most_nodes = WINDOW + 1
+    needs = Needs(laws=True)
     fresh = True  # noise in every pass
 
     def __init__(
