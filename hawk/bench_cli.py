@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +25,8 @@ from hawk.options import (
 )
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from hawk.pipeline import Pipeline
     from hawk.request import Request
 
@@ -53,6 +55,12 @@ def bench(
         str,
         typer.Option(help="colocated,pair: measure these two instead, in the largest batch."),
     ] = "colocated",
+    random_weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Time the passes of a published model's shape instead, as in janus-pro-7b."
+        ),
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots to this file.")] = None,
     model: ModelOption = "emoji",
     device: DeviceOption = "auto",
@@ -66,6 +74,10 @@ def bench(
 
     With --placement colocated,pair: a drafter in the target's process against one in its own.
     """
+    if random_weights is not None:
+        with errors_reported(debug=debug):
+            _step_times(random_weights, _sizes(batch), device, dtype, guidance, as_json=as_json)
+        return
     if placement != "colocated":
         with errors_reported(debug=debug):
             from hawk.bench.contenders import PROMPTS, plan
@@ -134,10 +146,7 @@ def bench(
         )
         if html is not None:
             page.write(report, plain.run(requests[:1]).images[0], html)
-    if as_json:
-        typer.echo(json.dumps(report.to_json()))
-    else:
-        Console(width=None if sys.stdout.isatty() else 160).print(table(report))
+    _show(report.to_json(), table(report), as_json=as_json)
 
 
 def _placements(
@@ -162,10 +171,38 @@ def _placements(
             plan,
             track=lambda batches: bar.track(batches, description="batches"),
         )
+    _show(report, bench.table(report), as_json=as_json)
+
+
+def _step_times(
+    model: str,
+    batches: Sequence[int],
+    device: str,
+    dtype: str,
+    guidance: float | None,
+    *,
+    as_json: bool,
+) -> None:
+    from hawk.bench import step_time
+    from hawk.devices import resolve_device, resolve_dtype
+    from hawk.targets import catalogue
+
+    place = resolve_device(device)
+    report = step_time.measure(
+        catalogue.find(model),
+        batches,
+        guided=guidance != 1,
+        dtype=resolve_dtype(dtype, place),
+        device=place,
+    )
+    _show(report, step_time.table(report), as_json=as_json)
+
+
+def _show(report: dict[str, Any], table: "Table", *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(report))
     else:
-        Console(width=None if sys.stdout.isatty() else 160).print(bench.table(report))
+        Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def _sizes(text: str) -> list[int]:

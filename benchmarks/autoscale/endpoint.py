@@ -14,7 +14,7 @@ from serve.config import check_config
 from serve.local import APP
 
 CLIENTS = 3
-CHANGE_S = 240.0
+CHANGE_S = 400.0
 REQUEST_S = 240.0
 
 

@@ -20,7 +20,7 @@ from jobs.batch.storage import Folder
 
 PAIR_GPUS = 2  # of a node, and of a worker
 WORKER_CPUS = 0.5
-START_S = 300.0
+START_S = 600.0
 LEAVE_S = 120.0
 
 

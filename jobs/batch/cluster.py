@@ -1,5 +1,6 @@
 """Cluster: a Ray for the workers of a job, and what it has."""
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -44,13 +45,21 @@ def out_of_reach(workers: Workers) -> int:
     gcs = GcsClient(ray.get_runtime_context().gcs_address)
     status.ParseFromString(gcs.get_cluster_status())
     state = status.autoscaling_state
-    groups = [[request] for request in state.infeasible_resource_requests]
-    groups += [gang.requests for gang in state.infeasible_gang_resource_requests]
-    refused = [[dict(request.resources_bundle) for request in group] for group in groups]
-    return sum(_same(bundles, workers.bundles()) for bundles in refused)
+    if workers.pair is None:
+        refused = [[request] for request in state.infeasible_resource_requests]
+    else:
+        refused = [_requests(gang) for gang in state.infeasible_gang_resource_requests]
+    asked = _sorted(workers.bundles())
+    return sum(
+        _sorted(map(dict, (r.resources_bundle for r in group))) == asked for group in refused
+    )
 
 
-def _same(bundles: list[dict[str, float]], others: list[dict[str, float]]) -> bool:
-    """Whether they are the same, in any order."""
-    one, two = (sorted(sorted(bundle.items()) for bundle in each) for each in (bundles, others))
-    return one == two
+def _requests(gang: Any) -> Any:
+    """The bundles of a placement group, where this version of Ray has them."""
+    return gang.bundle_selectors[0].resource_requests if gang.bundle_selectors else gang.requests
+
+
+def _sorted(bundles: Iterable[dict[str, float]]) -> list[list[tuple[str, float]]]:
+    """The same for the same bundles in any order."""
+    return sorted(sorted(bundle.items()) for bundle in bundles)

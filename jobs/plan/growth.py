@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from jsonschema import ValidationError
 
+NODE_WORKERS = 32  # no machine has room for more; so many are tried at most, for each node
 NOT_A_CLUSTER = (  # what Ray makes of a file that is none
     yaml.YAMLError, ValidationError, AssertionError, AttributeError, KeyError, RuntimeError,
     TypeError, ValueError,
@@ -49,8 +50,9 @@ def growth(cluster: Path, *, workers: int, bundles: Sequence[Mapping[str, float]
     from ray.autoscaler.v2.utils import ResourceRequestUtil
 
     config = _read(cluster)
-    gangs = [_gang(number, bundles) for number in range(workers)] if len(bundles) > 1 else []
-    singles = [] if gangs else [ResourceRequestUtil.make(dict(bundles[0]))] * workers
+    tried = min(workers, NODE_WORKERS * config.get_max_num_worker_nodes())
+    gangs = [_gang(number, bundles) for number in range(tried)] if len(bundles) > 1 else []
+    singles = [] if gangs else [ResourceRequestUtil.make(dict(bundles[0]))] * tried
     answer = ResourceDemandScheduler(None).schedule(
         SchedulingRequest(
             disable_launch_config_check=True,
@@ -63,7 +65,7 @@ def growth(cluster: Path, *, workers: int, bundles: Sequence[Mapping[str, float]
     refused = answer.infeasible_gang_resource_requests + answer.infeasible_resource_requests
     return Growth(
         nodes={launch.instance_type: launch.count for launch in answer.to_launch},
-        workers=workers - len(refused),
+        workers=tried - len(refused),
         asked=workers,
     )
 

@@ -119,6 +119,7 @@ def test_requests_are_those_that_s3_counts(monkeypatch: pytest.MonkeyPatch) -> N
         (AWS, 8, True, {"pair": 4}, 8),
         (AWS, 9, True, {"pair": 4}, 8),
         (AWS, 40, False, {"pair": 4, "single": 8}, 24),
+        (AWS, 10**7, False, {"pair": 4, "single": 8}, 24),
         (KUBERAY, 1, True, {"pair": 1}, 1),
         (KUBERAY, 40, False, {"pair": 4, "single": 8}, 16),
     ],
