@@ -56,7 +56,7 @@ def _model(config: ServeConfig) -> serve.Deployment:
             target_ongoing_requests=replicas.images,
             upscale_delay_s=replicas.up_delay_s,
             downscale_delay_s=replicas.down_delay_s,
-            look_back_period_s=max(1.0, replicas.up_delay_s),
+            look_back_period_s=max(2.0, replicas.up_delay_s),  # more than the interval
             metrics_interval_s=1.0,
         ),
         ray_actor_options={"num_cpus": replicas.cpus, "num_gpus": replicas.gpus},

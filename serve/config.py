@@ -1,5 +1,6 @@
 """ServeConfig: all settings of the service, from one YAML file whose unknown keys are errors."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -136,6 +137,11 @@ class ServeConfig(_Section):
     replicas: ReplicaConfig = ReplicaConfig()  # pyright: ignore[reportCallIssue]
     limits: LimitConfig = LimitConfig()  # pyright: ignore[reportCallIssue]
     keys: Literal["required", "open"] = "required"
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells the settings of one deployment from those of another."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @property
     def served_as(self) -> str:

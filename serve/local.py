@@ -16,6 +16,13 @@ from serve.keys import VARIABLE, Keys
 APP = "hawk"
 CONTROLLER = "SERVE_CONTROLLER_ACTOR"  # as Serve names it
 QUIET = {"log_level": "WARNING"}
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    # Where the model has all cores busy; Serve would kill its proxy after 5 and 10 seconds.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
+}
 STORE_BYTES = 200_000_000  # of Ray's object store: pictures pass through it, nothing stays
 
 
@@ -64,8 +71,8 @@ def refuse_taken(config: ServeConfig) -> None:
 
 def start_ray(config: ServeConfig) -> None:
     """A Ray of our own, on loopback, which no other user of the machine can talk to."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else a file in the home folder
     import ray  # reads those when it is imported
 

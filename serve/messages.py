@@ -20,6 +20,7 @@ class Card:
         drafters: by name, the default first.
         rule, exact: as in `hawk generate`.
         created: unix time of loading.
+        settings: fingerprint of those that it was started with.
     """
 
     model: str
@@ -31,6 +32,7 @@ class Card:
     rule: str
     exact: bool
     created: int
+    settings: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,6 +79,7 @@ class Replica:
             rule=pipelines[0].rule_name,
             exact=pipelines[0].rule.exact,
             created=int(time.time()),
+            settings=config.fingerprint,
         )
 
     async def card(self) -> Card:

@@ -56,7 +56,10 @@ class Service:
     async def card(self) -> Card:
         """Of the model. ApiError 503 until a replica has answered once."""
         if self._card is None:
-            self._card = await self.answer()
+            card = await self.answer()
+            if card.settings != self.config.fingerprint:
+                return card  # of a replica that a redeployment is about to replace: not to be kept
+            self._card = card
         return self._card
 
     async def answer(self) -> Card:

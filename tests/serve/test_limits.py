@@ -1,11 +1,13 @@
 """What a client may take, and what is left when it goes away; real HTTP, no cluster."""
 
+import asyncio
 import json
 import socket
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -117,6 +119,7 @@ class Scripted:
             rule="coupled",
             exact=True,
             created=0,
+            settings="",
         )
 
     async def image(self, job: Job) -> AsyncGenerator[Message, None]:
@@ -188,6 +191,22 @@ def test_nobody_is_ready_until_a_replica_answers(
     for response in (httpx.get(f"{address}/healthz"), post(address, {"prompt": PROMPT})):
         assert error_of(response, 503)["code"] == "not_ready"
         assert response.headers["retry-after"] == "2"
+
+
+def test_what_an_old_replica_says_is_forgotten_with_it(
+    listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new ingress may come up before the model replicas of its deployment do."""
+    backend = Scripted(ADMITTED)
+    address = listen(backend)
+    card = asyncio.run(backend.card())
+
+    async def renamed() -> Card:
+        return replace(card, model="tiny, again")
+
+    assert sdk(address).models.list().data[0].id == "tiny"
+    monkeypatch.setattr(backend, "card", renamed)
+    assert sdk(address).models.list().data[0].id == "tiny, again"
 
 
 def test_prompts_are_not_logged(url: str, tiny: Janus, caplog: pytest.LogCaptureFixture) -> None:
