@@ -99,7 +99,6 @@ def reports_a_second(workers: int) -> float:
 
     ray.init(address="local", num_cpus=4, include_dashboard=False, logging_level=40)
 
-    @ray.remote(num_cpus=0)
     class Worker:
         def work(self) -> int:
             return 1
@@ -107,9 +106,10 @@ def reports_a_second(workers: int) -> float:
         def sleep(self) -> None:
             time.sleep(3600)
 
-    busy = Worker.options(max_concurrency=1).remote()
+    process: Any = ray.remote(num_cpus=0)(Worker)
+    busy = process.remote()
     waiting = [busy.sleep.remote() for _ in range(workers * CALLS_AHEAD)]
-    quick = [Worker.remote() for _ in range(4)]
+    quick = [process.remote() for _ in range(4)]
     ray.get([worker.work.remote() for worker in quick])
     calls = {worker.work.remote(): worker for worker in quick for _ in range(8)}
     taken, begun = 0, time.perf_counter()
