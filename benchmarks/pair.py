@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from hawk.bench.contenders import plan
-from hawk.cluster.bench import load_and_run
+from hawk.cluster.connection import connected
 from hawk.cluster.placement import Placement
 from hawk.cluster.timeline import Round
 
@@ -36,12 +36,16 @@ def main(
     """Print one JSON object."""
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # not 15: both have to give way alike
     what: dict[str, Any] = {"model": model, "drafter": drafter, "slots": slots}
-    report, rounds = load_and_run(
-        what,
-        Placement.read(pair),
-        lambda made: plan(made, images, seed=0, guidance=None),
-        track=lambda batches: batches,
-    )
+    where = Placement.read(pair)
+    with connected(None, cpus=where.cpus):
+        from hawk.cluster.bench import load_and_run
+
+        report, rounds = load_and_run(
+            what,
+            where,
+            lambda made: plan(made, images, seed=0, guidance=None),
+            track=lambda batches: batches,
+        )
     if picture is not None:
         draw(rounds, picture)
     typer.echo(json.dumps(report))

@@ -106,10 +106,10 @@ def reports_a_second(workers: int) -> float:
         def sleep(self) -> None:
             time.sleep(3600)
 
-    process: Any = ray.remote(num_cpus=0)(Worker)
-    busy = process.remote()
+    actor: Any = ray.remote(num_cpus=0)(Worker)
+    busy = actor.options(max_concurrency=1).remote()
     waiting = [busy.sleep.remote() for _ in range(workers * CALLS_AHEAD)]
-    quick = [process.remote() for _ in range(4)]
+    quick: list[Any] = [actor.remote() for _ in range(4)]
     ray.get([worker.work.remote() for worker in quick])
     calls = {worker.work.remote(): worker for worker in quick for _ in range(8)}
     taken, begun = 0, time.perf_counter()

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +25,8 @@ from hawk.options import (
 )
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from hawk.pipeline import Pipeline
     from hawk.request import Request
 
@@ -53,6 +55,12 @@ def bench(
         str,
         typer.Option(help="colocated,pair: measure these two instead, in the largest batch."),
     ] = "colocated",
+    random_weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Time the passes of a published model's shape instead, as in janus-pro-7b."
+        ),
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots to this file.")] = None,
     model: ModelOption = "emoji",
     device: DeviceOption = "auto",
@@ -66,6 +74,10 @@ def bench(
 
     With --placement colocated,pair: a drafter in the target's process against one in its own.
     """
+    if random_weights is not None:
+        with errors_reported(debug=debug):
+            _step_times(random_weights, _sizes(batch), device, dtype, guidance, as_json=as_json)
+        return
     if placement != "colocated":
         with errors_reported(debug=debug):
             from hawk.bench.contenders import PROMPTS, plan
@@ -84,7 +96,7 @@ def bench(
         quiet_transformers()
         from hawk.bench import page
         from hawk.bench.contenders import PROMPTS, methods, plan
-        from hawk.bench.measure import measure
+        from hawk.bench.measure import measure, rows
         from hawk.bench.report import Report, table
         from hawk.machine import machine, versions
         from hawk.pipeline import Pipeline
@@ -102,20 +114,22 @@ def bench(
         requests = plan(plain, prompts, seed=seed, guidance=guidance, prompts=texts)
         contenders = len(asked) + (against is not None)
         images = sum(-(-prompts // size) * size for size in sizes) * contenders
-        rows = []
+        found = []
         with progress_bar() as bar:
             task = bar.add_task("images", total=images)
             for size in sizes:
-                rows += measure(
-                    target,
-                    asked,
-                    requests,
-                    batch=size,
-                    transformers=against is not None,
-                    each=lambda made: bar.advance(task, made),
+                found += rows(
+                    measure(
+                        target,
+                        asked,
+                        requests,
+                        batch=size,
+                        transformers=against is not None,
+                        each=lambda made: bar.advance(task, made),
+                    )
                 )
         report = Report(
-            rows=rows,
+            rows=found,
             settings={
                 "model": target.name,
                 "model_revision": target.identity.revision,
@@ -132,10 +146,7 @@ def bench(
         )
         if html is not None:
             page.write(report, plain.run(requests[:1]).images[0], html)
-    if as_json:
-        typer.echo(json.dumps(report.to_json()))
-    else:
-        Console(width=None if sys.stdout.isatty() else 160).print(table(report))
+    _show(report.to_json(), table(report), as_json=as_json)
 
 
 def _placements(
@@ -145,23 +156,53 @@ def _placements(
     *,
     as_json: bool,
 ) -> None:
-    from hawk.cluster import bench
+    from hawk.cluster.connection import connected
 
     quiet_transformers()
     where = read_placement(placement.removeprefix("colocated,"))
     if where is None:
         raise ValueError(f"--placement is colocated,pair here, got {placement!r}")
-    with progress_bar() as bar:
+    with connected(None, cpus=where.cpus), progress_bar() as bar:
+        from hawk.cluster import bench
+
         report, _ = bench.load_and_run(
             what,
             where,
             plan,
             track=lambda batches: bar.track(batches, description="batches"),
         )
+    _show(report, bench.table(report), as_json=as_json)
+
+
+def _step_times(
+    model: str,
+    batches: Sequence[int],
+    device: str,
+    dtype: str,
+    guidance: float | None,
+    *,
+    as_json: bool,
+) -> None:
+    from hawk.bench import step_time
+    from hawk.devices import resolve_device, resolve_dtype
+    from hawk.targets import catalogue
+
+    place = resolve_device(device)
+    report = step_time.measure(
+        catalogue.find(model),
+        batches,
+        guided=guidance != 1,
+        dtype=resolve_dtype(dtype, place),
+        device=place,
+    )
+    _show(report, step_time.table(report), as_json=as_json)
+
+
+def _show(report: dict[str, Any], table: "Table", *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(report))
     else:
-        Console(width=None if sys.stdout.isatty() else 160).print(bench.table(report))
+        Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def _sizes(text: str) -> list[int]:

@@ -202,11 +202,13 @@ def _loaded(
         yield Pipeline.from_pretrained(**what)
         return
     from hawk.cluster.connection import connected
-    from hawk.cluster.pair import SpeculativePair
-    from hawk.cluster.target_actor import Making
 
-    with connected(None, cpus=where.cpus), SpeculativePair(Making(**what), where) as pair:
-        yield pair
+    with connected(None, cpus=where.cpus):
+        from hawk.cluster.pair import SpeculativePair
+        from hawk.cluster.target_actor import Making
+
+        with SpeculativePair(Making(**what), where) as pair:
+            yield pair
 
 
 def _sampler(

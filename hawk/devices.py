@@ -1,6 +1,8 @@
-"""Devices: where models run."""
+"""Devices: where models run, and in which type of numbers."""
 
 import torch
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def resolve_device(device: str) -> torch.device:
@@ -13,3 +15,13 @@ def resolve_device(device: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"no device {device!r} here: use auto, cpu or cuda") from error
     return place
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """One of `DTYPES` by its name; `auto` is bfloat16 on CUDA, float32 elsewhere. ValueError
+    otherwise."""
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if dtype not in DTYPES:
+        raise ValueError(f"no dtype {dtype!r}: choose from auto, {', '.join(DTYPES)}")
+    return DTYPES[dtype]

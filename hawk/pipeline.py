@@ -5,12 +5,11 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-import torch
 from PIL import Image
 
 from hawk import drafters
 from hawk.budget import Budget
-from hawk.devices import resolve_device
+from hawk.devices import resolve_device, resolve_dtype
 from hawk.drafters.guesses import Guesses
 from hawk.loop import Loop
 from hawk.pass_timer import PassTimer
@@ -21,8 +20,6 @@ from hawk.session import Session
 from hawk.stats import Stats
 from hawk.targets import load_target
 from hawk.targets.base import Target
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,16 +119,13 @@ class Pipeline:
             model: a hub id may end in `@` and a commit, tag or branch, which pins it.
             size: (height, width) in pixels, for families that have a choice; None is their own.
             device: a torch device, or `auto` for CUDA where there is some.
-            dtype: one of `DTYPES`, or `auto`: bfloat16 on CUDA, float32 elsewhere.
+            dtype: float32, bfloat16, float16, or `auto`: bfloat16 on CUDA, float32 elsewhere.
         """
         drafters.check(drafter)  # before the model takes its time to load
         read_rule(rule)
         place = resolve_device(device)
-        if dtype == "auto":
-            dtype = "bfloat16" if place.type == "cuda" else "float32"
-        if dtype not in DTYPES:
-            raise ValueError(f"no dtype {dtype!r}: choose from auto, {', '.join(DTYPES)}")
-        target = load_target(model, dtype=DTYPES[dtype], device=place, size=size)
+        number = resolve_dtype(dtype, place)
+        target = load_target(model, dtype=number, device=place, size=size)
         return cls(target, drafter=drafter, rule=rule, slots=slots)
 
     def __call__(

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +20,9 @@ from hawk.options import (
     quiet_transformers,
     read_prompts,
 )
+
+if TYPE_CHECKING:
+    from hawk.training.train import Recorder
 
 train_app = typer.Typer(help="Train what Hawk drafts with.", no_args_is_help=True)
 
@@ -42,6 +47,9 @@ def drafter(
         ),
     ] = None,
     images: Annotated[int, typer.Option(help="Images to record.")] = 400,
+    workers: Annotated[
+        int, typer.Option(help="Processes that record, with a model each; needs Ray beyond 1.")
+    ] = 1,
     steps: Annotated[int, typer.Option(help="Batches to train on.")] = 2000,
     model: ModelOption = "emoji",
     device: DeviceOption = "auto",
@@ -54,6 +62,8 @@ def drafter(
 
     from hawk.devices import resolve_device
     from hawk.targets import load_target
+    from hawk.training import plot
+    from hawk.training.corpus import record
     from hawk.training.train import Course, plan, train
 
     with errors_reported(debug=debug), progress_bar() as bar:
@@ -63,12 +73,18 @@ def drafter(
             task = bar.add_task(name, total=total)
             return lambda done: bar.advance(task, done)
 
+        if workers < 1:
+            raise ValueError(f"workers must be 1 or more, got {workers}")
         texts = read_prompts(None, prompts)
         target = load_target(model, dtype=torch.float32, device=resolve_device(device))
         scale = target.default_guidance if guidance is None else guidance
         course = Course(kind=kind, requests=plan(target, texts, images, scale), steps=steps)
         folder = run or out.with_name(out.name + ".run")
-        acceptance = train(target, course, run=folder, out=out, progress=progress)
+        recorder = record if workers == 1 else _many_hands(model, workers, device)
+        acceptance = train(
+            target, course, run=folder, out=out, progress=progress, recorder=recorder
+        )
+        drawn = plot.draw(folder / f"{kind}.jsonl", out / "training.png")
     if as_json:
         typer.echo(json.dumps({"drafter": str(out), "kind": kind, "acceptance": acceptance}))
         return
@@ -76,3 +92,16 @@ def drafter(
         tops = ", ".join(f"{share:.3f} in the best {top}" for top, share in shares["top"].items())
         typer.echo(f"{source}: the true token is {tops}")
     typer.echo(f"drafter: {out}")
+    if drawn:
+        typer.echo(f"losses and acceptance: {out / 'training.png'}")
+    else:
+        typer.echo("no plot of losses: that needs pip install 'hawk-t2i[train]'")
+
+
+def _many_hands(model: str, workers: int, device: str) -> "Recorder":
+    """Recording by several processes. ValueError where Ray is not installed."""
+    if find_spec("ray") is None or find_spec("pyarrow") is None:
+        raise ValueError("more than one worker needs Ray: pip install 'hawk-t2i[ray]'")
+    from jobs.record import record
+
+    return partial(record, model=model, workers=workers, device=device)

@@ -4,13 +4,18 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from serve.config import LOOPBACK, ServeConfig
 from serve.keys import VARIABLE, Keys
 
 APP = "hawk"
+CONTROLLER = "SERVE_CONTROLLER_ACTOR"  # as Serve names it
+QUIET = {"log_level": "WARNING"}
 STORE_BYTES = 200_000_000  # of Ray's object store: pictures pass through it, nothing stays
 
 
@@ -20,6 +25,7 @@ def run(config: ServeConfig, ready: Callable[[str], None]) -> None:
     ValueError where strangers could come in, before anything is started.
     """
     config = guarded(config)
+    refuse_taken(config)
     start_ray(config)
     # Ray has put its own handler there, which ends the process on the spot.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -44,6 +50,18 @@ def guarded(config: ServeConfig) -> ServeConfig:
     return config.model_copy(update={"keys": "open"})
 
 
+def refuse_taken(config: ServeConfig) -> None:
+    """OSError where the address cannot be listened on, before anything is started."""
+    http = config.http
+    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+    try:
+        socket.create_server((http.host, http.port), family=family).close()
+    except OSError as error:
+        raise OSError(
+            f"no listening on {http.host}:{http.port} ({error.strerror}): give another --port"
+        ) from error
+
+
 def start_ray(config: ServeConfig) -> None:
     """A Ray of our own, on loopback, which no other user of the machine can talk to."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -65,15 +83,36 @@ def start_ray(config: ServeConfig) -> None:
 
 
 def start(config: ServeConfig) -> str:
-    """Start the service on a Ray that runs; returns its address."""
+    """Start the service on a Ray that runs, or put it in place of one there; returns its address.
+
+    Serve waits for its proxy before it lets replicas start, and for replicas before it is done; the
+    proxy comes up in a thread, so that the model loads meanwhile.
+    """
     from ray import serve
 
     from serve.app import build_app
 
     host, port = config.http.host, config.http.port
-    serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "WARNING"})
-    serve.run(build_app(config), name=APP, logging_config={"log_level": "WARNING"})
+    http = {"host": host, "port": port}
+    with ThreadPoolExecutor(max_workers=1) as threads:
+        proxy = threads.submit(serve.start, http_options=http, logging_config=QUIET)
+        _wait_for_controller(proxy)
+        serve.run(build_app(config), name=APP, logging_config=QUIET)
+        proxy.result()
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _wait_for_controller(starting: Future[None]) -> None:
+    """Until `serve.run` would find the controller that is starting, not begin one of its own."""
+    import ray
+
+    while not starting.done():
+        try:
+            ray.get_actor(CONTROLLER, namespace="serve")
+        except ValueError:
+            time.sleep(0.05)
+        else:
+            return
 
 
 def end() -> None:

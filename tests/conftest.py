@@ -20,6 +20,7 @@ import torch
 
 from hawk.targets import load_target
 from hawk.targets.janus import Janus
+from tests.shapes import save_shapes
 from tests.tiny import save_tiny_drafters, save_tiny_janus
 
 
@@ -34,6 +35,14 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tiny_folder: Path) -> Janus:
     return load(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def real_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What evaluation compares with."""
+    path = tmp_path_factory.mktemp("real") / "real.npz"
+    save_shapes(path)
+    return path
 
 
 def load(folder: Path) -> Janus:

@@ -16,7 +16,7 @@ from functools import partial
 
 from hawk.bench.contenders import Contender, Ours, Transformers
 from hawk.bench.memory import PeakMemory
-from hawk.pipeline import Result
+from hawk.pipeline import Picture, Result
 from hawk.request import Request
 from hawk.stats import Stats
 from hawk.targets.base import Target
@@ -80,15 +80,21 @@ class Turns:
 
     Attributes:
         contender: who.
+        batch: images in flight.
         peak_mb: its peak memory.
         seconds: of each batch.
         results: of each batch; empty where it returns none.
     """
 
     contender: Contender
+    batch: int
     peak_mb: int | None
     seconds: list[float]
     results: list[Result]
+
+    @property
+    def pictures(self) -> list[Picture]:
+        return [picture for result in self.results for picture in result.pictures]
 
 
 def measure(
@@ -99,8 +105,8 @@ def measure(
     batch: int,
     transformers: bool,
     each: Callable[[int], object] = lambda _: None,
-) -> list[Row]:
-    """A row for every method, and for transformers if it takes part.
+) -> list[Turns]:
+    """Let every method make the images in turn, and transformers if it takes part.
 
     Args:
         target: that all are around.
@@ -111,7 +117,6 @@ def measure(
     """
     batches = list(batched(requests, batch))
     guided = any(request.guidance != 1 for request in requests)
-
     makers: list[Callable[[], Contender]] = [
         partial(Ours, target, drafter, rule, batch=batch) for drafter, rule in methods
     ]
@@ -120,7 +125,7 @@ def measure(
         makers.append(lambda: theirs)
     peaks = [_peak_memory(new(), batches[0], target, guided=guided) for new in makers]
     turns = [
-        Turns(contender=new(), peak_mb=peak, seconds=[], results=[])
+        Turns(contender=new(), batch=batch, peak_mb=peak, seconds=[], results=[])
         for new, peak in zip(makers, peaks, strict=True)
     ]
     for turn in turns:
@@ -133,7 +138,12 @@ def measure(
             if result is not None:
                 turn.results.append(result)
             each(len(part))
-    return [_row(turn, turns, batch) for turn in turns]
+    return turns
+
+
+def rows(turns: Sequence[Turns]) -> list[Row]:
+    """What the turns of one batch size come to; the first is what the others are held against."""
+    return [_row(turn, turns) for turn in turns]
 
 
 def batched(requests: Sequence[Request], batch: int) -> Iterator[list[Request]]:
@@ -154,8 +164,8 @@ def _peak_memory(
     return memory.megabytes()
 
 
-def _row(turn: Turns, turns: Sequence[Turns], batch: int) -> Row:
-    contender = turn.contender
+def _row(turn: Turns, turns: Sequence[Turns]) -> Row:
+    contender, batch = turn.contender, turn.batch
     plain, last = turns[0], turns[-1]
     against = last.seconds if last.contender.rule is None else None
     total = _total(turn.results)
@@ -192,14 +202,13 @@ def _drafting(turn: Turns, plain: Turns) -> Drafting:
         "target": total.forward_s / seconds,
         "verify": total.verify_s / seconds,
     }
-    pictures = [picture for result in turn.results for picture in result.pictures]
-    others = [picture for result in plain.results for picture in result.pictures]
-    commits = [picture.commits for picture in pictures]
+    commits = [picture.commits for picture in turn.pictures]
     return Drafting(
         exact=turn.results[0].exact,
         nodes_per_forward=total.nodes_per_forward,
         identical_to_plain=sum(
-            own.tokens == other.tokens for own, other in zip(pictures, others, strict=True)
+            own.tokens == other.tokens
+            for own, other in zip(turn.pictures, plain.pictures, strict=True)
         ),
         passes_by_accepted=passes_by_accepted(commits),
         accepted_by_cell_T=accepted_by_cell(commits),

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from hawk.cluster.connection import connected
 from hawk.cluster.pair import SpeculativePair
 from hawk.cluster.placement import Placement
 from hawk.cluster.target_actor import Making
@@ -47,7 +46,7 @@ def load_and_run(
     if images < 2 * slots:
         raise ValueError(f"images must be at least twice the {slots} slots, got {images}")
     batches = [requests[at : at + slots] for at in range(0, images, slots)]
-    with connected(None, cpus=where.cpus), SpeculativePair(making, where) as pair:
+    with SpeculativePair(making, where) as pair:
         return run(colocated, pair, track(batches))
 
 

@@ -10,11 +10,11 @@ import ray
 from ray.util.placement_group import PlacementGroup, get_current_placement_group
 
 from hawk.cluster.draft_actor import DraftActor
-from hawk.cluster.graph import CompiledGraph
-from hawk.cluster.placement import Placement, within
+from hawk.cluster.placement import Placement
 from hawk.cluster.remote_drafter import Patience
+from hawk.cluster.reservation import within
 from hawk.cluster.split import SplitPipeline
-from hawk.cluster.transport import PlainCalls, Transport
+from hawk.cluster.transport import PlainCalls
 from hawk.pipeline import Pipeline
 from hawk.targets.base import Target
 
@@ -33,7 +33,7 @@ class Beside:
         if group is None:
             raise RuntimeError("a drafter beside a target needs a placement group: make one")
         self._placement = placement
-        self._transport = connect(start_drafter(placement, group), placement)
+        self._transport = PlainCalls(start_drafter(placement, group))
 
     def pipeline(self, target: Target, *, drafter: str, rule: str, slots: int) -> Pipeline:
         """As `Pipeline`; where nothing is drafted it is one."""
@@ -49,11 +49,6 @@ class Beside:
             lanes=placement.lanes,
             patience=Patience(open_s=placement.start_s, block_s=placement.block_s),
         )
-
-
-def connect(drafter: Any, placement: Placement) -> Transport:
-    """The way to a drafter's actor."""
-    return CompiledGraph(drafter) if placement.transport == "graph" else PlainCalls(drafter)
 
 
 def start_drafter(placement: Placement, group: PlacementGroup) -> Any:

@@ -21,14 +21,15 @@ def connected(address: str | None, *, cpus: float) -> Generator[None, None, None
     """Ray while the block runs; one that was connected before stays so.
 
     Without an address, and none in `RAY_ADDRESS`, that is a Ray of our own on this machine, with
-    `cpus` CPUs or as many as there are; it ends with the block.
+    `cpus` CPUs or as many as there are; it ends with the block. What imports Ray is to be imported
+    in the block: Ray reads its environment then.
     """
     for name, value in LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     address = address or os.environ.get("RAY_ADDRESS")
     if address is None and "RAY_AUTH_TOKEN" not in os.environ:
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-    import ray  # reads those when it is imported
+    import ray
 
     if ray.is_initialized():
         yield

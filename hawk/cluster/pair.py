@@ -17,11 +17,13 @@ from PIL import Image as PillowImage
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.placement_group import remove_placement_group
 
-from hawk.cluster.beside import connect, start_drafter
-from hawk.cluster.placement import Placement, within
+from hawk.cluster.beside import start_drafter
+from hawk.cluster.placement import Placement
 from hawk.cluster.remote_drafter import Patience
+from hawk.cluster.reservation import reserve, settled, within
 from hawk.cluster.target_actor import Facts, Image, Made, Making, Report, Run, TargetActor
 from hawk.cluster.timeline import Round, split
+from hawk.cluster.transport import PlainCalls
 from hawk.pipeline import Picture, Result, new_requests
 from hawk.request import Request
 from hawk.sampler import SamplerConfig
@@ -75,7 +77,7 @@ class SpeculativePair:
     """
 
     def __init__(self, making: Making, placement: Placement) -> None:
-        self._making, self._placement = making, placement.settled()
+        self._making, self._placement = making, settled(placement, making.device)
         self._patience = Patience(open_s=placement.start_s, block_s=placement.block_s)
         self.faults: Counter[str] = Counter()
         self.resumed = 0
@@ -84,7 +86,7 @@ class SpeculativePair:
         self._run = Run(number=0, guided=False)
         self._members: list[_Member] = []
         self._drafter: Any = None
-        self._group = self._placement.reserve()
+        self._group = reserve(self._placement)
         try:
             self._drafter = start_drafter(self._placement, self._group)
             self._get(self._drafter.pid.remote())
@@ -177,8 +179,14 @@ class SpeculativePair:
                 yield self._picture(made, requests[made.place])
 
     def rounds(self) -> list[list[Round]]:
-        """The last rounds of every target, oldest first; they are forgotten."""
-        return [self._get(member.actor.rounds.remote()) for member in self._members]
+        """The last rounds of every target, oldest first; they are forgotten. None of lost ones."""
+        found: list[list[Round]] = []
+        for member in self._members:
+            try:
+                found.append(self._get(member.actor.rounds.remote()))
+            except ProcessLost:
+                found.append([])
+        return found
 
     def pids(self) -> tuple[int, list[int]]:
         """Process ids of the drafter and of the targets."""
@@ -204,7 +212,7 @@ class SpeculativePair:
         ).remote(max(1, int(placement.target_cpus)))
         started = actor.start.remote(
             self._making,
-            connect(self._drafter, placement),
+            PlainCalls(self._drafter),
             lanes=placement.lanes,
             patience=self._patience,
         )
@@ -223,7 +231,10 @@ class SpeculativePair:
         except RayTaskError as error:
             raise error.cause from None
         except GetTimeoutError as error:
-            raise ProcessLost(f"no answer within {self._placement.start_s:g} s") from error
+            raise ProcessLost(
+                f"a process of the pair did not answer within {self._placement.start_s:g} s; if it "
+                f"was still loading, raise start_s: --placement pair:start_s=..."
+            ) from error
         except RayError as error:
             raise ProcessLost(f"a process of the pair was lost: {_sentence(error)}") from error
 

@@ -1,15 +1,8 @@
-"""Placement: which process gets what of the cluster; the only place with resource numbers."""
+"""Placement: what each process gets; the only place with resource numbers. Imports no Ray."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
-
-import ray
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-
-TRANSPORTS = ("calls", "graph")
-ACCELERATOR = "ray.io/accelerator-type"  # label of nodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +13,10 @@ class Placement:
         targets_per_drafter: targets that share one drafter.
         lanes: of each target, which take turns.
         target_cpus, draft_cpus: of each process; torch uses as many threads.
-        target_gpus, draft_gpus: of each process; None is one where the cluster has GPUs.
+        target_gpus, draft_gpus: of each process; None is one where the cluster has GPUs. A share
+            below one has to fit on a single GPU.
         draft_accelerator: type of the drafter's GPU, as Ray names it, where it is another one than
             the target's; they may then be on different machines.
-        transport: `calls`, or `graph` for a compiled graph.
         start_s: how long to wait for all of them to come up.
         block_s: how long a drafter may take for a block; it is restarted after that.
         pass_s: how long a target may be silent; it is restarted after that.
@@ -36,7 +29,6 @@ class Placement:
     target_gpus: float | None = None
     draft_gpus: float | None = None
     draft_accelerator: str | None = None
-    transport: str = "calls"
     start_s: float = 300.0
     block_s: float = 10.0
     pass_s: float = 120.0
@@ -48,12 +40,6 @@ class Placement:
         for name in ("target_cpus", "draft_cpus", "target_gpus", "draft_gpus"):
             if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        if self.transport not in TRANSPORTS:
-            raise ValueError(
-                f"no transport {self.transport!r}: choose from {', '.join(TRANSPORTS)}"
-            )
-        if self.transport == "graph" and self.targets_per_drafter > 1:
-            raise ValueError("a drafter can be in one graph only: share it with transport=calls")
 
     @classmethod
     def read(cls, parameters: str) -> "Placement":
@@ -70,15 +56,6 @@ class Placement:
             except ValueError:
                 raise ValueError(f"{name} of a pair must be a number, got {value!r}") from None
         return cls(**found)
-
-    def settled(self) -> "Placement":
-        """With GPUs decided by what the cluster has."""
-        share = 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
-        return replace(
-            self,
-            target_gpus=share if self.target_gpus is None else self.target_gpus,
-            draft_gpus=share if self.draft_gpus is None else self.draft_gpus,
-        )
 
     def of_worker(self, *, cpus: float, gpus: float) -> "Placement":
         """For a process that takes these for its target. ValueError where it cannot be."""
@@ -98,25 +75,6 @@ class Placement:
         target = _bundle(self.target_cpus, self.target_gpus or 0)
         return [*[target] * self.targets_per_drafter, draft]
 
-    def reserve(self) -> PlacementGroup:
-        """Take the resources. RuntimeError that says what was asked and what there is."""
-        group = self.group()
-        if not group.wait(self.start_s):
-            remove_placement_group(group)
-            raise RuntimeError(
-                f"no room for a pair within {self.start_s:g} s: asked for {self.describe()}; the "
-                f"cluster has {describe_nodes()}. Free some, or ask for less"
-            )
-        return group
-
-    def group(self) -> PlacementGroup:
-        """Ask for the resources without waiting."""
-        bundles = self.bundles()
-        if self.draft_accelerator is None:
-            return placement_group(bundles, strategy="STRICT_PACK")
-        labels: Any = [*[{}] * (len(bundles) - 1), {ACCELERATOR: self.draft_accelerator}]
-        return placement_group(bundles, strategy="PACK", bundle_label_selector=labels)
-
     def describe(self) -> str:
         """What is asked for, in words."""
         *targets, draft = self.bundles()
@@ -124,32 +82,15 @@ class Placement:
         if self.draft_accelerator is not None:
             where = f"the drafter on a machine with {self.draft_accelerator}"
         return (
-            f"{len(targets)} x {_words(targets[0])} for targets and {_words(draft)} for a drafter, "
+            f"{len(targets)} x {words(targets[0])} for targets and {words(draft)} for a drafter, "
             f"{where}"
         )
-
-
-def within(group: PlacementGroup, bundle: int, resources: dict[str, float]) -> dict[str, Any]:
-    """Options of an actor that takes a bundle."""
-    return {
-        "num_cpus": resources.get("CPU", 0),
-        "num_gpus": resources.get("GPU", 0),
-        "scheduling_strategy": PlacementGroupSchedulingStrategy(
-            placement_group=group, placement_group_bundle_index=bundle
-        ),
-    }
-
-
-def describe_nodes() -> str:
-    """What every machine has, and how much of all that is free."""
-    nodes: Sequence[Any] = ray.nodes()
-    machines = [_words(node["Resources"]) for node in nodes if node["Alive"]]
-    return f"{'; '.join(machines)}, of which {_words(ray.available_resources())} are free"
 
 
 def _bundle(cpus: float, gpus: float) -> dict[str, float]:
     return {kind: share for kind, share in (("CPU", cpus), ("GPU", gpus)) if share}
 
 
-def _words(resources: Mapping[str, float]) -> str:
+def words(resources: Mapping[str, float]) -> str:
+    """Resources as people say them."""
     return " and ".join(f"{resources.get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))

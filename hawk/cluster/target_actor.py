@@ -182,6 +182,8 @@ class TargetActor:
 
     def rounds(self) -> list[Round]:
         """The last ones, oldest first; they are forgotten."""
+        if self._run is None:
+            return []
         rounds = list(self._lanes.rounds)
         self._lanes.rounds.clear()
         return rounds

@@ -8,6 +8,7 @@ from hawk.drafters.hawk import Hawk
 from hawk.drafters.jacobi import Jacobi
 from hawk.drafters.local import Local
 from hawk.drafters.plain import Plain
+from hawk.drafters.sjd import Scd, Sjd
 from hawk.drafters.spatial import Horizontal, Spatial, Union, Vertical
 from hawk.identity import Identity
 
@@ -19,6 +20,8 @@ Kind = (
     | type[Horizontal]
     | type[Vertical]
     | type[Jacobi]
+    | type[Sjd]
+    | type[Scd]
     | type[Plain]
 )
 DRAFTERS: dict[str, Kind] = {
@@ -29,6 +32,8 @@ DRAFTERS: dict[str, Kind] = {
     "horizontal": Horizontal,
     "vertical": Vertical,
     "jacobi": Jacobi,
+    "sjd": Sjd,
+    "scd": Scd,
     "plain": Plain,
 }
 

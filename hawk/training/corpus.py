@@ -145,33 +145,44 @@ class Recorder(Jacobi):
         }
 
 
-def record(
-    target: Target,
-    requests: Sequence[Request],
-    folder: Path,
-    each: Callable[[int], object] = lambda _: None,
-) -> list[Path]:
-    """Make the images of some requests and write what was seen, a shard for every few of them.
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """A file of some images, there or still to be made."""
 
-    Shards that are there already are not made again.
+    file: Path
+    requests: Sequence[Request]
+
+    def write(self, target: Target) -> None:
+        """Make the images; the file appears when it is complete."""
+        fresh = self.file.with_suffix(".tmp")
+        save_file(record_shard(target, self.requests), fresh)
+        fresh.replace(self.file)
+
+
+def shards(requests: Sequence[Request], folder: Path) -> list[Shard]:
+    """A shard for every few images, in a folder that is made where there is none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return [
+        Shard(
+            file=folder / f"shard-{first // SHARD_IMAGES:05d}.safetensors",
+            requests=requests[first : first + SHARD_IMAGES],
+        )
+        for first in range(0, len(requests), SHARD_IMAGES)
+    ]
+
+
+def record(
+    target: Target, todo: Sequence[Shard], each: Callable[[int], object] = lambda _: None
+) -> None:
+    """Make the images of some shards and write what was seen.
 
     Args:
-        requests: seeds have to differ.
-        folder: for the shards.
+        todo: their seeds have to differ.
         each: called with the number of images of each shard.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    files: list[Path] = []
-    for first in range(0, len(requests), SHARD_IMAGES):
-        part = requests[first : first + SHARD_IMAGES]
-        file = folder / f"shard-{first // SHARD_IMAGES:05d}.safetensors"
-        if not file.exists():
-            fresh = file.with_suffix(".tmp")
-            save_file(record_shard(target, part), fresh)
-            fresh.replace(file)
-        files.append(file)
-        each(len(part))
-    return files
+    for shard in todo:
+        shard.write(target)
+        each(len(shard.requests))
 
 
 def record_shard(target: Target, requests: Sequence[Request]) -> dict[str, Tensor]:

@@ -9,13 +9,14 @@ from typing import Any
 from hawk.drafters import weights
 from hawk.request import Request
 from hawk.targets.base import Target
-from hawk.training.corpus import Corpus, record
+from hawk.training.corpus import Corpus, Shard, record, shards
 from hawk.training.lessons import HeadsLesson, Lesson, WindowLesson
 from hawk.training.loop import Trainer
 
 CHANNELS, EMBEDDING = 320, 64  # of the Window; about 3 MB in half precision for `emoji`
 FIRST_SEED = 1_000_000  # far from the seeds of people
 KINDS = ("hawk", "local", "spatial")
+Recorder = Callable[[Target, Sequence[Shard], Callable[[int], object]], None]
 
 
 def new_lesson(kind: str, target: Target) -> Lesson:
@@ -66,6 +67,7 @@ def train(
     run: Path,
     out: Path,
     progress: Callable[[str, int], Callable[[int], object]],
+    recorder: Recorder = record,
 ) -> dict[str, Any]:
     """Record some images, train a drafter on them, write it to `out`.
 
@@ -77,6 +79,7 @@ def train(
         run: folder for shards, checkpoints and logs; made for one target and one plan.
         out: the drafter's folder.
         progress: makes a counter of steps from a name and a total.
+        recorder: makes shards that are not there; another than `record` may have many hands.
 
     Returns:
         acceptance on held-out images; see `Trainer.validate`.
@@ -84,8 +87,14 @@ def train(
     kind, requests, steps = course.kind, course.requests, course.steps
     lesson = new_lesson(kind, target)
     _claim(run, target, requests)
-    files = record(target, requests, run / "shards", progress("recording", len(requests)))
-    trainer = Trainer(lesson, Corpus.load(files), run, steps=steps)
+    every = shards(requests, run / "shards")
+    todo = [shard for shard in every if not shard.file.exists()]
+    there = sum(len(shard.requests) for shard in every if shard not in todo)
+    recorded = progress("recording", len(requests))
+    recorded(there)
+    if todo:
+        recorder(target, todo, recorded)
+    trainer = Trainer(lesson, Corpus.load([shard.file for shard in every]), run, steps=steps)
     acceptance = trainer.run(progress("training", steps))
     training = {
         "images": len(requests),

@@ -18,7 +18,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from hawk.cluster.placement import Placement, within
+from hawk.cluster import reservation
+from hawk.cluster.placement import Placement
 from jobs.batch import cluster
 from jobs.batch.messages import Assignment, Key, Provenance, Report
 from jobs.batch.settings import Workers
@@ -158,8 +159,8 @@ class Pool:
         options: dict[str, Any] = {"num_cpus": workers.cpus, "num_gpus": workers.gpus}
         group = None
         if placement is not None:
-            group = placement.group()
-            options = within(group, 0, placement.bundles()[0])
+            group = reservation.request(placement)
+            options = reservation.within(group, 0, placement.bundles()[0])
         process: Any = ray.remote(_Actor)
         actor = process.options(max_restarts=0, **options).remote()
         started = actor.start.remote(

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hawk.bench.contenders import Transformers, methods
-from hawk.bench.measure import accepted_by_cell, batched, measure, passes_by_accepted
+from hawk.bench.measure import accepted_by_cell, batched, measure, passes_by_accepted, rows
 from hawk.bench.memory import CLEAR, PeakMemory
 from hawk.cli import app
 from hawk.request import Request
@@ -49,7 +49,7 @@ def test_plain_comes_first_and_once() -> None:
 def test_rows_hold_what_the_pipeline_counts(tiny: Janus) -> None:
     asked = requests(4)
     made: list[int] = []
-    plain, jacobi, lossy = measure(
+    turns = measure(
         tiny,
         [("plain", "coupled"), ("jacobi", "coupled"), ("jacobi", "typical")],
         asked,
@@ -58,6 +58,7 @@ def test_rows_hold_what_the_pipeline_counts(tiny: Janus) -> None:
         each=made.append,
     )
     assert made == [2] * 6
+    plain, jacobi, lossy = rows(turns)
     assert [row.speedup_over_plain == 1 for row in (plain, jacobi, lossy)] == [True, False, False]
     assert plain.tokens_per_forward == 1
     assert jacobi.speedup_over_transformers is None

@@ -1,5 +1,7 @@
 """Where else a pair goes: workers of batch jobs, replicas of a service, the command line."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,13 @@ def test_a_replica_takes_a_bundle_for_itself_and_one_for_its_drafter() -> None:
     assert replica.placement_group_strategy == "STRICT_PACK"
     with pytest.raises(ValueError, match="targets_per_drafter is 1"):
         check_config({"replicas": {"placement": "pair:targets_per_drafter=2"}}, "test")
+
+
+def test_ray_is_not_imported_before_its_environment_is_set() -> None:
+    """It reads how to tell friend from stranger at import; a cluster of our own sets that."""
+    code = (
+        "import sys, hawk.cli, hawk.options, jobs.batch.settings, serve.config;"
+        "hawk.options.read_placement('pair'); import hawk.cluster.connection;"
+        "sys.exit('ray' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -200,6 +200,7 @@ def test_images_leave_and_join_between_turns(
         assert made.cancel(doomed[place]) or doomed[place] in finished
     finished |= {image.ticket: image.tokens_T.tolist() for image in made.run()}
     assert [finished[ticket] for ticket in tickets] == expected["full"]
+    assert not made.faults["refused"]
     assert not made.cancel(tickets[0])
     assert made.progress(tickets[0]) is None
 

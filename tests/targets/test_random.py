@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hawk import Request
-from hawk.step_time import NODES, measure
+from hawk.bench.step_time import NODES, measure
 from hawk.targets import catalogue
 from hawk.targets.random import RandomTarget
 from tests.tiny import new_session

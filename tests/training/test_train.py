@@ -1,19 +1,25 @@
 """Training of drafters on a tiny target: what is recorded is true, learning helps, it resumes."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from typer.testing import CliRunner
 
+from hawk.cli import app
 from hawk.drafters import choose
 from hawk.noise import gumbel
 from hawk.targets.janus import Janus
-from hawk.training.corpus import Corpus, record, record_shard
+from hawk.training.corpus import Corpus, record, record_shard, shards
 from hawk.training.laws import cross_entropy, dense, hits
 from hawk.training.loop import Trainer, loss_of
+from hawk.training.plot import draw
 from hawk.training.train import KINDS, Course, new_lesson, plan, train
+from jobs.record import record as many_hands
 from tests.tiny import new_session
 
 PROMPTS = ["a red apple", "the flag of Norway"]
@@ -21,13 +27,10 @@ IMAGES = 5
 
 
 @pytest.fixture(scope="module")
-def shards(tiny: Janus, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return record(tiny, plan(tiny, PROMPTS, IMAGES, 2.0), tmp_path_factory.mktemp("shards"))
-
-
-@pytest.fixture(scope="module")
-def corpus(shards: list[Path]) -> Corpus:
-    return Corpus.load(shards)
+def corpus(tiny: Janus, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    todo = shards(plan(tiny, PROMPTS, IMAGES, 2.0), tmp_path_factory.mktemp("shards"))
+    record(tiny, todo)
+    return Corpus.load([shard.file for shard in todo])
 
 
 def test_recorded_images_are_those_of_plain_decoding(tiny: Janus, corpus: Corpus) -> None:
@@ -56,13 +59,6 @@ def test_recorded_hidden_states_are_those_behind_the_laws(tiny: Janus) -> None:
     law = tiny.head(shard["hidden_ITD"].float()).log_softmax(-1)
     recorded = dense(shard["law_ITK"], shard["law_ids_ITK"], 64)
     assert torch.allclose(law, recorded, atol=0.1)
-
-
-def test_shards_that_are_there_are_not_made_again(
-    tiny: Janus, shards: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hawk.training.corpus.record_shard", None)
-    assert record(tiny, plan(tiny, PROMPTS, IMAGES, 2.0), shards[0].parent) == shards
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -107,6 +103,85 @@ def test_a_trained_drafter_is_loaded_and_drafts(tiny: Janus, tmp_path: Path) -> 
     other = Course(kind="hawk", requests=plan(tiny, PROMPTS, 4, 2.0), steps=2)
     with pytest.raises(ValueError, match="other images: give another --run"):
         train(tiny, other, run=tmp_path / "run", out=out, progress=progress)
+
+
+def test_shards_that_are_there_are_not_made_again(tiny: Janus, tmp_path: Path) -> None:
+    course = Course(kind="spatial", requests=plan(tiny, PROMPTS, 3, 2.0), steps=1)
+    made: list[int] = []
+
+    def train_again() -> None:
+        train(
+            tiny,
+            replace(course, kind="local" if made else "spatial"),
+            run=tmp_path,
+            out=tmp_path / "out",
+            progress=lambda name, _: made.append if name == "recording" else lambda _: None,
+            recorder=lambda *arguments: (
+                record(*arguments) if len(made) == 1 else pytest.fail("again")
+            ),
+        )
+
+    train_again()
+    assert made == [0, 3]
+    train_again()
+    assert made == [0, 3, 3]
+
+
+@pytest.mark.ray
+def test_many_hands_record_the_same(
+    tiny: Janus, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hawk.training.corpus.SHARD_IMAGES", 2)
+    requests = plan(tiny, PROMPTS, 5, 2.0)
+    alone, together = shards(requests, tmp_path / "alone"), shards(requests, tmp_path / "together")
+    record(tiny, alone)
+    counts: list[int] = []
+    many_hands(tiny, together, counts.append, model=str(tiny_folder), workers=2, device="cpu")
+    assert sorted(counts) == [1, 2, 2]
+    one, other = (Corpus.load([shard.file for shard in some]) for some in (alone, together))
+    assert torch.equal(one.tokens_IT, other.tokens_IT)
+    assert torch.equal(one.step_P, other.step_P)
+    assert torch.allclose(one.stale_PJD.float(), other.stale_PJD.float(), atol=1e-2)
+
+
+def test_the_command_trains_and_draws(tiny_folder: Path, tmp_path: Path) -> None:
+    prompts, out = tmp_path / "prompts.txt", tmp_path / "made"
+    prompts.write_text("\n".join(PROMPTS))
+    common = ["train", "drafter", "--prompts", str(prompts), "--model", str(tiny_folder)]
+    done = CliRunner().invoke(
+        app, [*common, "--out", str(out), "--images", "3", "--steps", "10", "--kind", "spatial"]
+    )
+    assert done.exit_code == 0, done.output
+    assert f"losses and acceptance: {out}/training.png" in done.stdout.replace("\n", "")
+    with Image.open(out / "training.png") as picture:
+        assert picture.size == (1000, 400)
+    refused = CliRunner().invoke(app, [*common, "--out", str(out), "--workers", "0"])
+    assert refused.exit_code == 2
+    assert "workers must be 1 or more, got 0" in refused.stderr
+
+
+def test_a_plot_shows_the_last_word_on_every_step(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    shares = {"top": {}, "by_distance": [[0.5, 0.6, 0.7, 0.8], [0.3, 0.4, 0.5, 0.6]]}
+    entries = [
+        {"step": 10, "loss": 3.0},
+        {"step": 10, "loss": 2.0},
+        {"step": 20, "acceptance": {"heads": shares}},
+    ]
+    log.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    first, second = tmp_path / "first.png", tmp_path / "second.png"
+    assert draw(log, first)
+    log.write_text("".join(json.dumps(entry) + "\n" for entry in entries[1:]))
+    assert draw(log, second)
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_without_matplotlib_nothing_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hawk.training.plot.find_spec", lambda _: None)
+    assert not draw(tmp_path / "log.jsonl", tmp_path / "plot.png")
+    assert not (tmp_path / "plot.png").exists()
 
 
 def test_what_cannot_be_trained_is_named(tiny: Janus) -> None:

@@ -5,6 +5,7 @@ takes. How far the cost of a pass stays flat as it verifies more nodes is what d
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ GIB = 2**30
 
 def measure(
     entry: Entry,
-    batches: tuple[int, ...],
+    batches: Sequence[int],
     *,
     guided: bool,
     dtype: torch.dtype,
