@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,6 +15,7 @@ DEMAND, NODES, IMAGES = "#b0b0b0", "#1f5fa8", "#d1622b"
 
 def draw(records: Mapping[str, Record], file: Path) -> None:
     """Write an SVG; `records` by the title of their panel."""
+    matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text
     figure = Figure(figsize=(9, 2.6 * len(records)), layout="constrained")
     panels = figure.subplots(len(records), squeeze=False)[:, 0]
     for panel, (title, record) in zip(panels, records.items(), strict=True):
@@ -36,16 +38,18 @@ def _panel(panel: Axes, title: str, record: Record) -> None:
     rates.set_ylabel("images/s", color=IMAGES)
     rates.set_ylim(bottom=0)
     for place, (when, what) in enumerate(record.marks.items()):
+        late = when > seconds[-1] / 2
         panel.axvline(when, color="black", lw=0.5, ls=":")
         panel.annotate(
             what,
             (when, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(2, -9 - 9 * (place % 2)),
+            xytext=(-2 if late else 2, -9 - 9 * (place % 3)),
             textcoords="offset points",
+            ha="right" if late else "left",
             fontsize=7,
         )
-    panel.legend(loc="upper right", fontsize=7)
+    panel.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=7)
 
 
 def _rates(record: Record) -> list[float]:

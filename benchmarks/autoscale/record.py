@@ -1,11 +1,9 @@
 """Record: what a cluster was asked for, what it had and what it made, second by second."""
 
-import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from ray.autoscaler.v2.schema import ClusterStatus
@@ -93,11 +91,6 @@ class Record:
                     f"not within {within_s:g} s: {what}; last seen {self.samples[-1:]}"
                 )
             time.sleep(EVERY_S / 2)
-
-    def save(self, file: Path) -> None:
-        """As JSON, for the plot."""
-        content = {"samples": [asdict(sample) for sample in self.samples], "marks": self.marks}
-        file.write_text(json.dumps(content))
 
     def _look(self) -> None:
         while not self._end.wait(EVERY_S):

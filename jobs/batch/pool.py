@@ -276,8 +276,7 @@ class Pool:
 def answered(calls: Sequence[Any]) -> list[Any]:
     """Those of the calls in flight that have an answer; waits a moment for the first.
 
-    All at once, since a wait takes the longer the more calls there are: one answer a wait would
-    leave most of a thousand workers without their next call.
+    All at once, since a wait takes the longer the more calls there are (docs/scale.md).
     """
     first, rest = ray.wait(list(calls), num_returns=1, timeout=TICK_S)
     if not first or not rest:

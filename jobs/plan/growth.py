@@ -4,7 +4,9 @@ The cluster is a file: for `ray up`, or a KubeRay manifest that has a cluster in
 is the one that decides in a running cluster (autoscaler v2), asked what it would launch.
 """
 
+import contextlib
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +100,8 @@ def _read(cluster: Path) -> Any:
             for name in CLUSTER[found["kind"]]:
                 spec = spec[name]
             found = _derive_autoscaling_config_from_ray_cr(found | {"spec": spec})
-        return AutoscalingConfig(configs=found, skip_content_hash=True)
+        with contextlib.redirect_stdout(sys.stderr):  # its advice is no result of ours
+            return AutoscalingConfig(configs=found, skip_content_hash=True)
     except NOT_A_CLUSTER as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(

@@ -46,7 +46,8 @@ def test_nobody_reaches_the_dashboard_or_ray_without_a_token() -> None:
     assert "--dashboard-host=127.0.0.1" in config["head_start_ray_commands"][-1]
     for name in ("head_start_ray_commands", "worker_start_ray_commands"):
         assert "RAY_AUTH_MODE=token" in config[name][-1]
-    assert "/home/ubuntu/.ray/auth_token" in config["file_mounts"]
+        assert "RAY_AUTH_TOKEN_PATH=$HOME/files/auth_token" in config[name][-1]
+    assert list(config["file_mounts"]) == ["/home/ubuntu/files"]
     for of in config["available_node_types"].values():
         node = of["node_config"]
         assert node["SecurityGroupIds"], "Ray would make a group that opens SSH to everybody"

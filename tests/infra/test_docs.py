@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
+from typer.testing import CliRunner
 
 import hawk
+from hawk.cli import app
 from tests.infra.commands import refusal, simple_commands, syntax_error
 from tests.infra.test_kuberay import mistakes
 
@@ -18,8 +20,8 @@ TEXT = (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.splitlines()]
 PROGRAMS = {
-    "aws", "base64", "cat", "curl", "docker", "hawk", "helm", "kubectl", "make", "openssl", "pip",
-    "ray", "sed",
+    "aws", "base64", "cat", "cp", "curl", "docker", "hawk", "helm", "kubectl", "make", "mkdir",
+    "openssl", "pip", "ray", "sed",
 }  # fmt: skip
 FILLED_IN = {
     "AMI": "ami-0123456789abcdef0",
@@ -80,3 +82,10 @@ def test_manifests_can_be_filled_in(line: str, tmp_path: Path) -> None:
         assert content["provider"]["region"] == "eu-west-1"
     else:
         assert content["Statement"][0]["Resource"] == "arn:aws:s3:::pictures"
+
+
+def test_the_plan_is_what_hawk_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    [line, printed] = re.findall(r"```(?:bash)?\n(hawk plan.*?|1,000,000.*?)```", TEXT, re.DOTALL)
+    monkeypatch.chdir(ROOT)
+    result = CliRunner().invoke(app, line.split()[1:])
+    assert (result.exit_code, result.stdout) == (0, printed)
