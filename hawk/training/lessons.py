@@ -83,6 +83,7 @@ class WindowLesson:
         with torch.no_grad():
             window.head.weight.copy_(head_VX)
             window.head.bias.zero_()
+            assert isinstance(window.out, nn.Linear)
             window.out.weight.zero_()  # it begins as a correction of nothing
             window.out.bias.zero_()
             window.tokens.weight[:-1].copy_(_principal(target.embeddings_VX.float(), embedding))
