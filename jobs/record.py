@@ -1,11 +1,11 @@
-"""Recording of images for drafters to learn from, by many processes: Ray Data over shards."""
+"""Recording of images for drafters to learn from, by many processes: Ray actors over shards."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from hawk.pipeline import resolve_device
+from hawk.devices import resolve_device
 from hawk.targets import load_target
 from hawk.targets.base import Target
 from hawk.training.corpus import Shard
@@ -34,30 +34,26 @@ def record(
     gpus = float(target.device.type == "cuda")
     pool = Workers(least=workers, most=workers, gpus=gpus)
     with connected(None, pool):
-        import ray.data
+        import ray
+        from ray.util import ActorPool
 
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        rows = ray.data.from_items([{"shard": place} for place in range(len(todo))])
-        made = rows.repartition(len(todo)).map_batches(
-            _Recorder,
-            fn_constructor_kwargs={"model": model, "device": device, "todo": list(todo)},
-            compute=ray.data.ActorPoolStrategy(size=min(workers, len(todo))),
-            batch_size=1,
-            num_cpus=pool.cpus,
-            num_gpus=pool.gpus or None,
+        actor: Any = ray.remote(num_cpus=pool.cpus, num_gpus=pool.gpus)(_Recorder)
+        hands = [actor.remote(model=model, device=device) for _ in range(min(workers, len(todo)))]
+        # Not Ray Data: its own tasks wait for a CPU for ever where recorders have taken them all.
+        made: Any = ActorPool(hands).map_unordered(
+            lambda hand, shard: hand.write.remote(shard), list(todo)
         )
-        for row in made.iter_rows():
-            each(len(todo[row["shard"]].requests))
+        for images in made:
+            each(images)
 
 
 class _Recorder:
     """Makes a shard after the other."""
 
-    def __init__(self, *, model: str, device: str, todo: Sequence[Shard]) -> None:
+    def __init__(self, *, model: str, device: str) -> None:
         self._target = load_target(model, dtype=torch.float32, device=resolve_device(device))
-        self._todo = todo
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        for place in batch["shard"]:
-            self._todo[place].write(self._target)
-        return batch
+    def write(self, shard: Shard) -> int:
+        """Returns the number of images."""
+        shard.write(self._target)
+        return len(shard.requests)

@@ -1,5 +1,6 @@
 """A transport without a process behind it, which fails as a test wants."""
 
+import contextlib
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class Direct:
         self._server: DraftServer | None = None
         self.calls = self.opened = self.restarts = 0
         self.bytes = 0
+        self._unread: dict[str, bytes] = {}
         self.restart()
 
     def open(self, opening: Opening) -> Answer:
@@ -45,7 +47,18 @@ class Direct:
         number, self.calls = self.calls, self.calls + 1
         sent = pickle.dumps(call)
         self.bytes += len(sent)
-        return Answer(lambda: self._meddle(number, self._answer(sent)))
+        if (
+            call.lane in self._unread
+        ):  # nobody waits for that answer; the drafter learns all the same
+            with contextlib.suppress(Lost):
+                self._answer(self._unread[call.lane])
+        self._unread[call.lane] = sent
+
+        def answer() -> Any:
+            del self._unread[call.lane]
+            return self._meddle(number, self._answer(sent))
+
+        return Answer(answer)
 
     def restart(self) -> None:
         self._server = DraftServer(torch.device("cpu"))
