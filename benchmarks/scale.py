@@ -8,7 +8,6 @@ latter by simulating every worker of the job.
     python -m benchmarks.scale --prompts 200000 --workers 1000
 """
 
-import argparse
 import heapq
 import json
 import math
@@ -18,9 +17,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
 from jobs.batch.manifest import rows_per_file
 from jobs.plan.estimate import LIST_KEYS, READS, puts
@@ -36,32 +36,30 @@ REQUEST_S = 0.03  # of S3, one after the other
 READERS = 64
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prompts", type=int, default=200_000, help="That are staged here.")
-    parser.add_argument("--workers", type=int, default=1000)
-    parser.add_argument("--stage", type=int, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.stage is not None:
-        print(json.dumps(stage(asked.stage)))  # noqa: T201 to the process that asked
+def main(
+    prompts: Annotated[int, typer.Option(min=4, help="That are staged here.")] = 200_000,
+    workers: Annotated[int, typer.Option(min=1)] = 1000,
+    stage_only: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Print one JSON object."""
+    if stage_only is not None:
+        typer.echo(json.dumps(stage(stage_only)))
         return
-    few, many = (staged_apart(count) for count in (asked.prompts // 4, asked.prompts))
-    rows = rows_per_file(IMAGES, asked.workers, width=PIXELS, height=PIXELS)
+    few, many = (staged_apart(count) for count in (prompts // 4, prompts))
+    rows = rows_per_file(IMAGES, workers, width=PIXELS, height=PIXELS)
     report = {
-        "driver_bytes_a_prompt": round(
-            (many["bytes"] - few["bytes"]) / (asked.prompts - asked.prompts // 4)
-        ),
-        "driver_seconds_a_million": round(many["seconds"] / asked.prompts * 1e6, 1),
-        "reports_a_second": round(reports_a_second(asked.workers), 1),
+        "driver_bytes_a_prompt": round((many["bytes"] - few["bytes"]) / (prompts - prompts // 4)),
+        "driver_seconds_a_million": round(many["seconds"] / prompts * 1e6, 1),
+        "reports_a_second": round(reports_a_second(workers), 1),
         "files": files(rows),
-        "stragglers": {size: stragglers(asked.workers, size) for size in (303, 1000, 2000, 8000)},
+        "stragglers": {size: stragglers(workers, size) for size in (303, 1000, 2000, 8000)},
     }
-    print(json.dumps(report, indent=2))  # noqa: T201 its result
+    typer.echo(json.dumps(report, indent=2))
 
 
 def staged_apart(prompts: int) -> dict[str, float]:
     """`stage` in a process of its own, whose greatest memory is its own too."""
-    command = [sys.executable, "-m", "benchmarks.scale", "--stage", str(prompts)]
+    command = [sys.executable, "-m", "benchmarks.scale", "--stage-only", str(prompts)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
@@ -173,4 +171,4 @@ def stragglers(workers: int, rows: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

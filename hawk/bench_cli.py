@@ -76,10 +76,12 @@ def bench(
     """
     if random_weights is not None:
         with errors_reported(debug=debug):
+            _without_drafters(against, html)
             _step_times(random_weights, _sizes(batch), device, dtype, guidance, as_json=as_json)
         return
     if placement != "colocated":
         with errors_reported(debug=debug):
+            _without_drafters(against, html)
             from hawk.bench.contenders import PROMPTS, plan
 
             texts = read_prompts(None, prompts_file) if prompts_file else PROMPTS
@@ -114,22 +116,21 @@ def bench(
         requests = plan(plain, prompts, seed=seed, guidance=guidance, prompts=texts)
         contenders = len(asked) + (against is not None)
         images = sum(-(-prompts // size) * size for size in sizes) * contenders
-        found = []
         with progress_bar() as bar:
             task = bar.add_task("images", total=images)
-            for size in sizes:
-                found += rows(
-                    measure(
-                        target,
-                        asked,
-                        requests,
-                        batch=size,
-                        transformers=against is not None,
-                        each=lambda made: bar.advance(task, made),
-                    )
+            measured = [
+                measure(
+                    target,
+                    asked,
+                    requests,
+                    batch=size,
+                    transformers=against is not None,
+                    each=lambda made: bar.advance(task, made),
                 )
+                for size in sizes
+            ]
         report = Report(
-            rows=found,
+            rows=[row for of_size in measured for row in rows(of_size)],
             settings={
                 "model": target.name,
                 "model_revision": target.identity.revision,
@@ -147,6 +148,14 @@ def bench(
         if html is not None:
             page.write(report, plain.run(requests[:1]).images[0], html)
     _show(report.to_json(), table(report), as_json=as_json)
+
+
+def _without_drafters(against: str | None, html: Path | None) -> None:
+    """ValueError for options that a comparison of placements or a shape cannot heed."""
+    if against is not None or html is not None:
+        raise ValueError(
+            "--against and --html are of drafters: leave --placement and --random-weights"
+        )
 
 
 def _placements(

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from hawk.bench.measure import Row
-from hawk.bench.report import SHARES, Report, drafting_cells, name, times
+from hawk.bench.report import SHARES, Report, cells, name
 
 TEMPLATE = Template(
     """<!doctype html>
@@ -91,18 +91,7 @@ def _sentence(facts: Any) -> str:
 def _table(rows: Sequence[Row]) -> str:
     lines = ["".join(f"<th>{head}</th>" for head in HEADS)]
     for row in rows:
-        cells = (
-            str(row.batch),
-            row.drafter,
-            row.rule or "",
-            f"{row.seconds_per_image:.3f}",
-            times(row.speedup_over_plain),
-            times(row.speedup_over_transformers),
-            f"{row.tokens_per_forward:.2f}",
-            *drafting_cells(row),
-            "" if row.peak_memory_mb is None else str(row.peak_memory_mb),
-        )
-        lines.append("".join(f"<td>{html.escape(cell)}</td>" for cell in cells))
+        lines.append("".join(f"<td>{html.escape(cell)}</td>" for cell in cells(row)))
     return "\n".join(f"<tr>{line}</tr>" for line in lines)
 
 

@@ -72,18 +72,23 @@ def table(report: Report) -> Table:
     for row in report.rows:
         if row.drafter == "plain":
             shown.add_section()
-        shown.add_row(
-            str(row.batch),
-            row.drafter,
-            row.rule or "",
-            f"{row.seconds_per_image:.3f}",
-            times(row.speedup_over_plain),
-            times(row.speedup_over_transformers),
-            f"{row.tokens_per_forward:.2f}",
-            *drafting_cells(row),
-            "" if row.peak_memory_mb is None else str(row.peak_memory_mb),
-        )
+        shown.add_row(*cells(row))
     return shown
+
+
+def cells(row: Row) -> list[str]:
+    """A row of the table."""
+    return [
+        str(row.batch),
+        row.drafter,
+        row.rule or "",
+        f"{row.seconds_per_image:.3f}",
+        times(row.speedup_over_plain),
+        times(row.speedup_over_transformers),
+        f"{row.tokens_per_forward:.2f}",
+        *drafting_cells(row),
+        "" if row.peak_memory_mb is None else str(row.peak_memory_mb),
+    ]
 
 
 def times(speedup: float | None) -> str:

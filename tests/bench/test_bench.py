@@ -206,3 +206,10 @@ def test_transformers_cannot_take_part_everywhere() -> None:
 
     with pytest.raises(ValueError, match="transformers has no image generation for no Janus"):
         Transformers(Other())  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("mode", [["--random-weights", "emoji"], ["--placement", "colocated,pair"]])
+def test_options_of_drafters_are_not_dropped_in_silence(mode: list[str]) -> None:
+    done = CliRunner().invoke(app, ["bench", *mode, "--against", "transformers"])
+    assert done.exit_code == 2
+    assert "leave --placement and --random-weights" in done.stderr
