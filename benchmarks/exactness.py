@@ -5,7 +5,8 @@
 
 The coupled rule commits the tokens of plain decoding given the same logits. Logits are the same up
 to rounding, which depends on the shapes of a pass (rows, nodes), so that near-ties can flip. This
-counts the images that differ, and first differences per million tokens up to them.
+counts the images that differ, and first differences per million tokens up to them. With
+--deterministic all passes have one shape.
 """
 
 import json
@@ -19,20 +20,29 @@ from hawk.bench.contenders import plan
 from hawk.pipeline import Picture, Pipeline
 
 
-def main(
+def main(  # noqa: PLR0913  each is a choice of the user
     images: Annotated[int, typer.Option(min=1)] = 1000,
     slots: Annotated[int, typer.Option(min=1)] = 16,
     dtype: str = "float32",
     device: str = "auto",
     model: str = "emoji",
     drafter: str = "auto",
+    *,
+    deterministic: bool = False,
 ) -> None:
     """Print one JSON object."""
     speculative = Pipeline.from_pretrained(
-        model, drafter=drafter, slots=slots, device=device, dtype=dtype
+        model,
+        drafter=drafter,
+        slots=slots,
+        deterministic=deterministic,
+        device=device,
+        dtype=dtype,
     )
     target = speculative.target
-    plain = Pipeline(target, drafter="plain", rule="coupled", slots=slots)
+    plain = Pipeline(
+        target, drafter="plain", rule="coupled", slots=slots, deterministic=deterministic
+    )
     requests = plan(plain, images, seed=0, guidance=None)
     contenders = {"plain": plain, speculative.drafter: speculative}
     report: dict[str, Any] = {
@@ -40,6 +50,7 @@ def main(
         "dtype": dtype,
         "images": images,
         "slots": slots,
+        "deterministic": deterministic,
     }
     made: dict[str, dict[int, Picture]] = {}
     for name, pipeline in contenders.items():

@@ -18,15 +18,20 @@ class Budget:
     Args:
         curve: (rows x nodes, seconds) points in rising order, at least one.
         most_nodes: largest tree that may be chosen.
+        branching: whether a node may have more than one child.
 
     Attributes:
+        most_nodes, branching: as given.
         options: sizes of trees to choose from.
         overhead_s: what a step costs besides its pass, seconds.
     """
 
-    def __init__(self, curve: Sequence[tuple[int, float]], most_nodes: int) -> None:
+    def __init__(
+        self, curve: Sequence[tuple[int, float]], most_nodes: int, *, branching: bool = True
+    ) -> None:
         self._sizes = [size for size, _ in curve]
         self._seconds = [seconds for _, seconds in curve]
+        self.most_nodes, self.branching = most_nodes, branching
         self.options = tuple(n for n in NODE_OPTIONS if n <= most_nodes)
         self.overhead_s = 0.0
 

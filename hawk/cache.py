@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hawk.tree import Tree
@@ -41,10 +42,21 @@ class Cache:
         slots: images in flight at most.
         branches: rows a slot, 2 with guidance.
         capacity: longest prompt plus image plus the largest tree.
+        entries: of every pass over trees: smaller ones are padded to it, over all slots, and see
+            the whole memory, so that no pass has another shape. None lets shapes vary.
     """
 
-    def __init__(self, layout: Layout, *, slots: int, branches: int, capacity: int) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        slots: int,
+        branches: int,
+        capacity: int,
+        entries: int | None = None,
+    ) -> None:
         self.slots, self.branches, self.capacity = slots, branches, capacity
+        self.entries = entries
         size = (layout.layers, 2, slots * branches, layout.heads, capacity, layout.head_size)
         device = layout.device
         self._memory = torch.zeros(size, dtype=layout.dtype, device=device)
@@ -90,15 +102,19 @@ class Cache:
 
     def _begin_nodes(self, depths_BN: Tensor, ancestors_BNN: Tensor) -> tuple[Tensor, Tensor]:
         """`begin_tree` for nodes at the given depths, which see their ancestors and themselves."""
-        active, nodes = depths_BN.shape
+        active = len(depths_BN)
         longest = max(self._longest[:active])
+        if self.entries is not None:
+            depths_BN, ancestors_BNN = _padded(depths_BN, ancestors_BNN, self.slots, self.entries)
+        rows, nodes = depths_BN.shape
         if longest + nodes > self.capacity:
             raise ValueError(
                 f"a tree of {nodes} nodes does not fit behind {longest} of {self.capacity} entries"
             )
-        self._visible = min(self.capacity, -(-(longest + nodes) // VISIBLE_STEP) * VISIBLE_STEP)
-        lengths_R1 = self.lengths_SG[:active].reshape(-1, 1)
-        self._rows = slice(0, active * self.branches)
+        step = VISIBLE_STEP if self.entries is None else self.capacity
+        self._visible = min(self.capacity, -(-(longest + nodes) // step) * step)
+        lengths_R1 = self.lengths_SG[:rows].reshape(-1, 1)
+        self._rows = slice(0, rows * self.branches)
         index_RN = lengths_R1 + self._positions_C[:nodes]
         self._index = index_RN[:, None, :, None]
         behind_RC = self._positions_C[: self._visible] - lengths_R1
@@ -154,3 +170,20 @@ class Cache:
         self._memory[:, :, b : b + self.branches] = self._memory[:, :, a : a + self.branches]
         self.lengths_SG[target] = self.lengths_SG[source]
         self._longest[target] = self._longest[source]
+
+
+def _padded(
+    depths_BN: Tensor, ancestors_BNN: Tensor, rows: int, nodes: int
+) -> tuple[Tensor, Tensor]:
+    """More rows and nodes; those added see themselves, since attention to nothing is not a number.
+
+    ValueError where there are too many already.
+    """
+    more_rows, more = rows - len(depths_BN), nodes - depths_BN.shape[1]
+    if more < 0:
+        raise ValueError(f"a pass of {depths_BN.shape[1]} entries does not fit into one of {nodes}")
+    itself = torch.eye(nodes, dtype=torch.bool, device=depths_BN.device)
+    return (
+        F.pad(depths_BN, (0, more, 0, more_rows)),
+        F.pad(ancestors_BNN, (0, more, 0, more, 0, more_rows)) | itself,
+    )

@@ -19,6 +19,7 @@ from hawk.bench_cli import bench
 from hawk.evaluate_cli import evaluate
 from hawk.options import (
     DebugOption,
+    DeterministicOption,
     DeviceOption,
     DrafterOption,
     DtypeOption,
@@ -75,6 +76,7 @@ def generate(
     drafter: DrafterOption = "auto",
     rule: RuleOption = "coupled",
     slots: SlotsOption = 8,
+    deterministic: DeterministicOption = False,
     placement: PlacementOption = "colocated",
     targets_per_drafter: Annotated[
         int | None, typer.Option(help="Of a pair: targets that share a drafter.", show_default="1")
@@ -104,6 +106,7 @@ def generate(
             "model": model,
             "rule": rule,
             "slots": slots,
+            "deterministic": deterministic,
             "device": device,
             "dtype": dtype,
             "size": parse_size(size),
@@ -203,6 +206,8 @@ def _loaded(
         return
     from hawk.cluster.connection import connected
 
+    if what.pop("deterministic"):
+        raise ValueError("--deterministic is of one process: leave --placement pair")
     with connected(None, cpus=where.cpus):
         from hawk.cluster.pair import SpeculativePair
         from hawk.cluster.target_actor import Making

@@ -31,6 +31,9 @@ _MODEL = "Embedded model, folder, or hub id, as id or id@revision."
 _SLOTS = "Images in flight at most."
 _DEVICE = "auto, cpu, cuda, cuda:1, ..."
 _DTYPE = "auto, float32, bfloat16 or float16."
+_DETERMINISTIC = (
+    "Pad every pass to one shape, so that half precision rounds alike whatever drafts; slower."
+)
 _PLACEMENT = (
     "colocated, or pair: the drafter in a process or on a GPU of its own (needs Ray); parameters "
     "as in pair:lanes=2:draft_gpus=0.5."
@@ -44,6 +47,7 @@ RuleOption = Annotated[
         help="coupled, residual, typical, neighbour or cluster; parameters as in typical:delta=0.2."
     ),
 ]
+DeterministicOption = Annotated[bool, typer.Option("--deterministic", help=_DETERMINISTIC)]
 PlacementOption = Annotated[str, typer.Option(help=_PLACEMENT)]
 SlotsOption = Annotated[int, typer.Option(help=_SLOTS)]
 DeviceOption = Annotated[str, typer.Option(help=_DEVICE)]

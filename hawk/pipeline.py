@@ -16,7 +16,7 @@ from hawk.pass_timer import PassTimer
 from hawk.request import Finished, Request
 from hawk.rulebook import load_rule, read_rule
 from hawk.sampler import SamplerConfig
-from hawk.session import Session
+from hawk.session import FIXED_NODES, Session
 from hawk.stats import Stats
 from hawk.targets import load_target
 from hawk.targets.base import Target
@@ -91,13 +91,23 @@ class Pipeline:
         drafter: one of `DRAFTERS`, the folder of a trained one, or `auto`.
         rule: its name in `RULES`, parameters behind it: `neighbour:limit=0.1`.
         slots: images in flight at most.
+        deterministic: pad every pass to one shape, see `Session`: for half precision, where the
+            rounding of a pass depends on its shape. Slower; tokens still depend on `slots`.
     """
 
-    def __init__(self, target: Target, *, drafter: str, rule: str, slots: int) -> None:
+    def __init__(
+        self,
+        target: Target,
+        *,
+        drafter: str,
+        rule: str,
+        slots: int,
+        deterministic: bool = False,
+    ) -> None:
         self.drafter, self._identity = drafters.choose(drafter, target.identity)
         if slots < 1:
             raise ValueError(f"slots must be 1 or more, got {slots}")
-        self.target, self.slots = target, slots
+        self.target, self.slots, self.deterministic = target, slots, deterministic
         self.rule, self.rule_name = load_rule(rule, target), rule
         self._sessions: dict[bool, Loop] = {}
 
@@ -109,6 +119,7 @@ class Pipeline:
         drafter: str = "auto",
         rule: str = "coupled",
         slots: int = 8,
+        deterministic: bool = False,
         device: str = "auto",
         dtype: str = "auto",
         size: tuple[int, int] | None = None,
@@ -126,7 +137,7 @@ class Pipeline:
         place = resolve_device(device)
         number = resolve_dtype(dtype, place)
         target = load_target(model, dtype=number, device=place, size=size)
-        return cls(target, drafter=drafter, rule=rule, slots=slots)
+        return cls(target, drafter=drafter, rule=rule, slots=slots, deterministic=deterministic)
 
     def __call__(
         self,
@@ -214,8 +225,9 @@ class Pipeline:
 
     def session(self, *, guided: bool) -> Loop:
         """The session of this pipeline with or without guidance; made at its first use."""
+        guided = guided or self.deterministic  # one shape for both
         if guided not in self._sessions:
-            budget = self._budget(slots=self.slots, guided=guided)
+            budget = self._budget(guided=guided)
             drafter = drafters.DRAFTERS[self.drafter](
                 self._identity,
                 slots=self.slots,
@@ -224,7 +236,13 @@ class Pipeline:
                 device=self.target.device,
             )
             self._sessions[guided] = Session(
-                self.target, drafter, self.rule, budget=budget, slots=self.slots, guided=guided
+                self.target,
+                drafter,
+                self.rule,
+                budget=budget,
+                slots=self.slots,
+                guided=guided,
+                deterministic=self.deterministic,
             )
         return self._sessions[guided]
 
@@ -244,10 +262,14 @@ class Pipeline:
             stats=finished.stats,
         )
 
-    def _budget(self, *, slots: int, guided: bool) -> Budget:
+    def _budget(self, *, guided: bool) -> Budget:
         most = drafters.DRAFTERS[self.drafter].most_nodes
-        timer = PassTimer(self.target, slots=slots, guided=guided, most_nodes=most)
-        return Budget.measure(timer, slots, most)
+        if self.deterministic:
+            # All sizes cost the same. Without siblings the keys and values of an accepted token are
+            # where plain decoding has them, so that sums over them have one order.
+            return Budget([(1, 1.0)], min(most, FIXED_NODES), branching=False)
+        timer = PassTimer(self.target, slots=self.slots, guided=guided, most_nodes=most)
+        return Budget.measure(timer, self.slots, most)
 
 
 class Assemble(Protocol):

@@ -25,6 +25,8 @@ from hawk.targets.base import Branches, Output, Target
 from hawk.tree import Shapes, Tree
 from hawk.verifier import Commit, verify
 
+FIXED_NODES = 8  # in half precision a pass over so many costs about what one over one costs
+
 
 @dataclass(kw_only=True)
 class _Image:
@@ -44,9 +46,12 @@ class Session:
         budget: what passes cost, for the drafter to size its trees.
         slots: images in flight at most.
         guided: whether requests may have guidance; without it an image takes one row, not two.
+        deterministic: every pass has one shape, `slots` images of `FIXED_NODES` nodes, whatever is
+            in flight and whatever drafts: so it is rounded alike, in half precision too. The budget
+            must not ask for more nodes, nor for trees that branch.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is a choice of its own
         self,
         target: Target,
         drafter: Drafter,
@@ -55,6 +60,7 @@ class Session:
         budget: Budget,
         slots: int,
         guided: bool,
+        deterministic: bool = False,
     ) -> None:
         self.target, self.drafter, self.rule, self.budget = target, drafter, rule, budget
         self.slots, self.guided = slots, guided
@@ -64,7 +70,10 @@ class Session:
         self._active: list[_Image] = []
         self._sampler: Sampler | None = None  # of the active rows; None when those changed
         self._cache = target.new_cache(
-            slots=slots, branches=2 if guided else 1, nodes=drafter.most_nodes
+            slots=slots,
+            branches=2 if guided else 1,
+            nodes=FIXED_NODES if deterministic else drafter.most_nodes,
+            fixed_shape=deterministic,
         )
         device = target.device
         room = target.grid.cells + drafter.most_nodes  # entries past a count are scratch

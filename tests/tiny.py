@@ -18,6 +18,7 @@ from hawk.drafters.window import Window
 from hawk.identity import Identity
 from hawk.rulebook import load_rule
 from hawk.rules import Rule
+from hawk.session import FIXED_NODES
 from hawk.targets.base import Target
 from jobs.emoji.text import BOI, BOS, PAD, token_id, train_tokenizer
 
@@ -114,9 +115,20 @@ def new_session(
     *,
     guided: bool = True,
     rule: str = "coupled",
+    deterministic: bool = False,
 ) -> Session:
     """A session whose budget takes the largest trees, as costs are flat."""
-    budget = Budget([(1, 1.0), (1000, 1.0)], DRAFTERS[drafter].most_nodes)
+    most = DRAFTERS[drafter].most_nodes
+    most = min(most, FIXED_NODES) if deterministic else most
+    budget = Budget([(1, 1.0), (1000, 1.0)], most, branching=not deterministic)
     judge = load_rule(rule, target)
     made = new_drafter(target.identity, drafter, slots, budget, judge)
-    return Session(target, made, judge, budget=budget, slots=slots, guided=guided)
+    return Session(
+        target,
+        made,
+        judge,
+        budget=budget,
+        slots=slots,
+        guided=guided,
+        deterministic=deterministic,
+    )

@@ -49,12 +49,20 @@ class Library:
     Args:
         options: tree sizes, root included.
         steps, guesses: J and M of the drafter.
+        branching: whether shapes use more than the best guess of a step.
     """
 
     def __init__(
-        self, options: Sequence[int], steps: int, guesses: int, device: torch.device
+        self,
+        options: Sequence[int],
+        steps: int,
+        guesses: int,
+        device: torch.device,
+        *,
+        branching: bool = True,
     ) -> None:
-        self.sizes = [Size(nodes, steps, guesses, device) for nodes in options]
+        used = guesses if branching else 1
+        self.sizes = [Size(nodes, steps, used, device) for nodes in options]
         self._steps, self._guesses, self._device = steps, guesses, device
 
     def tree(

@@ -39,7 +39,7 @@ class Pool:
     Args:
         identity: of the target.
         slots: images in flight at most.
-        budget: its options are the sizes of trees.
+        budget: its options are the sizes of trees, which it may forbid to branch.
         guesses: draws them, as the rule needs it.
         sources: how many laws a step has to draw from, in turn.
     """
@@ -55,7 +55,7 @@ class Pool:
         sources: int = 1,
     ) -> None:
         self._guesses, self._sources = guesses, sources
-        self._library = Library(budget.options, STEPS, GUESSES, device)
+        self._library = Library(budget.options, STEPS, GUESSES, device, branching=budget.branching)
         self._confidence = Confidence(_prior(device))
         self.ahead_J = torch.arange(1, STEPS + 1, device=device)
         self._guesses_SJM = torch.zeros(slots, STEPS, GUESSES, dtype=torch.int64, device=device)

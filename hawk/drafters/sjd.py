@@ -26,7 +26,7 @@ FRESH_BIT = 40  # of a seed; above it the pass is written in, of which there are
 
 
 class Sjd:
-    """See `Drafter`; the tree is a chain of `WINDOW` drafts, whatever the budget."""
+    """See `Drafter`; the tree is a chain of `WINDOW` drafts, or of as many as may be."""
 
     name = "sjd"
     most_nodes = WINDOW + 1
@@ -43,12 +43,13 @@ class Sjd:
         device: torch.device,
     ) -> None:
         self._guesses = guesses
-        self._shapes = Shapes.chain(WINDOW, device)
+        window = min(WINDOW, budget.most_nodes - 1)
+        self._shapes = Shapes.chain(window, device)
         self._shape_S = torch.zeros(slots, dtype=torch.int64, device=device)
-        self._ahead_J = torch.arange(1, WINDOW + 1, device=device)
-        self._tokens_SJ = torch.zeros(slots, WINDOW, dtype=torch.int64, device=device)
+        self._ahead_J = torch.arange(1, window + 1, device=device)
+        self._tokens_SJ = torch.zeros(slots, window, dtype=torch.int64, device=device)
         # The laws that tokens were drawn from, where the rule asks for them.
-        size = (slots if guesses.by_chance else 0, WINDOW, identity.vocabulary)
+        size = (slots if guesses.by_chance else 0, window, identity.vocabulary)
         self._drawn_SJV = torch.zeros(size, device=device)
 
     def draft(self, roots_B: Tensor, budget: Budget) -> Tree:

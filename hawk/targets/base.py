@@ -80,8 +80,13 @@ class Target(Protocol):
         """
         ...
 
-    def new_cache(self, *, slots: int, branches: int, nodes: int) -> Cache:
-        """Memory for `slots` images and trees of up to `nodes` nodes."""
+    def new_cache(
+        self, *, slots: int, branches: int, nodes: int, fixed_shape: bool = False
+    ) -> Cache:
+        """Memory for `slots` images and trees of up to `nodes` nodes.
+
+        With `fixed_shape`, every pass is padded to so many images and nodes.
+        """
         ...
 
     def prefill(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hawk.cache import Cache, Layout
@@ -114,15 +115,24 @@ class DecoderTarget(ABC):
             device=weight.device,
         )
 
-    def new_cache(self, *, slots: int, branches: int, nodes: int) -> Cache:
+    def new_cache(
+        self, *, slots: int, branches: int, nodes: int, fixed_shape: bool = False
+    ) -> Cache:
         capacity = self.prompt_limit + self.grid.cells + nodes
         if self._row_end_D is None:
-            return Cache(self.layout, slots=slots, branches=branches, capacity=capacity)
+            return Cache(
+                self.layout,
+                slots=slots,
+                branches=branches,
+                capacity=capacity,
+                entries=nodes if fixed_shape else None,
+            )
         return RowEndCache(
             self.layout,
             slots=slots,
             branches=branches,
             capacity=capacity + self.grid.height + nodes,
+            entries=2 * nodes if fixed_shape else None,
             width=self.grid.width,
         )
 
@@ -130,6 +140,13 @@ class DecoderTarget(ABC):
     def prefill(
         self, prompts: Sequence[Branches], slots: Sequence[int], guidance_B: Tensor, cache: Cache
     ) -> Output:
+        if cache.entries is not None and len(slots) > 1:  # shapes are those of each prompt alone
+            rows = zip(prompts, slots, guidance_B.split(1), strict=True)
+            alone = [self.prefill([prompt], [slot], scale, cache) for prompt, slot, scale in rows]
+            return Output(
+                logits_BNV=torch.cat([output.logits_BNV for output in alone]),
+                hidden_BND=torch.cat([output.hidden_BND for output in alone]),
+            )
         embeds_RPD, lengths_R = self.embed_prompts(guidance.rows(prompts, cache.branches))
         lengths_BG = lengths_R.view(len(slots), cache.branches)
         positions_RP, mask_R1PP = cache.begin_prompts(slots, lengths_BG)
@@ -146,11 +163,23 @@ class DecoderTarget(ABC):
             ends = self._row_end_D.expand(rows, positions_RE.shape[1] - nodes, -1)
             entries_BED = torch.cat([entries_BED, ends], 1)
         entries_RED = entries_BED.repeat_interleave(cache.branches, 0)
+        if cache.entries is not None:
+            rows, entries = positions_RE.shape
+            more = (0, entries - entries_RED.shape[1], 0, rows - len(entries_RED))
+            entries_RED = F.pad(entries_RED, (0, 0, *more))
+            guidance_B = F.pad(guidance_B, (0, cache.slots - len(guidance_B)))
         hidden_RND = self._run(entries_RED, positions_RE, mask_R1EC, cache)
         if isinstance(cache, RowEndCache) and cache.law_BN is not None:
             law_RN1 = cache.law_BN.repeat_interleave(cache.branches, 0)[..., None]
             hidden_RND = hidden_RND.gather(1, law_RN1.expand(-1, -1, hidden_RND.shape[2]))
-        return self._output(hidden_RND, guidance_B, cache)
+        output = self._output(hidden_RND, guidance_B, cache)
+        if cache.entries is not None:
+            rows, nodes = tree.tokens_BN.shape
+            output = Output(
+                logits_BNV=output.logits_BNV[:rows, :nodes],
+                hidden_BND=output.hidden_BND[:rows, :nodes],
+            )
+        return output
 
     def _output(self, hidden_RND: Tensor, guidance_B: Tensor, cache: Cache) -> Output:
         logits = guidance.mix(self.head(hidden_RND), guidance_B, cache.branches)

@@ -95,8 +95,16 @@ class GridRotary(nn.Module):
 class CellCache(Cache):
     """A Cache whose positions are cells of the image; prompts have none."""
 
-    def __init__(self, layout: Layout, *, slots: int, branches: int, capacity: int) -> None:
-        super().__init__(layout, slots=slots, branches=branches, capacity=capacity)
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        slots: int,
+        branches: int,
+        capacity: int,
+        entries: int | None = None,
+    ) -> None:
+        super().__init__(layout, slots=slots, branches=branches, capacity=capacity, entries=entries)
         self._prompts_SG = torch.zeros_like(self.lengths_SG)
 
     def begin_prompts(self, slots: Sequence[int], lengths_RN: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,7 +114,7 @@ class CellCache(Cache):
 
     def begin_tree(self, tree: Any) -> tuple[Tensor, Tensor]:
         positions_RN, mask = super().begin_tree(tree)
-        prompts_R1 = self._prompts_SG[: len(tree.tokens_BN)].reshape(-1, 1)
+        prompts_R1 = self._prompts_SG.reshape(-1, 1)[: len(positions_RN)]
         return positions_RN - prompts_R1, mask
 
     def move_slot(self, source: int, target: int) -> None:
@@ -180,9 +188,16 @@ class LlamaGen(DecoderTarget):
         within(ids, self.prompt_limit, prompt, self.name)
         return [ids, [NULL] * len(ids)]
 
-    def new_cache(self, *, slots: int, branches: int, nodes: int) -> Cache:
-        capacity = self.prompt_limit + self.grid.cells + nodes
-        return CellCache(self.layout, slots=slots, branches=branches, capacity=capacity)
+    def new_cache(
+        self, *, slots: int, branches: int, nodes: int, fixed_shape: bool = False
+    ) -> Cache:
+        return CellCache(
+            self.layout,
+            slots=slots,
+            branches=branches,
+            capacity=self.prompt_limit + self.grid.cells + nodes,
+            entries=nodes if fixed_shape else None,
+        )
 
     def embed_prompts(self, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
         embeds = [self.model.fit_text(self._encoding(ids)) for ids in rows]

@@ -20,14 +20,22 @@ class RowEndCache(Cache):
     """A Cache that keeps companions beside the nodes that end a row.
 
     Args:
-        layout, slots, branches, capacity: as for Cache; the capacity has to leave room for them.
+        layout, slots, branches, capacity, entries: as for Cache; the last two have to leave room
+            for them.
         width: cells in a row.
     """
 
     def __init__(
-        self, layout: Layout, *, slots: int, branches: int, capacity: int, width: int
+        self,
+        layout: Layout,
+        *,
+        slots: int,
+        branches: int,
+        capacity: int,
+        width: int,
+        entries: int | None = None,
     ) -> None:
-        super().__init__(layout, slots=slots, branches=branches, capacity=capacity)
+        super().__init__(layout, slots=slots, branches=branches, capacity=capacity, entries=entries)
         self._width = width
         self._cells = [0] * slots  # stored cells of each slot, on the host
         self._cells_S = torch.zeros(slots, dtype=torch.int64, device=self.device)
@@ -51,7 +59,8 @@ class RowEndCache(Cache):
             return self._begin_nodes(depths_BN, ancestors_BNN)
         ends_BN = (self._cells_S[:active, None] + depths_BN + 1) % self._width == 0
         own_N = torch.arange(nodes, device=self.device)
-        self.law_BN = torch.where(ends_BN, nodes - 1 + ends_BN.cumsum(1), own_N)
+        law_BN = torch.where(ends_BN, nodes - 1 + ends_BN.cumsum(1), own_N)
+        self.law_BN = law_BN if self.entries is None else self._padded_law(law_BN, self.entries)
         # The F nodes that get one: all row ends first; what is left over hangs behind other nodes
         # as leaves that nobody reads.
         node_BF = (~ends_BN).int().argsort(dim=1, stable=True)[:, :most]
@@ -102,6 +111,13 @@ class RowEndCache(Cache):
         entries.scatter_(1, place_BD + 1, law_BN.gather(1, path_BD))
         entries.scatter_(1, place_BD, path_BD)
         return entries[:, : levels + most]
+
+    def _padded_law(self, law_BN: Tensor, entries: int) -> Tensor:
+        """For the entries of all slots; those added are read at themselves."""
+        active, nodes = law_BN.shape
+        law_SE = torch.arange(entries, device=self.device).repeat(self.slots, 1)
+        law_SE[:active, :nodes] = law_BN
+        return law_SE
 
     def _ends(self, cells: int, count: int) -> int:
         """Row ends among the `count` cells after the first `cells`."""

@@ -50,7 +50,9 @@ class Toy:
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
         return [[0]]
 
-    def new_cache(self, *, slots: int, branches: int, nodes: int) -> Cache:
+    def new_cache(
+        self, *, slots: int, branches: int, nodes: int, fixed_shape: bool = False
+    ) -> Cache:
         layout = Layout(layers=1, heads=1, head_size=1, dtype=torch.float32, device=CPU)
         return Cache(layout, slots=slots, branches=branches, capacity=1 + CELLS + nodes)
 

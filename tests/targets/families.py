@@ -22,11 +22,16 @@ def requests(prompts: Sequence[str], guidance: float, sampler: SamplerConfig) ->
 
 
 def session_tokens(
-    target: Any, drafter: str, requests: Sequence[Request], *, slots: int
+    target: Any,
+    drafter: str,
+    requests: Sequence[Request],
+    *,
+    slots: int,
+    deterministic: bool = False,
 ) -> tuple[list[list[int]], Session]:
     """Tokens of the requests, in their order, and the session that made them."""
     guided = any(request.guidance != 1 for request in requests)
-    session = new_session(target, drafter, slots, guided=guided)
+    session = new_session(target, drafter, slots, guided=guided, deterministic=deterministic)
     tickets = [session.submit(request) for request in requests]
     finished = {image.ticket: image.tokens_T.tolist() for image in session.run()}
     return [finished[ticket] for ticket in tickets], session
@@ -53,10 +58,13 @@ def check_exact(
     drafter: str,
     slots: int,
 ) -> None:
-    """The drafter's images are those of the reference, and some drafts were accepted."""
+    """The drafter's images are those of the reference, and some drafts were accepted; so are
+    those of passes that all have one shape."""
     wanted = [oracle(target, next_logits, request) for request in requests]
     made, session = session_tokens(target, drafter, requests, slots=slots)
     assert made == wanted
+    padded, _ = session_tokens(target, drafter, requests, slots=slots, deterministic=True)
+    assert padded == wanted
     assert session.stats.tokens == len(requests) * target.grid.cells
     if drafter != "plain":
         assert session.stats.accepted > 0  # else nothing was tested
