@@ -126,12 +126,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # entry points of the library
     "hawk": ("hawk.pipeline", *PIPELINE),
     "hawk.bench": (),
-    "hawk.bench.*": ("hawk.bench", "hawk.pipeline", *PIPELINE),
+    "hawk.bench.*": ("hawk.bench", "hawk.machine", "hawk.pipeline", *PIPELINE),
     "hawk.bench_cli": (
         "hawk.bench",
         "hawk.cluster",
         "hawk.devices",
-        "hawk.machine",
         "hawk.options",
         "hawk.pipeline",
         "hawk.request",
