@@ -24,8 +24,8 @@ from hawk.cluster.reservation import reserve, settled, within
 from hawk.cluster.target_actor import Facts, Image, Made, Making, Report, Run, TargetActor
 from hawk.cluster.timeline import Round, split
 from hawk.cluster.transport import PlainCalls
-from hawk.pipeline import Picture, Result, new_requests
-from hawk.request import Request
+from hawk.pipeline import Picture, Result
+from hawk.request import Request, new_requests
 from hawk.sampler import SamplerConfig
 from hawk.stats import Stats
 
@@ -132,10 +132,11 @@ class SpeculativePair:
         """As `Pipeline.requests`."""
         made = new_requests(
             prompts,
+            self.target,
             seed=seed,
             n=n,
-            guidance=self.target.default_guidance if guidance is None else guidance,
-            sampler=sampler or self.target.default_sampler,
+            guidance=guidance,
+            sampler=sampler,
             negative_prompt=negative_prompt,
         )
         for member in list(self._members):
