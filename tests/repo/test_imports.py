@@ -104,11 +104,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "hawk.request",
         "hawk.rules",
         "hawk.sampler",
+        "hawk.slots",
         "hawk.stats",
         "hawk.targets.base",
         "hawk.tree",
         "hawk.verifier",
     ),
+    "hawk.slots": ("hawk.request", "hawk.sampler", "hawk.stats", "hawk.targets.base"),
     # what ties them together
     "hawk.pipeline": PIPELINE,
     "hawk.training": ("hawk.training",),
