@@ -1,14 +1,11 @@
 """The command of `hawk` that measures speed."""
 
-import json
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from hawk.options import (
     DebugOption,
@@ -23,6 +20,7 @@ from hawk.options import (
     quiet_transformers,
     read_placement,
     read_prompts,
+    show,
 )
 
 if TYPE_CHECKING:
@@ -101,11 +99,7 @@ def bench(
                 _refuse(context, OF_DRAFTERS, "--placement compares no drafters")
                 what |= {"drafter": drafters, "rule": rules}
                 found = _placements(what | {"slots": max(sizes)}, placement, plan)
-    report, table = found
-    if as_json:
-        typer.echo(json.dumps(report))
-    else:
-        Console(width=None if sys.stdout.isatty() else 160).print(table)
+    show(*found, as_json=as_json)
 
 
 def _drafters(
