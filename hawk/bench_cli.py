@@ -1,13 +1,11 @@
 """The command of `hawk` that measures speed."""
 
-import json
-import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from hawk.options import (
     DebugOption,
@@ -22,6 +20,7 @@ from hawk.options import (
     quiet_transformers,
     read_placement,
     read_prompts,
+    show,
 )
 
 if TYPE_CHECKING:
@@ -30,8 +29,19 @@ if TYPE_CHECKING:
     from hawk.pipeline import Pipeline
     from hawk.request import Request
 
+    Plan = Callable[[Pipeline], list[Request]]
+    Found = tuple[dict[str, Any], Table]  # a report for programs, and for people
+
+# What some modes have no use for.
+OF_DRAFTERS = ("against", "html")
+OF_IMAGES = (
+    *("prompts", "prompts_file", "drafters", "rules", "placement", "model", "seed"),
+    *OF_DRAFTERS,
+)
+
 
 def bench(
+    context: typer.Context,
     prompts: Annotated[
         int, typer.Option(help="Images for each batch size, rounded up to full batches.")
     ] = 16,
@@ -74,103 +84,68 @@ def bench(
 
     With --placement colocated,pair: a drafter in the target's process against one in its own.
     """
-    if random_weights is not None:
-        with errors_reported(debug=debug):
-            _without_drafters(against, html)
-            _step_times(random_weights, _sizes(batch), device, dtype, guidance, as_json=as_json)
-        return
-    if placement != "colocated":
-        with errors_reported(debug=debug):
-            _without_drafters(against, html)
-            from hawk.bench.contenders import PROMPTS, plan
-
-            texts = read_prompts(None, prompts_file) if prompts_file else PROMPTS
-            what = {"model": model, "device": device, "dtype": dtype, "slots": max(_sizes(batch))}
-            what |= {"drafter": drafters, "rule": rules}
-            _placements(
-                what,
-                placement,
-                lambda made: plan(made, prompts, seed=seed, guidance=guidance, prompts=texts),
-                as_json=as_json,
-            )
-        return
     with errors_reported(debug=debug):
-        quiet_transformers()
-        from hawk.bench import page
-        from hawk.bench.contenders import PROMPTS, methods, plan
-        from hawk.bench.measure import measure, rows
-        from hawk.bench.report import Report, table
-        from hawk.machine import machine, versions
-        from hawk.pipeline import Pipeline
-
-        if against not in (None, "transformers"):
-            raise ValueError(f"--against takes transformers, got {against!r}")
-        if html is not None:
-            page.check_installed()
-        sizes, asked = _sizes(batch), methods(drafters.split(","), rules.split(","))
-        texts = read_prompts(None, prompts_file) if prompts_file else PROMPTS
-        plain = Pipeline.from_pretrained(
-            model, drafter="plain", slots=1, device=device, dtype=dtype
-        )
-        target = plain.target
-        requests = plan(plain, prompts, seed=seed, guidance=guidance, prompts=texts)
-        contenders = len(asked) + (against is not None)
-        images = sum(-(-prompts // size) * size for size in sizes) * contenders
-        with progress_bar() as bar:
-            task = bar.add_task("images", total=images)
-            measured = [
-                measure(
-                    target,
-                    asked,
-                    requests,
-                    batch=size,
-                    transformers=against is not None,
-                    each=lambda made: bar.advance(task, made),
-                )
-                for size in sizes
-            ]
-        report = Report(
-            rows=[row for of_size in measured for row in rows(of_size)],
-            settings={
-                "model": target.name,
-                "model_revision": target.identity.revision,
-                "dtype": str(target.head_VX.dtype).removeprefix("torch."),
-                "guidance": requests[0].guidance,
-                "temperature": requests[0].sampler.temperature,
-                "top_k": requests[0].sampler.top_k,
-                "top_p": requests[0].sampler.top_p,
-                "seed": seed,
-            },
-            machine=machine(target.device),
-            versions=versions(),
-            grid=target.grid,
-        )
-        if html is not None:
-            page.write(report, plain.run(requests[:1]).images[0], html)
-    _show(report.to_json(), table(report), as_json=as_json)
+        sizes = _sizes(batch)
+        if random_weights is not None:
+            _refuse(context, OF_IMAGES, "--random-weights makes no images")
+            found = _step_times(random_weights, sizes, device, dtype, guided=guidance != 1)
+        else:
+            plan = _plan(prompts, prompts_file, seed, guidance)
+            what = {"model": model, "device": device, "dtype": dtype}
+            if placement == "colocated":
+                asked = drafters.split(","), rules.split(",")
+                found = _drafters(what, asked, plan, sizes, against, html)
+            else:
+                _refuse(context, OF_DRAFTERS, "--placement compares no drafters")
+                what |= {"drafter": drafters, "rule": rules}
+                found = _placements(what | {"slots": max(sizes)}, placement, plan)
+    show(*found, as_json=as_json)
 
 
-def _without_drafters(against: str | None, html: Path | None) -> None:
-    """ValueError for options that a comparison of placements or a shape cannot heed."""
-    if against is not None or html is not None:
-        raise ValueError(
-            "--against and --html are of drafters: leave --placement and --random-weights"
-        )
-
-
-def _placements(
+def _drafters(
     what: dict[str, Any],
-    placement: str,
-    plan: Callable[["Pipeline"], list["Request"]],
-    *,
-    as_json: bool,
-) -> None:
-    from hawk.cluster.connection import connected
+    asked: tuple[list[str], list[str]],
+    plan: "Plan",
+    sizes: Sequence[int],
+    against: str | None,
+    html: Path | None,
+) -> "Found":
+    quiet_transformers()
+    from hawk.bench import page
+    from hawk.bench.comparison import compare
+    from hawk.bench.contenders import methods
+    from hawk.bench.report import table
+    from hawk.pipeline import Pipeline
 
+    if against not in (None, "transformers"):
+        raise ValueError(f"--against takes transformers, got {against!r}")
+    if html is not None:
+        page.check_installed()
+    chosen = methods(*asked)
+    plain = Pipeline.from_pretrained(**what, drafter="plain", slots=1)
+    requests = plan(plain)
+    with progress_bar() as bar:
+        task = bar.add_task("images", total=None)
+        report = compare(
+            plain,
+            chosen,
+            requests,
+            batches=sizes,
+            transformers=against is not None,
+            each=lambda made, of: bar.update(task, completed=made, total=of),
+        )
+    if html is not None:
+        page.write(report, plain.run(requests[:1]).images[0], html)
+    return report.to_json(), table(report)
+
+
+def _placements(what: dict[str, Any], placement: str, plan: "Plan") -> "Found":
     quiet_transformers()
     where = read_placement(placement.removeprefix("colocated,"))
     if where is None:
         raise ValueError(f"--placement is colocated,pair here, got {placement!r}")
+    from hawk.cluster.connection import connected
+
     with connected(None, cpus=where.cpus), progress_bar() as bar:
         from hawk.cluster import bench
 
@@ -180,18 +155,12 @@ def _placements(
             plan,
             track=lambda batches: bar.track(batches, description="batches"),
         )
-    _show(report, bench.table(report), as_json=as_json)
+    return report, bench.table(report)
 
 
 def _step_times(
-    model: str,
-    batches: Sequence[int],
-    device: str,
-    dtype: str,
-    guidance: float | None,
-    *,
-    as_json: bool,
-) -> None:
+    model: str, batches: Sequence[int], device: str, dtype: str, *, guided: bool
+) -> "Found":
     from hawk.bench import step_time
     from hawk.devices import resolve_device, resolve_dtype
     from hawk.targets import catalogue
@@ -200,18 +169,29 @@ def _step_times(
     report = step_time.measure(
         catalogue.find(model),
         batches,
-        guided=guidance != 1,
+        guided=guided,
         dtype=resolve_dtype(dtype, place),
         device=place,
     )
-    _show(report, step_time.table(report), as_json=as_json)
+    return report, step_time.table(report)
 
 
-def _show(report: dict[str, Any], table: "Table", *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(report))
-    else:
-        Console(width=None if sys.stdout.isatty() else 160).print(table)
+def _refuse(context: typer.Context, options: Sequence[str], why: str) -> None:
+    """ValueError where some of these options were given."""
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in options
+        if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
+    ]
+    if given:
+        raise ValueError(f"{why}: leave out {', '.join(given)}")
+
+
+def _plan(images: int, file: Path | None, seed: int, guidance: float | None) -> "Plan":
+    from hawk.bench.contenders import PROMPTS, plan
+
+    texts = PROMPTS if file is None else read_prompts(None, file)
+    return partial(plan, images=images, seed=seed, guidance=guidance, prompts=texts)
 
 
 def _sizes(text: str) -> list[int]:

@@ -5,14 +5,11 @@ Each command imports what it runs by itself: torch and transformers take seconds
 
 import contextlib
 import json
-import sys
 from collections.abc import Generator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from hawk.batch_cli import batch_app
 from hawk.bench_cli import bench
@@ -40,6 +37,7 @@ from hawk.options import (
     quiet_transformers,
     read_placement,
     read_prompts,
+    show,
 )
 from hawk.plan_cli import plan
 from hawk.serve_cli import serve
@@ -51,7 +49,6 @@ if TYPE_CHECKING:
     from hawk.gallery import Gallery
     from hawk.pipeline import Picture, Pipeline, Result
     from hawk.request import Request
-    from hawk.sampler import SamplerConfig
 
 app = typer.Typer(
     help="Fast, exact generation with autoregressive text-to-image models.",
@@ -118,7 +115,9 @@ def generate(
                 seed=seed,
                 n=n,
                 guidance=guidance,
-                sampler=_sampler(pipeline.target.default_sampler, temperature, top_k, top_p),
+                sampler=pipeline.target.default_sampler.override(
+                    temperature=temperature, top_k=top_k, top_p=top_p
+                ),
                 negative_prompt=negative_prompt,
             )
             result = _run(pipeline, requests, gallery)
@@ -149,10 +148,7 @@ def models(as_json: JsonOption = False) -> None:
     """List known models: sizes, defaults, memory, and how far each was tried."""
     from hawk.targets import catalogue
 
-    if as_json:
-        typer.echo(json.dumps(catalogue.report()))
-    else:
-        Console(width=None if sys.stdout.isatty() else 140).print(catalogue.table())
+    show(catalogue.report(), catalogue.table(), as_json=as_json)
 
 
 @app.command()
@@ -214,14 +210,6 @@ def _loaded(
 
         with SpeculativePair(Making(**what), where) as pair:
             yield pair
-
-
-def _sampler(
-    default: "SamplerConfig", temperature: float | None, top_k: int | None, top_p: float | None
-) -> "SamplerConfig":
-    asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    return replace(default, **given)
 
 
 def _run(

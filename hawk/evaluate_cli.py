@@ -1,12 +1,9 @@
 """The command of `hawk` that judges images."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from hawk.options import (
     DebugOption,
@@ -19,6 +16,7 @@ from hawk.options import (
     errors_reported,
     progress_bar,
     quiet_transformers,
+    show,
 )
 
 
@@ -87,11 +85,8 @@ def evaluate(
             from jobs.batch.evaluation import judge_run
 
             found = judge_run(run, images, encoder, most=prompts, compared=compare, device=device)
-    if as_json:
-        typer.echo(json.dumps(found.to_json()))
-        return
-    Console(width=None if sys.stdout.isatty() else 140).print(table(found))
-    for remark in remarks(found):
+    show(found.to_json(), table(found), as_json=as_json)
+    for remark in [] if as_json else remarks(found):
         typer.echo(remark)
 
 

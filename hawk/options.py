@@ -1,12 +1,13 @@
-"""What commands share: options, prompts from files, the progress bar, how errors are told."""
+"""What commands share: options, prompts from files, progress, reports, how errors are told."""
 
 import contextlib
+import json
 import sys
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,6 +23,8 @@ from rich.progress import (
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from hawk.cluster.placement import Placement
 
 USAGE_ERRORS = (ValueError, FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError)
@@ -151,6 +154,14 @@ def quiet_transformers() -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+
+
+def show(report: Any, table: "Table", *, as_json: bool) -> None:
+    """A report on stdout, for programs or for people."""
+    if as_json:
+        typer.echo(json.dumps(report))
+    else:
+        Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def progress_bar() -> Progress:

@@ -13,7 +13,7 @@ from hawk.devices import resolve_device, resolve_dtype
 from hawk.drafters.guesses import Guesses
 from hawk.loop import Loop
 from hawk.pass_timer import PassTimer
-from hawk.request import Finished, Request
+from hawk.request import Finished, Request, new_requests
 from hawk.rulebook import load_rule, read_rule
 from hawk.sampler import SamplerConfig
 from hawk.session import FIXED_NODES, Session
@@ -200,10 +200,11 @@ class Pipeline:
         """The requests of a call, checked."""
         made = new_requests(
             prompts,
+            self.target,
             seed=seed,
             n=n,
-            guidance=self.target.default_guidance if guidance is None else guidance,
-            sampler=sampler or self.target.default_sampler,
+            guidance=guidance,
+            sampler=sampler,
             negative_prompt=negative_prompt,
         )
         for request in made:
@@ -276,31 +277,3 @@ class Assemble(Protocol):
     """Makes a pipeline around a target; `Pipeline` itself does."""
 
     def __call__(self, target: Target, *, drafter: str, rule: str, slots: int) -> Pipeline: ...
-
-
-def new_requests(
-    prompts: str | Sequence[str],
-    *,
-    seed: int,
-    n: int,
-    guidance: float,
-    sampler: SamplerConfig,
-    negative_prompt: str | None,
-) -> list[Request]:
-    """`n` requests of every prompt. ValueError where there are none, or a setting is wrong."""
-    if n < 1:
-        raise ValueError(f"n must be 1 or more, got {n}")
-    made = [
-        Request(
-            prompt=prompt,
-            seed=seed + copy,
-            guidance=guidance,
-            sampler=sampler,
-            negative_prompt=negative_prompt,
-        )
-        for prompt in ([prompts] if isinstance(prompts, str) else prompts)
-        for copy in range(n)
-    ]
-    if not made:
-        raise ValueError("no prompts: give at least one")
-    return made

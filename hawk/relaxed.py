@@ -8,7 +8,7 @@ Letters: B rows, N nodes, V vocabulary, D codebook vector, K neighbours, W ranks
 import torch
 from torch import Tensor
 
-from hawk.rules import Trial, Verdict, decide, residual, unless_greedy
+from hawk.rules import Trial, Verdict, by_odds, unless_greedy
 from hawk.sampler import Law
 from hawk.tree import Tree
 
@@ -97,9 +97,7 @@ class Neighbour:
         self._nearest_VK = nearest(codebook_VD, min(int(neighbours), most))
 
     def judge(self, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor) -> Verdict:
-        target_BNV = law.dense_scores().double().softmax(-1)
-        odds = residual(tree, target_BNV, self.weigh)
-        return unless_greedy(decide(tree, *odds, seeds_B, steps_BN), tree, law, seeds_B, steps_BN)
+        return by_odds(self.weigh, tree, law, seeds_B, steps_BN)
 
     def weigh(self, rest_BNV: Tensor, trial: Trial) -> tuple[Tensor, Tensor]:
         """P(A) / q, and p outside of A."""
@@ -149,9 +147,7 @@ class Cluster:
         self._window_W = torch.arange(-int(ranks), int(ranks) + 1, device=codebook_VD.device)
 
     def judge(self, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor) -> Verdict:
-        target_BNV = law.dense_scores().double().softmax(-1)
-        odds = residual(tree, target_BNV, self.weigh)
-        return unless_greedy(decide(tree, *odds, seeds_B, steps_BN), tree, law, seeds_B, steps_BN)
+        return by_odds(self.weigh, tree, law, seeds_B, steps_BN)
 
     def weigh(self, rest_BNV: Tensor, trial: Trial) -> tuple[Tensor, Tensor]:
         """P(C) / Q(C), and all of p."""

@@ -1,6 +1,8 @@
 """Request: one image to make, and what comes back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from torch import Tensor
 
@@ -62,3 +64,42 @@ class Progress:
 
     tokens_T: Tensor
     commits: list[int]
+
+
+class Defaults(Protocol):
+    """What a model says where a request says nothing."""
+
+    @property
+    def default_guidance(self) -> float: ...
+
+    @property
+    def default_sampler(self) -> SamplerConfig: ...
+
+
+def new_requests(  # noqa: PLR0913  # each is a choice of the user
+    prompts: str | Sequence[str],
+    model: Defaults,
+    *,
+    seed: int,
+    n: int,
+    guidance: float | None,
+    sampler: SamplerConfig | None,
+    negative_prompt: str | None,
+) -> list[Request]:
+    """`n` requests of every prompt. ValueError where there are none, or a setting is wrong."""
+    if n < 1:
+        raise ValueError(f"n must be 1 or more, got {n}")
+    made = [
+        Request(
+            prompt=prompt,
+            seed=seed + copy,
+            guidance=model.default_guidance if guidance is None else guidance,
+            sampler=sampler or model.default_sampler,
+            negative_prompt=negative_prompt,
+        )
+        for prompt in ([prompts] if isinstance(prompts, str) else prompts)
+        for copy in range(n)
+    ]
+    if not made:
+        raise ValueError("no prompts: give at least one")
+    return made

@@ -98,10 +98,7 @@ class Residual:
     by_chance = True
 
     def judge(self, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor) -> Verdict:
-        target_BNV = law.dense_scores().double().softmax(-1)
-        chance_BN, rest_BNV = residual(tree, target_BNV)
-        verdict = decide(tree, chance_BN, rest_BNV, seeds_B, steps_BN)
-        return unless_greedy(verdict, tree, law, seeds_B, steps_BN)
+        return by_odds(own_mass, tree, law, seeds_B, steps_BN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,16 +120,21 @@ class Trial:
     own_BN1: Tensor
 
 
+Weigh = Callable[[Tensor, Trial], tuple[Tensor, Tensor]]
+
+
 def own_mass(rest_BNV: Tensor, trial: Trial) -> tuple[Tensor, Tensor]:
     """p / q of the token itself, and all of p to go on with."""
     return rest_BNV.gather(-1, trial.tokens_BN1) / trial.own_BN1, rest_BNV
 
 
-def residual(
-    tree: Tree,
-    target_BNV: Tensor,
-    weigh: Callable[[Tensor, Trial], tuple[Tensor, Tensor]] = own_mass,
-) -> tuple[Tensor, Tensor]:
+def by_odds(weigh: Weigh, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor) -> Verdict:
+    """Decide by the odds of `residual`; the other arguments as in `Rule.judge`."""
+    odds = residual(tree, law.dense_scores().double().softmax(-1), weigh)
+    return unless_greedy(decide(tree, *odds, seeds_B, steps_BN), tree, law, seeds_B, steps_BN)
+
+
+def residual(tree: Tree, target_BNV: Tensor, weigh: Weigh = own_mass) -> tuple[Tensor, Tensor]:
     """The odds of every decision, as a function of drafts and laws alone.
 
     Args:

@@ -9,7 +9,8 @@ Letters: B rows, N positions, V image vocabulary, K tokens that may survive the 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,6 +46,14 @@ class SamplerConfig:
             raise ValueError(f"top_k must be 0 (off) or more, got {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be in (0, 1], got {self.top_p}")
+
+    def override(
+        self, *, temperature: float | None, top_k: int | None, top_p: float | None
+    ) -> "SamplerConfig":
+        """The same but for what is given."""
+        asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        return replace(self, **given)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,12 @@ Every step is draft -> forward -> verify -> commit over all active slots. Images
 any step and progress at their own speed: the noise of an image depends on its seed alone, so its
 tokens do not depend on who is in flight beside it.
 
-Letters: B active rows, S slots, N tree nodes, D tree levels, T cells of the grid.
+Letters: B active rows, N tree nodes, D tree levels.
 """
 
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -19,23 +19,14 @@ from hawk.drafters.base import Drafter, Feedback
 from hawk.noise import seed_of
 from hawk.request import Finished, Progress, Request
 from hawk.rules import Rule
-from hawk.sampler import Law, Sampler
+from hawk.sampler import Law
+from hawk.slots import InFlight, Slots
 from hawk.stats import Clock, Stats
 from hawk.targets.base import Branches, Output, Target
 from hawk.tree import Shapes, Tree
 from hawk.verifier import Commit, verify
 
 FIXED_NODES = 8  # in half precision a pass over so many costs about what one over one costs
-
-
-@dataclass(kw_only=True)
-class _Image:
-    """An image in flight; its tensors are rows of the session's."""
-
-    ticket: int
-    request: Request
-    commits: list[int]
-    stats: Stats
 
 
 class Session:
@@ -67,22 +58,14 @@ class Session:
         self.stats = Stats()
         self._tickets = 0
         self._waiting: deque[tuple[int, Request, Branches]] = deque()
-        self._active: list[_Image] = []
-        self._sampler: Sampler | None = None  # of the active rows; None when those changed
+        self._slots = Slots(target, slots, most=drafter.most_nodes)
         self._cache = target.new_cache(
             slots=slots,
             branches=2 if guided else 1,
             nodes=FIXED_NODES if deterministic else drafter.most_nodes,
             fixed_shape=deterministic,
         )
-        device = target.device
-        room = target.grid.cells + drafter.most_nodes  # entries past a count are scratch
-        self._tokens_ST = torch.zeros(slots, room, dtype=torch.int64, device=device)
-        self._counts_S = torch.zeros(slots, dtype=torch.int64, device=device)
-        self._seeds_S = torch.zeros(slots, dtype=torch.int64, device=device)
-        self._guidance_S = torch.ones(slots, device=device)
-        self._levels_D = torch.arange(drafter.most_nodes, device=device)
-        self._root = Shapes.chain(0, device)
+        self._root = Shapes.chain(0, target.device)
 
     def submit(self, request: Request) -> int:
         """Queue an image; returns its ticket. ValueError where the prompt does not fit."""
@@ -103,35 +86,33 @@ class Session:
             if entry[0] == ticket:
                 self._waiting.remove(entry)
                 return True
-        for slot, image in enumerate(self._active):
-            if image.ticket == ticket:
-                self._leave(slot)
-                return True
-        return False
+        slot = self._slots.find(ticket)
+        if slot is not None:
+            self._leave(slot)
+        return slot is not None
 
     def progress(self, ticket: int) -> Progress | None:
         """How far an image in flight has come; None while it waits, and where it is unknown."""
-        for slot, image in enumerate(self._active):
-            if image.ticket == ticket:
-                tokens_T = self._tokens_ST[slot, : image.stats.tokens].clone()
-                return Progress(tokens_T=tokens_T, commits=list(image.commits))
-        return None
+        slot = self._slots.find(ticket)
+        if slot is None:
+            return None
+        commits = list(self._slots.images[slot].commits)
+        return Progress(tokens_T=self._slots.tokens_T(slot), commits=commits)
 
     @property
     def active(self) -> int:
         """Slots in use."""
-        return len(self._active)
+        return len(self._slots)
 
     @property
     def roots_B(self) -> Tensor:
         """int64, the last committed token of every active row."""
-        rows = len(self._active)
-        return self._tokens_ST[:rows].gather(1, self._counts_S[:rows, None] - 1).squeeze(1)
+        return self._slots.roots_B
 
     @property
     def busy(self) -> bool:
         """Whether images are waiting or in flight."""
-        return bool(self._active or self._waiting)
+        return bool(self.active or self._waiting)
 
     def run(self) -> Iterator[Finished]:
         """Step until nothing is left, yielding images as they finish."""
@@ -142,12 +123,12 @@ class Session:
     def step(self) -> list[Finished]:
         """Let waiting images in, make one pass over all active ones, return those that finished."""
         self.admit()
-        if not self._active:
+        if not self.active:
             return []
         clock = Clock()
         tree, valid = self._draft()
         draft_s = clock.lap()
-        output = self.target.forward(tree, self._guidance_S[: len(self._active)], self._cache)
+        output = self.target.forward(tree, self._slots.guidance_B, self._cache)
         forward_s = clock.lap()
         law, commit, healthy = self._verify(tree, output)
         counts = self._commit(commit, healthy, valid)
@@ -156,7 +137,7 @@ class Session:
         draft_s += clock.lap()
         self.budget.add_overhead(draft_s + verify_s)
         self.stats += Stats(passes=1, draft_s=draft_s, forward_s=forward_s, verify_s=verify_s)
-        self._count(counts, drafted=tree.tokens_BN.shape[1] - 1)
+        self._count(self._slots.images, counts, drafted=tree.tokens_BN.shape[1] - 1)
         return self._finish()
 
     def _draft(self) -> tuple[Tree, Tensor]:
@@ -167,15 +148,10 @@ class Session:
         return replace(tree, tokens_BN=tokens_BN), (tokens_BN == tree.tokens_BN).all()
 
     def _verify(self, tree: Tree, output: Output) -> tuple[Law, Commit, Tensor]:
-        rows = len(self._active)
-        if self._sampler is None:
-            configs = [image.request.sampler for image in self._active]
-            self._sampler = Sampler(configs, self.target.vocabulary, self.target.device)
-        law = self._sampler.law(output.logits_BNV)
-        counts_B = self._counts_S[:rows]
-        steps_BN = counts_B[:, None] + tree.depths_BN
-        verdict = self.rule.judge(tree, law, self._seeds_S[:rows], steps_BN)
-        commit = verify(tree, verdict, self.target.grid.cells - counts_B)
+        law = self._slots.sampler.law(output.logits_BNV)
+        counts_B1 = self._slots.counts_B[:, None]
+        verdict = self.rule.judge(tree, law, self._slots.seeds_B, counts_B1 + tree.depths_BN)
+        commit = verify(tree, verdict, self.target.grid.cells - self._slots.counts_B)
         return law, commit, verdict.healthy
 
     def _commit(self, commit: Commit, healthy: Tensor, valid: Tensor) -> list[int]:
@@ -184,8 +160,7 @@ class Session:
         ArithmeticError where the target's logits are not numbers, RuntimeError where the drafter's
         tokens are not of the vocabulary.
         """
-        rows, levels = commit.path_BD.shape
-        level_D = self._levels_D[:levels]
+        level_D = self._slots.levels_D[: commit.path_BD.shape[1]]
         out_of_place = (commit.path_BD != level_D) & (level_D < commit.counts_B[:, None])
         # The one transfer to the host in a step.
         flags = torch.stack([out_of_place.any(), healthy, valid])
@@ -200,48 +175,42 @@ class Session:
                 f"{self.target.name} returned logits that are not numbers: its weights are broken, "
                 f"or too large for half precision (use --dtype bfloat16 or float32)"
             )
-        places = self._counts_S[:rows, None] + level_D
-        self._tokens_ST[:rows].scatter_(1, places, commit.tokens_BD)
-        self._counts_S[:rows] += commit.counts_B
+        self._slots.append(commit.tokens_BD, commit.counts_B)
         self._cache.keep(commit.path_BD, counts, move=bool(move))
         return counts
 
-    def _feedback(self, tree: Tree, law: Law, output: Output, commit: Commit) -> Feedback:
-        rows = len(commit.counts_B)
+    def _feedback(
+        self, tree: Tree, law: Law, output: Output, commit: Commit, first: int = 0
+    ) -> Feedback:
+        """Of a pass over the rows from `first` on."""
         return Feedback(
             tree=tree,
             law=law,
             hidden_BND=output.hidden_BND,
             commit=commit,
-            seeds_B=self._seeds_S[:rows],
-            steps_B=self._counts_S[:rows] - 1,
+            seeds_B=self._slots.seeds_B[first:],
+            steps_B=self._slots.counts_B[first:] - 1,
         )
 
     @torch.inference_mode()
     def admit(self) -> None:
         """Prefill as many waiting images as there are free slots, and commit their first token."""
-        free = self.slots - len(self._active)
+        free = self.slots - self.active
         entering = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
         if not entering:
             return
-        first = len(self._active)
-        slots = range(first, first + len(entering))
-        requests = [request for _, request, _ in entering]
-        self._seeds_S[slots.start : slots.stop] = torch.tensor([self._seed(r) for r in requests])
-        self._guidance_S[slots.start : slots.stop] = torch.tensor([r.guidance for r in requests])
+        slots = range(self.active, self.active + len(entering))
+        guidance = [float(request.guidance) for _, request, _ in entering]
+        guidance_B = torch.tensor(guidance, device=self.target.device)
         clock = Clock()
         output = self.target.prefill(
-            [ids for _, _, ids in entering],
-            slots,
-            self._guidance_S[slots.start : slots.stop],
-            self._cache,
+            [ids for _, _, ids in entering], slots, guidance_B, self._cache
         )
         self.stats += Stats(passes=1, forward_s=clock.lap())
-        for ticket, request, _ in entering:
-            stats = Stats(images=1, forwards=1, tokens=1)
-            self._active.append(_Image(ticket=ticket, request=request, commits=[1], stats=stats))
-            self.stats += stats
-        self._sampler = None
+        images = [InFlight(ticket=ticket, request=request) for ticket, request, _ in entering]
+        self._slots.enter(images, [self._seed(request) for _, request, _ in entering], guidance_B)
+        self.stats += Stats(images=len(images))
+        self._count(images, [1] * len(images), drafted=0)
         self._first_tokens(slots, output)
 
     def _seed(self, request: Request) -> int:
@@ -253,33 +222,19 @@ class Session:
 
     def _first_tokens(self, slots: range, output: Output) -> None:
         """The prompt's own pass is a tree that is only a root, one step before the image."""
-        sampler = Sampler(
-            [self._active[slot].request.sampler for slot in slots],
-            self.target.vocabulary,
-            self.target.device,
+        law = self._slots.sampler_of(slots).law(output.logits_BNV)
+        seeds_B = self._slots.seeds_B[slots.start :]
+        zeros_B = torch.zeros_like(seeds_B)
+        picks_B1, _ = law.picks(seeds_B, zeros_B[:, None])
+        self._slots.append(picks_B1, zeros_B + 1, slots.start)
+        tree = Tree(shapes=self._root, shape_B=zeros_B, tokens_BN=picks_B1)
+        commit = Commit(
+            end_B=zeros_B, counts_B=zeros_B + 1, tokens_BD=picks_B1, path_BD=zeros_B[:, None]
         )
-        law = sampler.law(output.logits_BNV)
-        where = slice(slots.start, slots.stop)
-        zeros = torch.zeros(len(slots), dtype=torch.int64, device=self.target.device)
-        picks_B1, _ = law.picks(self._seeds_S[where], zeros[:, None])
-        self._tokens_ST[where, :1] = picks_B1
-        self._counts_S[where] = 1
-        self.drafter.join(
-            slots,
-            Feedback(
-                tree=Tree(shapes=self._root, shape_B=zeros, tokens_BN=picks_B1),
-                law=law,
-                hidden_BND=output.hidden_BND,
-                commit=Commit(
-                    end_B=zeros, counts_B=zeros + 1, tokens_BD=picks_B1, path_BD=zeros[:, None]
-                ),
-                seeds_B=self._seeds_S[where],
-                steps_B=zeros,
-            ),
-        )
+        self.drafter.join(slots, self._feedback(tree, law, output, commit, slots.start))
 
-    def _count(self, counts: list[int], drafted: int) -> None:
-        for image, count in zip(self._active, counts, strict=True):
+    def _count(self, images: Sequence[InFlight], counts: Sequence[int], drafted: int) -> None:
+        for image, count in zip(images, counts, strict=True):
             stats = Stats(forwards=1, tokens=count, drafted=drafted, accepted=count - 1)
             image.stats += stats
             image.commits.append(count)
@@ -287,15 +242,14 @@ class Session:
 
     def _finish(self) -> list[Finished]:
         finished: list[Finished] = []
-        cells = self.target.grid.cells
-        for slot in reversed(range(len(self._active))):
-            image = self._active[slot]
-            if image.stats.tokens == cells:
+        for slot in reversed(range(self.active)):
+            image = self._slots.images[slot]
+            if image.stats.tokens == self.target.grid.cells:
                 finished.append(
                     Finished(
                         ticket=image.ticket,
                         request=image.request,
-                        tokens_T=self._tokens_ST[slot, :cells].clone(),
+                        tokens_T=self._slots.tokens_T(slot),
                         commits=image.commits,
                         stats=image.stats,
                     )
@@ -304,13 +258,8 @@ class Session:
         return finished[::-1]
 
     def _leave(self, slot: int) -> None:
-        """Free a slot; the last active image moves into it, so that active slots stay together."""
-        last = len(self._active) - 1
+        """Free a slot; what moves into it moves everywhere."""
+        last = self._slots.leave(slot)
         if slot != last:
-            self._active[slot] = self._active[last]
-            for rows in (self._tokens_ST, self._counts_S, self._seeds_S, self._guidance_S):
-                rows[slot] = rows[last]
             self._cache.move_slot(last, slot)
             self.drafter.move(last, slot)
-        self._active.pop()
-        self._sampler = None

@@ -127,14 +127,14 @@ class Replica:
         from hawk.request import Request
 
         target = self.engine.target
-        asked = {"temperature": job.temperature, "top_k": job.top_k, "top_p": job.top_p}
-        given: Any = {name: value for name, value in asked.items() if value is not None}
         return Request(
             prompt=job.prompt,
             negative_prompt=job.negative_prompt,
             seed=job.seed,
             guidance=target.default_guidance if job.guidance is None else job.guidance,
-            sampler=replace(target.default_sampler, **given),
+            sampler=target.default_sampler.override(
+                temperature=job.temperature, top_k=job.top_k, top_p=job.top_p
+            ),
         )
 
 

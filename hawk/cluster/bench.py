@@ -15,7 +15,7 @@ from rich.table import Table
 from hawk.cluster.pair import SpeculativePair
 from hawk.cluster.placement import Placement
 from hawk.cluster.target_actor import Making
-from hawk.cluster.timeline import Round, split
+from hawk.cluster.timeline import Round, means, split
 from hawk.pipeline import Pipeline, Result
 from hawk.request import Request
 from hawk.stats import Stats
@@ -89,7 +89,7 @@ def run(
         "images": images,
         "identical": identical,
         "placements": {
-            "colocated": _entry(seconds, "colocated", stats) | _split_of(stats["colocated"]),
+            "colocated": _entry(seconds, "colocated", stats) | _split(stats["colocated"]),
             "pair": _entry(seconds, "pair", stats)
             | split(rounds)
             | {key: value for key, value in pair.summary().items() if key != "round"},
@@ -109,18 +109,11 @@ def _entry(
     }
 
 
-def _split_of(stats: Stats) -> dict[str, float]:
-    """As `split`, where nothing has to be sent or waited for."""
-    rounds = max(1, stats.passes)
-    draft_ms = 1000 * stats.draft_s / rounds
-    verify_ms = 1000 * (stats.forward_s + stats.verify_s) / rounds
-    return {
-        "draft_ms": round(draft_ms, 3),
-        "transfer_ms": 0.0,
-        "wait_ms": 0.0,
-        "verify_ms": round(verify_ms, 3),
-        "round_ms": round(draft_ms + verify_ms, 3),
-    }
+def _split(stats: Stats) -> dict[str, float]:
+    """As of rounds, where nothing has to be sent or waited for."""
+    verify_s = stats.forward_s + stats.verify_s
+    seconds = {"draft": stats.draft_s, "transfer": 0.0, "wait": 0.0, "verify": verify_s}
+    return means(seconds, stats.passes, whole=sum(seconds.values()))
 
 
 def table(report: Mapping[str, Any]) -> Table:

@@ -85,7 +85,7 @@ class RemoteDrafter:
         self.errors: dict[str, str] = {}
         self.round = Round(lane=lane[1])
         self._transport, self._patience = transport, patience
-        self._lane, self._kind, self._identity = lane, kind, identity
+        self._lane, self._identity = f"{lane[0]}/{lane[1]}", identity
         self._slots, self._budget, self._by_chance = slots, budget, by_chance
         self._root = Shapes.chain(0, device)
         self._opening: Pending | None = None
@@ -111,14 +111,14 @@ class RemoteDrafter:
 
     def request(self, roots_B: Tensor) -> None:
         """Ask for the tree of the next round behind these roots; returns at once."""
-        self.round = Round(lane=self._lane[1])
+        self.round = Round(lane=self.round.lane)
         # One that has just come back has to see a pass before it can guess.
         if not self._is_open() or not self._events or not len(roots_B):
             return
         self.round.asked_s = time.perf_counter()
         self._sequence += 1
         call = Call(
-            lane=f"{self._lane[0]}/{self._lane[1]}",
+            lane=self._lane,
             epoch=self._epoch,
             sequence=self._sequence,
             events=self._events,
@@ -212,9 +212,9 @@ class RemoteDrafter:
         self._since_s = time.monotonic()
         self._opening = self._transport.open(
             Opening(
-                lane=f"{self._lane[0]}/{self._lane[1]}",
+                lane=self._lane,
                 epoch=self._epoch,
-                drafter=self._kind,
+                drafter=self.name,
                 identity=self._identity,
                 slots=self._slots,
                 budget=self._budget,

@@ -1,6 +1,6 @@
 """Timeline: what every round of every lane spent its time on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -49,21 +49,21 @@ class Round:
 
 
 def split(rounds: Sequence[Round]) -> dict[str, float]:
-    """Mean milliseconds of a round by what they were spent on, and shares of the target's time.
-
-    The target's time is transfer, wait and verify; draft passes beside it, where lanes are two.
-    """
-    count = max(1, len(rounds))
+    """See `means`. Drafts pass beside the target's time, where lanes are two."""
     seconds = {
         "draft": sum(r.draft_s for r in rounds),
         "transfer": sum(r.transfer_s for r in rounds),
         "wait": sum(r.wait_s for r in rounds),
         "verify": sum(r.verify_s for r in rounds),
     }
-    whole = seconds["transfer"] + seconds["wait"] + seconds["verify"]
-    report = {f"{name}_ms": round(1000 * value / count, 3) for name, value in seconds.items()}
-    report["round_ms"] = round(1000 * whole / count, 3)
+    return means(seconds, len(rounds), whole=sum(seconds.values()) - seconds["draft"])
+
+
+def means(seconds: Mapping[str, float], rounds: int, whole: float) -> dict[str, float]:
+    """Milliseconds of a round by what they were spent on, and shares of the target's whole time."""
+    parts = {**seconds, "round": whole}
+    report = {f"{name}_ms": round(1000 * s / max(1, rounds), 3) for name, s in parts.items()}
     if whole:
-        report["transfer_share"] = round(seconds["transfer"] / whole, 4)
-        report["wait_share"] = round(seconds["wait"] / whole, 4)
+        for name in ("transfer", "wait"):
+            report[f"{name}_share"] = round(seconds[name] / whole, 4)
     return report

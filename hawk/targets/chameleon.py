@@ -58,8 +58,6 @@ class Chameleon(WordTarget):
             grid=grid,
             vocabulary=int(config.vq_config.num_embeddings),
             prompt_limit=config.max_position_embeddings - grid.cells - ends,
-            default_guidance=self.default_guidance,
-            default_sampler=self.default_sampler,
         )
         super().__init__(
             spec,

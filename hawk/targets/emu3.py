@@ -50,8 +50,6 @@ class Emu3(WordTarget):
             grid=grid,
             vocabulary=len(model.vocabulary_mapping.img2bpe),
             prompt_limit=decoder.config.max_position_embeddings - grid.cells - ends,
-            default_guidance=self.default_guidance,
-            default_sampler=self.default_sampler,
         )
         super().__init__(
             spec,

@@ -35,8 +35,6 @@ class TargetSpec:
     grid: Grid
     vocabulary: int
     prompt_limit: int
-    default_guidance: float
-    default_sampler: SamplerConfig
 
 
 class DecoderTarget(ABC):
@@ -49,11 +47,12 @@ class DecoderTarget(ABC):
     """
 
     identity: Identity  # of its files: `load_target` knows them
+    default_guidance: float
+    default_sampler: SamplerConfig
 
     def __init__(self, spec: TargetSpec, decoder: Any, row_end: Tensor | None = None) -> None:
         self.name, self.grid, self.vocabulary = spec.name, spec.grid, spec.vocabulary
         self.prompt_limit = spec.prompt_limit
-        self.default_guidance, self.default_sampler = spec.default_guidance, spec.default_sampler
         attention = decoder.config._attn_implementation
         if attention != "sdpa":
             raise ValueError(f"the decoder must use sdpa attention, got {attention!r}")

@@ -35,20 +35,20 @@ class Janus(DecoderTarget):
         vq = model.model.vqmodel.config
         grid = Grid(height=vq.num_patches, width=vq.num_patches)
         positions = decoder.config.max_position_embeddings
-        own = model.generation_config
         spec = TargetSpec(
             name=name,
             grid=grid,
             vocabulary=int(vq.num_embeddings),
             prompt_limit=min(positions - grid.cells, tokenizer.model_max_length),
-            default_guidance=float(own.guidance_scale or self.default_guidance),
-            default_sampler=SamplerConfig(
-                temperature=1.0 if own.temperature is None else own.temperature,
-                top_k=own.top_k or 0,
-                top_p=own.top_p or 1.0,
-            ),
         )
         super().__init__(spec, decoder)
+        own = model.generation_config
+        self.default_guidance = float(own.guidance_scale or self.default_guidance)
+        self.default_sampler = SamplerConfig(
+            temperature=1.0 if own.temperature is None else own.temperature,
+            top_k=own.top_k or 0,
+            top_p=own.top_p or 1.0,
+        )
         self.model = model.eval()
         self._tokenizer = tokenizer
         self._bos = token_id(tokenizer, str(tokenizer.bos_token), name)

@@ -142,8 +142,6 @@ class LlamaGen(DecoderTarget):
             grid=Grid(height=config.grid, width=config.grid),
             vocabulary=config.vocab_size,
             prompt_limit=config.text_tokens,
-            default_guidance=self.default_guidance,
-            default_sampler=self.default_sampler,
         )
         super().__init__(spec, model.decoder)
         self.model, self.vq = model.eval(), vq.eval()

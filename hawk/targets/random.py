@@ -25,6 +25,9 @@ class RandomTarget(DecoderTarget):
         dtype, device: of its weights.
     """
 
+    default_guidance = 1.0
+    default_sampler = SamplerConfig()
+
     def __init__(self, entry: Entry, *, dtype: torch.dtype, device: torch.device) -> None:
         height, width = entry.grid
         config = LlamaConfig(
@@ -49,8 +52,6 @@ class RandomTarget(DecoderTarget):
             grid=Grid(height=height, width=width),
             vocabulary=entry.vocabulary,
             prompt_limit=PROMPT_TOKENS,
-            default_guidance=1.0,
-            default_sampler=SamplerConfig(),
         )
         super().__init__(spec, decoder.eval(), None)
         self.identity = Identity(

@@ -39,7 +39,8 @@ def out_of_reach(workers: Workers) -> int:
     from ray._raylet import GcsClient  # pyright: ignore[reportAttributeAccessIssue]
     from ray.core.generated import autoscaler_pb2
 
-    # Ray's own way to a status leaves out what cannot be had.
+    # Ray 2.60 has no public way: ray.util.state and ray.autoscaler.sdk tell what is asked for and
+    # there, and its own parser of this message leaves out what cannot be had.
     messages: Any = autoscaler_pb2
     status = messages.GetClusterStatusReply()
     gcs = GcsClient(ray.get_runtime_context().gcs_address)
@@ -48,16 +49,12 @@ def out_of_reach(workers: Workers) -> int:
     if workers.pair is None:
         refused = [[request] for request in state.infeasible_resource_requests]
     else:
-        refused = [_requests(gang) for gang in state.infeasible_gang_resource_requests]
+        gangs = state.infeasible_gang_resource_requests
+        refused = [of.resource_requests for gang in gangs for of in gang.bundle_selectors[:1]]
     asked = _sorted(workers.bundles())
     return sum(
         _sorted(map(dict, (r.resources_bundle for r in group))) == asked for group in refused
     )
-
-
-def _requests(gang: Any) -> Any:
-    """The bundles of a placement group, where this version of Ray has them."""
-    return gang.bundle_selectors[0].resource_requests if gang.bundle_selectors else gang.requests
 
 
 def _sorted(bundles: Iterable[dict[str, float]]) -> list[list[tuple[str, float]]]:

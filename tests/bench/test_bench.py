@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from hawk.bench.comparison import compare
 from hawk.bench.contenders import Transformers, methods
 from hawk.bench.measure import Turns, accepted_by_cell, batched, measure, passes_by_accepted, rows
 from hawk.bench.memory import CLEAR, PeakMemory
 from hawk.cli import app
+from hawk.pipeline import Pipeline
 from hawk.request import Request
 from hawk.targets.janus import Janus
 
@@ -208,8 +210,29 @@ def test_transformers_cannot_take_part_everywhere() -> None:
         Transformers(Other())  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize("mode", [["--random-weights", "emoji"], ["--placement", "colocated,pair"]])
-def test_options_of_drafters_are_not_dropped_in_silence(mode: list[str]) -> None:
-    done = CliRunner().invoke(app, ["bench", *mode, "--against", "transformers"])
-    assert done.exit_code == 2
-    assert "leave --placement and --random-weights" in done.stderr
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        (["--random-weights", "emoji"], ["--prompts-file", "a.txt", "--drafters", "auto"]),
+        (["--random-weights", "emoji"], ["--placement", "colocated,pair", "--seed", "0"]),
+        (["--placement", "colocated,pair"], ["--against", "transformers", "--html", "a.html"]),
+    ],
+)
+def test_options_that_a_mode_cannot_heed_are_refused(mode: list[str], options: list[str]) -> None:
+    complaint = bench(*mode, *options, "--guidance", 2, code=2)
+    assert complaint.endswith(f": leave out {', '.join(options[::2])}\n")
+
+
+def test_a_comparison_tells_how_far_it_is(tiny: Janus) -> None:
+    told: list[tuple[int, int]] = []
+    report = compare(
+        Pipeline(tiny, drafter="plain", rule="coupled", slots=1),
+        methods(["jacobi"], ["coupled"]),
+        requests(3),
+        batches=[2, 3],
+        each=lambda made, of: told.append((made, of)),
+    )
+    assert told == [(made, 14) for made in (0, 2, 4, 6, 8, 11, 14)]
+    assert [(row.drafter, row.batch) for row in report.rows] == [
+        (drafter, batch) for batch in (2, 3) for drafter in ("plain", "jacobi")
+    ]

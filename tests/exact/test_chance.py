@@ -42,7 +42,7 @@ def trees_before(target: Janus, drafter: str, seed: int, step: int) -> list[tupl
     roots = [0]
     while roots[-1] < step:
         session.step()
-        roots.append(int(session._counts_S[0]) - 1)
+        roots.append(session.stats.tokens - 1)
     return list(zip(roots, made, strict=False))
 
 

@@ -104,11 +104,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "hawk.request",
         "hawk.rules",
         "hawk.sampler",
+        "hawk.slots",
         "hawk.stats",
         "hawk.targets.base",
         "hawk.tree",
         "hawk.verifier",
     ),
+    "hawk.slots": ("hawk.request", "hawk.sampler", "hawk.stats", "hawk.targets.base"),
     # what ties them together
     "hawk.pipeline": PIPELINE,
     "hawk.training": ("hawk.training",),
@@ -126,12 +128,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # entry points of the library
     "hawk": ("hawk.pipeline", *PIPELINE),
     "hawk.bench": (),
-    "hawk.bench.*": ("hawk.bench", "hawk.pipeline", *PIPELINE),
+    "hawk.bench.*": ("hawk.bench", "hawk.machine", "hawk.pipeline", *PIPELINE),
     "hawk.bench_cli": (
         "hawk.bench",
         "hawk.cluster",
         "hawk.devices",
-        "hawk.machine",
         "hawk.options",
         "hawk.pipeline",
         "hawk.request",

@@ -1,0 +1,61 @@
+"""Comparison: a whole bench of drafters and rules, from a loaded model to its report."""
+
+from collections.abc import Callable, Sequence
+
+from hawk.bench.measure import measure, rows
+from hawk.bench.report import Report
+from hawk.machine import machine, versions
+from hawk.pipeline import Pipeline
+from hawk.request import Request
+
+
+def compare(
+    pipeline: Pipeline,
+    methods: Sequence[tuple[str, str]],
+    requests: Sequence[Request],
+    *,
+    batches: Sequence[int] = (1,),
+    transformers: bool = False,
+    each: Callable[[int, int], object] = lambda _made, _of: None,
+) -> Report:
+    """Let every method make the images, at one batch size after the other.
+
+    Args:
+        pipeline: whatever its drafter; the others share its target.
+        methods: see `contenders.methods`.
+        requests: all with the same settings, see `contenders.plan`.
+        batches: numbers of images in flight.
+        transformers: whether its own `generate` takes part too.
+        each: called at first and after every batch with the numbers of images made and to make.
+    """
+    target, first = pipeline.target, requests[0]
+    contenders = len(methods) + transformers
+    of = contenders * sum(-(-len(requests) // batch) * batch for batch in batches)
+    made = 0
+
+    def advance(images: int) -> None:
+        nonlocal made
+        made += images
+        each(made, of)
+
+    advance(0)
+    measured = [
+        measure(target, methods, requests, batch=batch, transformers=transformers, each=advance)
+        for batch in batches
+    ]
+    return Report(
+        rows=[row for turns in measured for row in rows(turns)],
+        settings={
+            "model": target.name,
+            "model_revision": target.identity.revision,
+            "dtype": str(target.head_VX.dtype).removeprefix("torch."),
+            "guidance": first.guidance,
+            "temperature": first.sampler.temperature,
+            "top_k": first.sampler.top_k,
+            "top_p": first.sampler.top_p,
+            "seed": first.seed,
+        },
+        machine=machine(target.device),
+        versions=versions(),
+        grid=target.grid,
+    )

@@ -1,0 +1,83 @@
+"""Replica: one of the target processes of a pair, as those outside of it see it."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+
+from hawk.cluster.target_actor import Image, Report, Run
+from hawk.stats import Stats
+
+WORK_S = 0.25  # of a call: what a crash can cost at most, besides loading
+
+
+class ProcessLost(RuntimeError):
+    """A process died, or did not answer in time."""
+
+
+@dataclass(eq=False, kw_only=True)
+class Replica:
+    """A target process, what it was given, and what it has said.
+
+    Attributes:
+        bundle: its place in the placement group.
+        call: under way, for a Report, or for Facts while it loads.
+        heard_s, patience_s: when it was called, and how long it may be silent after that.
+        images: that it has been given and has not finished, by place.
+        stats, faults: of its last report.
+    """
+
+    bundle: int
+    actor: Any
+    call: Any
+    patience_s: float
+    heard_s: float = field(default_factory=time.monotonic)
+    images: dict[int, Image] = field(default_factory=dict)
+    stats: Stats = field(default_factory=Stats)
+    faults: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def overdue(self) -> bool:
+        return self.call is not None and time.monotonic() - self.heard_s > self.patience_s
+
+    def forget(self) -> None:
+        """All of the run before."""
+        self.images, self.stats, self.faults = {}, Stats(), Counter()
+
+    def work(self, run: Run, images: Sequence[Image]) -> None:
+        """Call it, with these images besides; not where it has none."""
+        self.images |= {image.place: image for image in images}
+        if self.images:
+            self.heard_s = time.monotonic()
+            self.call = self.actor.work.remote(run, images, WORK_S)
+
+    def learn(self, report: Report, *, by_chance: bool) -> None:
+        self.stats, self.faults = report.stats, report.faults
+        for made in report.made:
+            del self.images[made.place]
+        # Under a rule that draws by chance, tokens hang on what was drafted: those begin anew.
+        if not by_chance:
+            for place, known in report.known.items():
+                if len(known) > len(self.images[place].known):
+                    self.images[place] = replace(self.images[place], known=known)
+
+
+def answer(call: Any, seconds: float) -> Any:
+    """What a process of the pair answers. What it raised keeps its type; ProcessLost for none."""
+    try:
+        return ray.get(call, timeout=seconds)
+    except RayTaskError as error:
+        raise error.cause from None
+    except GetTimeoutError as error:
+        raise ProcessLost(
+            f"a process of the pair did not answer within {seconds:g} s; if it was still loading, "
+            f"raise start_s: --placement pair:start_s=..."
+        ) from error
+    except RayError as error:
+        lines = (line.strip() for line in str(error).splitlines())
+        why = next((line[:300] for line in lines if line), type(error).__name__)
+        raise ProcessLost(f"a process of the pair was lost: {why}") from error
