@@ -20,6 +20,7 @@ from hawk.options import (
     quiet_transformers,
     read_placement,
     read_prompts,
+    refuse,
     show,
 )
 
@@ -87,7 +88,7 @@ def bench(
     with errors_reported(debug=debug):
         sizes = _sizes(batch)
         if random_weights is not None:
-            _refuse(context, OF_IMAGES, "--random-weights makes no images")
+            refuse(context, OF_IMAGES, "--random-weights makes no images")
             found = _step_times(random_weights, sizes, device, dtype, guided=guidance != 1)
         else:
             plan = _plan(prompts, prompts_file, seed, guidance)
@@ -96,7 +97,7 @@ def bench(
                 asked = drafters.split(","), rules.split(",")
                 found = _drafters(what, asked, plan, sizes, against, html)
             else:
-                _refuse(context, OF_DRAFTERS, "--placement compares no drafters")
+                refuse(context, OF_DRAFTERS, "--placement compares no drafters")
                 what |= {"drafter": drafters, "rule": rules}
                 found = _placements(what | {"slots": max(sizes)}, placement, plan)
     show(*found, as_json=as_json)
@@ -174,17 +175,6 @@ def _step_times(
         device=place,
     )
     return report, step_time.table(report)
-
-
-def _refuse(context: typer.Context, options: Sequence[str], why: str) -> None:
-    """ValueError where some of these options were given."""
-    given = [
-        f"--{name.replace('_', '-')}"
-        for name in options
-        if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
-    ]
-    if given:
-        raise ValueError(f"{why}: leave out {', '.join(given)}")
 
 
 def _plan(images: int, file: Path | None, seed: int, guidance: float | None) -> "Plan":

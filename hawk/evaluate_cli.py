@@ -16,11 +16,16 @@ from hawk.options import (
     errors_reported,
     progress_bar,
     quiet_transformers,
+    refuse,
     show,
 )
 
+# What has no meaning for images that are there.
+OF_MAKING = ("drafters", "rules", "guidance", "model", "slots", "dtype", "seed")
+
 
 def evaluate(
+    context: typer.Context,
     real: Annotated[
         Path, typer.Option(help="Real images: what `python -m jobs.emoji.build` wrote.")
     ],
@@ -54,6 +59,8 @@ def evaluate(
     Of a run folder those rows count whose prompt is a caption of a real image.
     """
     with errors_reported(debug=debug):
+        if run is not None:
+            refuse(context, OF_MAKING, "a run folder holds images already")
         quiet_transformers()
         from hawk.evaluation.encoder import Encoder
         from hawk.evaluation.judge import Judge

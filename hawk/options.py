@@ -149,6 +149,17 @@ def read_placement(text: str, targets_per_drafter: int | None = None) -> "Placem
     return replace(placement, targets_per_drafter=targets_per_drafter)
 
 
+def refuse(context: typer.Context, options: Sequence[str], why: str) -> None:
+    """ValueError where some of these options were given, which would change nothing."""
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in options
+        if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
+    ]
+    if given:
+        raise ValueError(f"{why}: leave out {', '.join(given)}")
+
+
 def quiet_transformers() -> None:
     """One bar at a time, and it is ours; downloads from the hub keep theirs."""
     from transformers.utils import logging

@@ -190,8 +190,15 @@ def test_nothing_is_left_behind(pair: SpeculativePair) -> None:
     assert wait_until(lambda: ray.available_resources().get("GPU", 0) == 2)
 
 
-def test_two_targets_share_a_drafter(
-    tiny_folder: Path, asked: list[Request], expected: list[list[int]]
+@pytest.mark.parametrize(
+    ("accident", "silent_s"), [(signal.SIGKILL, DEADLINE_S), (signal.SIGSTOP, 10.0)]
+)
+def test_two_targets_share_a_drafter_and_one_is_lost_or_hangs(
+    tiny_folder: Path,
+    asked: list[Request],
+    expected: list[list[int]],
+    accident: signal.Signals,
+    silent_s: float,
 ) -> None:
     placement = Placement(
         targets_per_drafter=2,
@@ -200,10 +207,12 @@ def test_two_targets_share_a_drafter(
         target_gpus=0.5,
         draft_gpus=0.5,
         start_s=DEADLINE_S,
+        pass_s=silent_s,
     )
     with SpeculativePair(making(tiny_folder, "jacobi"), placement) as pair:
         _, [_, second] = pair.pids()
-        assert run_and(pair, asked, lambda: os.kill(second, signal.SIGKILL)) == expected
+        assert run_and(pair, asked, lambda: os.kill(second, accident)) == expected
+        assert gone(second)
         assert all(pair.rounds())
         assert pair.faults["targets"] == 1
 

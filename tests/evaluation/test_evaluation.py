@@ -218,6 +218,7 @@ def test_tokens_that_are_not_plain_decodings_are_seen(
         (["--rules", "none"], "no rule 'none'"),
         (["--compare", "-1"], "images to compare must be 0 or more, got -1"),
         (["empty"], "empty is no run folder"),
+        (["empty", "--seed", "1", "--dtype", "auto"], "already: leave out --dtype, --seed"),
     ],
 )
 def test_bad_input_gets_one_sentence(
@@ -234,7 +235,9 @@ def test_bad_input_gets_one_sentence(
     Path("empty").mkdir()
     if "--real" not in arguments:
         arguments = [*arguments, "--real", str(real_file)]
-    assert complaint in evaluate(*arguments, "--model", tiny_folder, code=2)
+    if "empty" not in arguments:
+        arguments = [*arguments, "--model", str(tiny_folder)]
+    assert complaint in evaluate(*arguments, code=2)
 
 
 def test_a_missing_extra_is_named(real_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
