@@ -26,6 +26,13 @@ ENVIRONMENT = {
     # A node asks for its own object store before that is there, and would wait for a second.
     "RAY_raylet_client_connect_timeout_milliseconds": "20",
     "RAY_raylet_client_num_connect_attempts": "500",  # as many seconds as without these two
+    # Without a dashboard nobody reads Ray's own metrics and history. What its processes do while
+    # nothing happens takes time from a model that has all cores busy.
+    "RAY_enable_metrics_collection": "0",
+    "RAY_task_events_report_interval_ms": "0",
+    "REPORTER_UPDATE_INTERVAL_MS": "60000",
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
 }
 STORE_BYTES = 200_000_000  # of Ray's object store: pictures pass through it, nothing stays
 
