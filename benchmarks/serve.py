@@ -3,7 +3,8 @@
     python -m benchmarks.serve
 
 * cold start: from `hawk serve` to the first image in a client's hands;
-* one request at a time: what it takes beyond the seconds of the engine, which the answer tells;
+* one request at a time: what it takes beyond the seconds of the engine, which the answer tells, and
+  what a call of a replica takes that makes nothing;
 * 16 clients at once, beside an offline pipeline with 16 slots that makes the same images. The two
   take turns on the same cores, so that both see the same machine.
 """
@@ -41,6 +42,7 @@ def main() -> None:
     prompts = [prompts[place % len(prompts)] for place in range(max(asked.images, asked.requests))]
     with service(asked.model, asked.clients) as (client, cold_start_s):
         overheads_s = [overhead(client, prompt) for prompt in prompts[: asked.requests]]
+        bare_s = [bare(client) for _ in range(asked.requests)]
     settings = (prompts[: asked.images], asked.model, asked.clients)
     offline_s, served_s = take_turns([Side(offline, *settings), Side(served, *settings)])
     print(  # noqa: T201 its result
@@ -49,6 +51,7 @@ def main() -> None:
             | {
                 "cold_start_seconds": round(cold_start_s, 2),
                 "overhead_milliseconds": round(1000 * statistics.median(overheads_s), 2),
+                "bare_call_milliseconds": round(1000 * statistics.median(bare_s), 2),
                 "offline_images_per_second": round(asked.images / offline_s, 3),
                 "served_images_per_second": round(asked.images / served_s, 3),
                 "served_over_offline": round(offline_s / served_s, 3),
@@ -103,6 +106,13 @@ def overhead(client: httpx.Client, prompt: str) -> float:
     began = time.monotonic()
     engine_s = engine_seconds(client, prompt)
     return time.monotonic() - began - engine_s
+
+
+def bare(client: httpx.Client) -> float:
+    """Seconds of a request that goes the same way, to a replica and back, for no image."""
+    began = time.monotonic()
+    client.get("/healthz").raise_for_status()
+    return time.monotonic() - began
 
 
 def served(tell: Tell, prompts: list[str], model: str, clients: int) -> None:

@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import os
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,6 +85,8 @@ def _run(file: Path | None, options: dict[str, dict[str, Any]], *, as_json: bool
     def ready(address: str) -> None:
         report = {"url": address, "model": config.served_as, "page": address + "/"}
         text = f"{config.served_as} is served at {address}/v1; play at {address}/; Ctrl-C ends it"
-        typer.echo(json.dumps(report) if as_json else text)
+        typer.echo(json.dumps(report) if as_json else text, file=stdout)
 
-    local.run(config, ready)
+    stdout = sys.stdout
+    with redirect_stdout(sys.stderr):  # Ray prints, too
+        local.run(config, ready)

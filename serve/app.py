@@ -1,6 +1,9 @@
 """Serve application: which deployments there are, and what each of them may take.
 
 On a cluster: `import_path: serve.app:build_app`, with the settings of `ServeConfig` as `args`.
+
+Whoever starts the application imports this file, and holds no model: torch, which takes seconds, is
+imported where a replica is made.
 """
 
 from collections.abc import Mapping
@@ -10,7 +13,6 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 
-from hawk.cluster.beside import Beside
 from serve.config import ServeConfig, check_config
 from serve.remote import Ingress
 from serve.replica import Replica
@@ -30,6 +32,8 @@ class ModelReplica(Replica):
         if placement is None:
             super().__init__(config, name)
         else:
+            from hawk.cluster.beside import Beside
+
             super().__init__(config, name, Beside(placement).pipeline)
 
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import import_module
 
 from serve.config import LOOPBACK, ServeConfig
 from serve.keys import VARIABLE, Keys
@@ -22,6 +23,16 @@ ENVIRONMENT = {
     # Where the model has all cores busy; Serve would kill its proxy after 5 and 10 seconds.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
+    # A node asks for its own object store before that is there, and would wait for a second.
+    "RAY_raylet_client_connect_timeout_milliseconds": "20",
+    "RAY_raylet_client_num_connect_attempts": "500",  # as many seconds as without these two
+    # Without a dashboard nobody reads Ray's own metrics and history. What its processes do while
+    # nothing happens takes time from a model that has all cores busy.
+    "RAY_enable_metrics_collection": "0",
+    "RAY_task_events_report_interval_ms": "0",
+    "REPORTER_UPDATE_INTERVAL_MS": "60000",
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
 }
 STORE_BYTES = 200_000_000  # of Ray's object store: pictures pass through it, nothing stays
 
@@ -76,6 +87,8 @@ def start_ray(config: ServeConfig) -> None:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else a file in the home folder
     import ray  # reads those when it is imported
 
+    # `start` needs it, and Ray's own processes take seconds to come up.
+    threading.Thread(target=import_module, args=["serve.app"]).start()
     replicas = config.replicas
     cpus = replicas.cpus if replicas.pair is None else replicas.pair.cpus
     ray.init(

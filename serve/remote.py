@@ -16,7 +16,7 @@ from serve.config import ServeConfig
 from serve.events import Message
 from serve.ingress import build_api
 from serve.keys import Keys
-from serve.messages import Admitted, Card, Job, Partial, Refused
+from serve.messages import Admitted, Card, Done, Job, Partial, Refused
 from serve.service import Service
 
 GONE = (RayActorError, DeploymentUnavailableError)  # the replica died, or there is none
@@ -64,14 +64,19 @@ class Remote:
     async def _attempt(self, job: Job) -> AsyncGenerator[Message, None]:
         """Messages of one replica; one that dies has refused, as broken."""
         response: Any = self._stream.image.remote(job)  # a DeploymentResponseGenerator
+        ended = False
         try:
             async for message in response:
+                ended = isinstance(message, (Done, Refused))
                 yield message
+                if ended:
+                    return
         except GONE:
             lost = "the replica that made the image is gone, and so was another; try again"
             yield Refused(reason="broken", message=lost)
         finally:
-            response.cancel()  # nothing where it has ended
+            if not ended:  # Serve would tell the replica, and the answer wait for that
+                response.cancel()
 
 
 class _Known:

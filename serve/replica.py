@@ -6,9 +6,11 @@ imported where a replica is made.
 
 import asyncio
 import contextlib
+import gc
 import io
 import time
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ from serve.metrics import EngineMeter
 if TYPE_CHECKING:
     from hawk.pipeline import Assemble
     from hawk.request import Request
-    from serve.engine import Event, Pixels
+    from serve.engine import Engine, Event, Pixels
 
 Message = Admitted | Partial[bytes] | Done[bytes] | Refused
 
@@ -40,47 +42,13 @@ class Replica:
     def __init__(
         self, config: ServeConfig, name: str = "local", assemble: "Assemble | None" = None
     ) -> None:
-        import torch
-
-        from hawk.pipeline import Pipeline
-        from serve.engine import Engine
-
-        assemble = assemble or Pipeline
         self.name = name
-        model = config.model
-        torch.set_num_threads(max(1, int(config.replicas.cpus)))  # Ray lets actors have one only
-        target = Pipeline.from_pretrained(
-            model.name,
-            drafter=model.drafters[0],
-            rule=model.rule,
-            slots=model.slots,
-            device=model.device,
-            dtype=model.dtype,
-            size=model.height_width,
-        ).target
-        target.name = config.served_as  # clients are told no paths
-        pipelines = [
-            assemble(target, drafter=name, rule=model.rule, slots=model.slots)
-            for name in model.drafters
-        ]
-        self.engine = Engine({p.drafter: p for p in pipelines}, waiting=model.waiting)
+        # In a thread that ends: OpenMP keeps a team for every thread that has computed, and where
+        # all teams together are more than the cores, each of them sleeps after every product
+        # instead of awaiting the next. The engine's own has to be the only one.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            self.engine, self._card = thread.submit(_loaded, config, assemble).result()
         self._meter = EngineMeter(self.engine)
-        grid = target.grid
-        height, width, _ = target.pixels(
-            torch.zeros(1, grid.cells, dtype=torch.int64, device=target.device)
-        )[0].shape
-        self._card = Card(
-            model=config.served_as,
-            width=width,
-            height=height,
-            columns=grid.width,
-            rows=grid.height,
-            drafters=tuple(dict.fromkeys(p.drafter for p in pipelines)),
-            rule=pipelines[0].rule_name,
-            exact=pipelines[0].rule.exact,
-            created=int(time.time()),
-            settings=config.fingerprint,
-        )
 
     async def card(self) -> Card:
         return self._card
@@ -136,6 +104,56 @@ class Replica:
                 temperature=job.temperature, top_k=job.top_k, top_p=job.top_p
             ),
         )
+
+
+def _loaded(config: ServeConfig, assemble: "Assemble | None") -> tuple["Engine", Card]:
+    """The engine of a model, and what it has to offer."""
+    # The collector would go through all that an import leaves there again and again: a fifth of
+    # its time.
+    gc.disable()
+    try:
+        import torch
+
+        from hawk.pipeline import Pipeline
+        from serve.engine import Engine
+    finally:
+        gc.enable()
+
+    assemble = assemble or Pipeline
+    model = config.model
+    torch.set_num_threads(max(1, int(config.replicas.cpus)))  # Ray lets actors have one only
+    target = Pipeline.from_pretrained(
+        model.name,
+        drafter=model.drafters[0],
+        rule=model.rule,
+        slots=model.slots,
+        device=model.device,
+        dtype=model.dtype,
+        size=model.height_width,
+    ).target
+    target.name = config.served_as  # clients are told no paths
+    pipelines = [
+        assemble(target, drafter=name, rule=model.rule, slots=model.slots)
+        for name in model.drafters
+    ]
+    engine = Engine({p.drafter: p for p in pipelines}, waiting=model.waiting)
+    grid = target.grid
+    height, width, _ = target.pixels(
+        torch.zeros(1, grid.cells, dtype=torch.int64, device=target.device)
+    )[0].shape
+    card = Card(
+        model=config.served_as,
+        width=width,
+        height=height,
+        columns=grid.width,
+        rows=grid.height,
+        drafters=tuple(dict.fromkeys(p.drafter for p in pipelines)),
+        rule=pipelines[0].rule_name,
+        exact=pipelines[0].rule.exact,
+        created=int(time.time()),
+        settings=config.fingerprint,
+    )
+    return engine, card
 
 
 async def _encoded(event: "Event", job: Job) -> Message:

@@ -1,6 +1,6 @@
 """`hawk serve` as users run it: its own process, Ray Serve, real sockets. One start for all tests.
 
-The order matters in one place: the last test ends the service.
+The order matters in one place: the last test but one ends the service.
 """
 
 import asyncio
@@ -233,3 +233,9 @@ def test_shutting_down_finishes_what_runs(service: Running, expected: dict[int, 
     assert {response.status_code for _, response in answers} == {200}
     assert all(fingerprint(response) == expected[seed] for seed, response in answers)
     assert service.process.wait(timeout=WAIT_S) == 0
+
+
+def test_stdout_has_our_json_and_nothing_of_ray(service: Running) -> None:
+    """The first line has been read; the one before has ended the service."""
+    assert service.process.stdout is not None
+    assert service.process.stdout.read() == ""

@@ -87,7 +87,21 @@ def test_a_lost_image_is_made_once_more_and_nothing_is_told_twice(end: object) -
     messages, handle = told(first, second)
     assert messages == [ADMITTED, part(0), part(1), part(2), DONE]
     assert handle.jobs == [JOB, JOB]  # the same seed: the same image
-    assert all(response.cancelled for response in handle.responses)
+    lost, whole = handle.responses
+    assert lost.cancelled == isinstance(end, Exception)  # one that has ended costs no call more
+    assert not whole.cancelled
+
+
+def test_an_image_that_nobody_waits_for_is_given_up() -> None:
+    handle: Any = Handle([ADMITTED, DONE])
+
+    async def leave() -> None:
+        messages = Remote(handle).image(JOB)
+        assert await anext(messages) == ADMITTED
+        await messages.aclose()
+
+    asyncio.run(leave())
+    assert handle.responses[0].cancelled
 
 
 def test_the_second_death_is_told() -> None:
