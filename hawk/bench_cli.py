@@ -15,6 +15,9 @@ from hawk.options import (
     JsonOption,
     ModelOption,
     SeedOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
     errors_reported,
     progress_bar,
     quiet_transformers,
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 OF_DRAFTERS = ("against", "html")
 OF_IMAGES = (
     *("prompts", "prompts_file", "drafters", "rules", "placement", "model", "seed"),
+    *("temperature", "top_k", "top_p"),
     *OF_DRAFTERS,
 )
 
@@ -78,6 +82,9 @@ def bench(
     dtype: DtypeOption = "auto",
     seed: SeedOption = 0,
     guidance: GuidanceOption = None,
+    temperature: TemperatureOption = None,
+    top_k: TopKOption = None,
+    top_p: TopPOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -91,7 +98,8 @@ def bench(
             refuse(context, OF_IMAGES, "--random-weights makes no images")
             found = _step_times(random_weights, sizes, device, dtype, guided=guidance != 1)
         else:
-            plan = _plan(prompts, prompts_file, seed, guidance)
+            sampler = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+            plan = _plan(prompts, prompts_file, seed=seed, guidance=guidance, sampler=sampler)
             what = {"model": model, "device": device, "dtype": dtype}
             if placement == "colocated":
                 asked = drafters.split(","), rules.split(",")
@@ -177,11 +185,11 @@ def _step_times(
     return report, step_time.table(report)
 
 
-def _plan(images: int, file: Path | None, seed: int, guidance: float | None) -> "Plan":
+def _plan(images: int, file: Path | None, **settings: Any) -> "Plan":
     from hawk.bench.contenders import PROMPTS, plan
 
     texts = PROMPTS if file is None else read_prompts(None, file)
-    return partial(plan, images=images, seed=seed, guidance=guidance, prompts=texts)
+    return partial(plan, images=images, prompts=texts, **settings)
 
 
 def _sizes(text: str) -> list[int]:

@@ -13,6 +13,9 @@ from hawk.options import (
     ModelOption,
     SeedOption,
     SlotsOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
     errors_reported,
     progress_bar,
     quiet_transformers,
@@ -21,7 +24,10 @@ from hawk.options import (
 )
 
 # What has no meaning for images that are there.
-OF_MAKING = ("drafters", "rules", "guidance", "model", "slots", "dtype", "seed")
+OF_MAKING = (
+    *("drafters", "rules", "guidance", "temperature", "top_k", "top_p"),
+    *("model", "slots", "dtype", "seed"),
+)
 
 
 def evaluate(
@@ -51,6 +57,9 @@ def evaluate(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     seed: SeedOption = 0,
+    temperature: TemperatureOption = None,
+    top_k: TopKOption = None,
+    top_p: TopPOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -81,6 +90,9 @@ def evaluate(
             study = Study(
                 asked=images.held_out(prompts),
                 guidances=_numbers(guidance) or [plain.target.default_guidance],
+                sampler=plain.target.default_sampler.override(
+                    temperature=temperature, top_k=top_k, top_p=top_p
+                ),
                 seed=seed,
                 compared=compare,
             )

@@ -48,7 +48,11 @@ class SamplerConfig:
             raise ValueError(f"top_p must be in (0, 1], got {self.top_p}")
 
     def override(
-        self, *, temperature: float | None, top_k: int | None, top_p: float | None
+        self,
+        *,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
     ) -> "SamplerConfig":
         """The same but for what is given."""
         asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p}

@@ -28,7 +28,8 @@ from jobs.emoji.text import BOI, BOS, IMAGE, PAD, load_tokenizer, token_id, trai
 from jobs.emoji.vq import Trainer as VqTrainer
 
 CODEBOOK_FILE = "codebook.safetensors"  # also what turns images into codes
-GUIDANCE = 2.0  # best of 1, 1.25, 1.5, 2, 3 by `hawk evaluate`: concepts, styles, Frechet distance
+# The best of several by `hawk evaluate`: concepts and styles; clean edges.
+GUIDANCE, TOP_P = 3.0, 0.85
 PER_CONCEPT = 6  # rows of a concept in an epoch, so that skin-tone variants do not dominate
 
 
@@ -97,6 +98,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, centres: Tensor) -> JanusForCo
         do_sample=True,
         guidance_scale=GUIDANCE,
         temperature=1.0,
+        top_p=TOP_P,
     )
     return model
 

@@ -1,6 +1,7 @@
 """Contenders: the ways to make images that a bench holds against each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
@@ -127,10 +128,20 @@ def plan(
     seed: int,
     guidance: float | None,
     prompts: Sequence[str] = PROMPTS,
+    sampler: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Request]:
-    """The images to make: the prompts in turn, a new seed for each round."""
+    """The images to make: the prompts in turn, a new seed for each round.
+
+    `sampler` has what differs from the target's own, see `SamplerConfig.override`.
+    """
     if images < 1:
         raise ValueError(f"prompts must be 1 or more, got {images}")
     rounds = -(-images // len(prompts))
-    made = pipeline.requests(prompts, seed=seed, n=rounds, guidance=guidance, sampler=None)
+    made = pipeline.requests(
+        prompts,
+        seed=seed,
+        n=rounds,
+        guidance=guidance,
+        sampler=pipeline.target.default_sampler.override(**sampler),
+    )
     return sorted(made, key=lambda request: request.seed)[:images]

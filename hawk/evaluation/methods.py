@@ -16,6 +16,7 @@ from hawk.machine import machine, versions
 from hawk.pipeline import Pipeline, Result
 from hawk.request import Request
 from hawk.rulebook import read_rule
+from hawk.sampler import SamplerConfig
 
 Tokens = tuple[tuple[int, ...], ...]
 
@@ -27,12 +28,14 @@ class Study:
     Attributes:
         asked: real images whose prompts are used.
         guidances: each method at each of them.
+        sampler: of all.
         seed: of the first prompt; the next have the next ones, so that no two share their noise.
         compared: images made by plain decoding too, to compare tokens.
     """
 
     asked: RealImages
     guidances: Sequence[float]
+    sampler: SamplerConfig
     seed: int
     compared: int
 
@@ -51,7 +54,7 @@ class Study:
             request
             for place, prompt in enumerate(self.asked.prompts)
             for request in pipeline.requests(
-                prompt, seed=self.seed + place, n=1, guidance=guidance, sampler=None
+                prompt, seed=self.seed + place, n=1, guidance=guidance, sampler=self.sampler
             )
         ]
 
@@ -123,6 +126,7 @@ def measure(
         rows=rows,
         real=judge.ceiling,
         model=plain.target.name,
+        sampler=study.sampler,
         machine=machine(plain.target.device),
         versions=versions(),
     )

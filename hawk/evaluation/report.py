@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from hawk.evaluation.judge import Quality
+from hawk.sampler import SamplerConfig
 
 HEADS = ("guidance", "drafter", "rule", "tokens / forward", "s / image", "as plain")
 MEASURES = {
@@ -61,12 +62,14 @@ class Report:
         real: of the real images of what was asked for: the floor of the Frechet distance and the
             ceiling of the shares.
         model: what made the images.
+        sampler: of all images; None where each may have had its own.
         machine, versions: what the seconds were measured on.
     """
 
     rows: Sequence[Row]
     real: Quality
     model: str
+    sampler: SamplerConfig | None
     machine: Mapping[str, Any]
     versions: Mapping[str, str]
 
@@ -75,6 +78,7 @@ class Report:
             "rows": [asdict(row) | {"quality": _rounded(row.quality)} for row in self.rows],
             "real": _rounded(self.real),
             "model": self.model,
+            "sampler": self.sampler and asdict(self.sampler),
             "machine": self.machine,
             "versions": self.versions,
         }

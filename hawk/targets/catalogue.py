@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from hawk.sampler import SamplerConfig
 from hawk.targets import FAMILIES
 
 REAL, TOY = "real weights", "toy size only"
@@ -28,7 +29,7 @@ class Entry:
         family: key of `FAMILIES`.
         billions: parameters, all parts that are loaded.
         grid, pixels: (height, width) at its usual size.
-        guidance: default of its own generation_config; None is the family's.
+        guidance, sampler: defaults of its own generation_config; None is the family's.
         vocabulary: image tokens.
         hidden, intermediate: widths of the decoder.
         layers, heads, head_size: what the decoder stores for one token.
@@ -49,6 +50,7 @@ class Entry:
     head_size: int
     convert: str | None = None
     guidance: float | None = None
+    sampler: SamplerConfig | None = None
     tried: str = TOY
 
     @property
@@ -82,7 +84,8 @@ CATALOGUE = (
         layers=6,
         heads=6,
         head_size=64,
-        guidance=2.0,
+        guidance=3.0,
+        sampler=SamplerConfig(top_p=0.85),
         tried=REAL,
     ),
     Entry(
@@ -189,7 +192,7 @@ def report() -> list[dict[str, Any]]:
     made = []
     for entry in CATALOGUE:
         family = FAMILIES[entry.family]
-        sampler = family.default_sampler
+        sampler = entry.sampler or family.default_sampler
         made.append(
             {
                 "name": entry.name,

@@ -75,6 +75,7 @@ def judge_run(
         ],
         real=judge.ceiling,
         model=ours.provenance.model,
+        sampler=None,
         machine=machine(plain.target.device),
         versions=versions(),
     )
