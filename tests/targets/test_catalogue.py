@@ -31,6 +31,7 @@ def test_the_embedded_model_is_as_described() -> None:
     assert isinstance(target, Janus)
     assert (target.grid.height, target.grid.width) == described.grid
     assert target.default_guidance == described.guidance
+    assert target.default_sampler == described.sampler
     layout = target.layout
     assert (layout.layers, layout.heads, layout.head_size) == (
         described.layers,
