@@ -10,6 +10,7 @@ import torch
 from hawk import Pipeline
 from hawk.drafters import choose, weights
 from hawk.drafters.window import Window
+from hawk.targets import load_target
 from hawk.targets.janus import Janus
 from hawk.targets.revision import fingerprint
 
@@ -38,6 +39,13 @@ def test_without_weights_there_is_no_trained_drafter(tiny: Janus) -> None:
 
 def test_auto_is_hawk_where_it_was_trained_for_the_target(tiny: Janus) -> None:
     assert Pipeline(tiny, drafter="auto", rule="coupled", slots=1).drafter == "hawk"
+
+
+def test_the_shipped_drafters_belong_to_the_shipped_model() -> None:
+    identity = load_target("emoji", dtype=torch.float32, device=CPU).identity
+    assert set(identity.drafters) == {"hawk", "local", "spatial"}
+    assert all(weights.fits(kind, identity) for kind in identity.drafters)
+    assert choose("auto", identity)[0] == "jacobi"  # its config.json says that it does not pay
 
 
 def test_a_folder_is_the_drafter_in_it(tiny: Janus) -> None:
