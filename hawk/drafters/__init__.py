@@ -50,8 +50,8 @@ def check(name: str) -> None:
 def choose(name: str, identity: Identity) -> tuple[str, Identity]:
     """The drafter that a name stands for, and the identity by which it finds its weights.
 
-    `auto` is `hawk` where there are weights for exactly this target that pay, else `jacobi`; a folder
-    is the drafter that it holds. ValueError as `check`.
+    `auto` is `hawk` where there are weights for exactly this target that pay, else `jacobi`; a
+    folder is the drafter that it holds. ValueError as `check`.
     """
     check(name)
     if name == "auto":

@@ -66,8 +66,8 @@ def fits(kind: str, identity: Identity) -> bool:
 
 
 def preferred(kind: str, identity: Identity) -> bool:
-    """Whether `auto` takes that kind: it fits, and its `config.json` does not say `"auto": false`, as
-    where it was measured to be no faster than drafting without training."""
+    """Whether `auto` takes that kind: it fits, and its `config.json` does not say `"auto": false`,
+    as where it was measured to be no faster than drafting without training."""
     return fits(kind, identity) and read_config(identity.drafters[kind]).get("auto", True)
 
 

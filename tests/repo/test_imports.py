@@ -88,7 +88,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.pass_timer": ("hawk.targets.base", "hawk.tree"),
     # the two sides of speculation, which never import each other
     "hawk.targets": ("hawk.identity", "hawk.targets"),
-    "hawk.targets.catalogue": ("hawk.targets",),
+    "hawk.targets.catalogue": ("hawk.sampler", "hawk.targets"),
     "hawk.targets.random": ("hawk.targets.catalogue", *TARGETS),
     "hawk.targets.convert": ("hawk.size", "hawk.targets"),
     "hawk.targets.*": TARGETS,
