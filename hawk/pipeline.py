@@ -228,7 +228,7 @@ class Pipeline:
         """The session of this pipeline with or without guidance; made at its first use."""
         guided = guided or self.deterministic  # one shape for both
         if guided not in self._sessions:
-            budget = self._budget(guided=guided)
+            budget = self._budget(slots=self.slots, guided=guided)
             drafter = drafters.DRAFTERS[self.drafter](
                 self._identity,
                 slots=self.slots,
@@ -263,14 +263,14 @@ class Pipeline:
             stats=finished.stats,
         )
 
-    def _budget(self, *, guided: bool) -> Budget:
+    def _budget(self, *, slots: int, guided: bool) -> Budget:
         most = drafters.DRAFTERS[self.drafter].most_nodes
         if self.deterministic:
             # All sizes cost the same. Without siblings the keys and values of an accepted token are
             # where plain decoding has them, so that sums over them have one order.
             return Budget([(1, 1.0)], min(most, FIXED_NODES), branching=False)
-        timer = PassTimer(self.target, slots=self.slots, guided=guided, most_nodes=most)
-        return Budget.measure(timer, self.slots, most)
+        timer = PassTimer(self.target, slots=slots, guided=guided, most_nodes=most)
+        return Budget.measure(timer, slots, most)
 
 
 class Assemble(Protocol):
