@@ -54,8 +54,9 @@ def test_drafting_leaves_its_images_alone(drawn: Result) -> None:
 def test_what_auto_drafts_with_belongs_to_it(drawn: Result) -> None:
     pipeline = Pipeline.from_pretrained("emoji", drafter="auto", slots=1)
     identity = pipeline.target.identity
+    assert set(identity.drafters) == {"hawk", "local", "spatial"}
     assert all(weights.fits(kind, identity) for kind in identity.drafters)
-    assert pipeline.drafter == ("hawk" if "hawk" in identity.drafters else "jacobi")
+    assert pipeline.drafter == ("hawk" if weights.preferred("hawk", identity) else "jacobi")
     assert pipeline(PROMPTS[:1], seed=0).pictures[0].tokens == drawn.pictures[0].tokens
 
 

@@ -1,6 +1,7 @@
 """Weights: a drafter loads for its own target only, and says so."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import torch
 from hawk import Pipeline
 from hawk.drafters import choose, weights
 from hawk.drafters.window import Window
-from hawk.targets import load_target
 from hawk.targets.janus import Janus
 from hawk.targets.revision import fingerprint
 
@@ -41,11 +41,15 @@ def test_auto_is_hawk_where_it_was_trained_for_the_target(tiny: Janus) -> None:
     assert Pipeline(tiny, drafter="auto", rule="coupled", slots=1).drafter == "hawk"
 
 
-def test_the_shipped_drafters_belong_to_the_shipped_model() -> None:
-    identity = load_target("emoji", dtype=torch.float32, device=CPU).identity
-    assert set(identity.drafters) == {"hawk", "local", "spatial"}
-    assert all(weights.fits(kind, identity) for kind in identity.drafters)
-    assert choose("auto", identity)[0] == "jacobi"  # its config.json says that it does not pay
+def test_auto_leaves_out_what_says_that_it_does_not_pay(tiny: Janus, tmp_path: Path) -> None:
+    folder = tmp_path / "hawk"
+    shutil.copytree(tiny.identity.drafters["hawk"], folder)
+    identity = replace(tiny.identity, drafters={"hawk": folder})
+    assert choose("auto", identity)[0] == "hawk"
+    config = folder / weights.CONFIG
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"auto": False}))
+    assert choose("auto", identity)[0] == "jacobi"
+    assert choose("hawk", identity)[0] == "hawk"
 
 
 def test_a_folder_is_the_drafter_in_it(tiny: Janus) -> None:
