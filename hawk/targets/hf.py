@@ -47,6 +47,7 @@ class DecoderTarget(ABC):
     """
 
     identity: Identity  # of its files: `load_target` knows them
+    cache_type: type[Cache] = Cache  # where there are no row ends
     default_guidance: float
     default_sampler: SamplerConfig
 
@@ -119,7 +120,7 @@ class DecoderTarget(ABC):
     ) -> Cache:
         capacity = self.prompt_limit + self.grid.cells + nodes
         if self._row_end_D is None:
-            return Cache(
+            return self.cache_type(
                 self.layout,
                 slots=slots,
                 branches=branches,

@@ -15,6 +15,7 @@ Letters: R rows, P prompt, B images, N nodes, D hidden, F rotary frequencies, S 
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerBase, T5Enc
 from transformers.models.janus.configuration_janus import JanusVQVAEConfig
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
-from hawk.cache import Cache, Layout
+from hawk.cache import Cache
 from hawk.grid import Grid
 from hawk.sampler import SamplerConfig
 from hawk.targets.base import Branches
@@ -95,17 +96,10 @@ class GridRotary(nn.Module):
 class CellCache(Cache):
     """A Cache whose positions are cells of the image; prompts have none."""
 
-    def __init__(
-        self,
-        layout: Layout,
-        *,
-        slots: int,
-        branches: int,
-        capacity: int,
-        entries: int | None = None,
-    ) -> None:
-        super().__init__(layout, slots=slots, branches=branches, capacity=capacity, entries=entries)
-        self._prompts_SG = torch.zeros_like(self.lengths_SG)
+    @cached_property
+    def _prompts_SG(self) -> Tensor:
+        """Lengths of the prompts."""
+        return torch.zeros_like(self.lengths_SG)
 
     def begin_prompts(self, slots: Sequence[int], lengths_RN: Tensor) -> tuple[Tensor, Tensor]:
         self._prompts_SG[list(slots)] = lengths_RN
@@ -125,6 +119,7 @@ class CellCache(Cache):
 class LlamaGen(DecoderTarget):
     """See `Target`."""
 
+    cache_type = CellCache
     default_guidance = 7.5
     default_sampler = SamplerConfig(top_k=1000)
 
@@ -185,17 +180,6 @@ class LlamaGen(DecoderTarget):
         ids = self._tokenizer(" ".join(prompt.lower().split()), verbose=False)["input_ids"]
         within(ids, self.prompt_limit, prompt, self.name)
         return [ids, [NULL] * len(ids)]
-
-    def new_cache(
-        self, *, slots: int, branches: int, nodes: int, fixed_shape: bool = False
-    ) -> Cache:
-        return CellCache(
-            self.layout,
-            slots=slots,
-            branches=branches,
-            capacity=self.prompt_limit + self.grid.cells + nodes,
-            entries=nodes if fixed_shape else None,
-        )
 
     def embed_prompts(self, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
         embeds = [self.model.fit_text(self._encoding(ids)) for ids in rows]
