@@ -77,7 +77,9 @@ def test_speed_ups_are_medians_of_ratios_of_the_same_batch() -> None:
     assert (quick.seconds_per_image, quick.images) == (1, 6)
 
 
-def test_rows_hold_what_the_pipeline_counts(tiny: Janus) -> None:
+def test_rows_hold_what_the_pipeline_counts(tiny: Janus, monkeypatch: pytest.MonkeyPatch) -> None:
+    # All passes cost the same: a busy machine might find that drafting does not pay.
+    monkeypatch.setattr("hawk.pipeline.PassTimer", lambda *_, **__: lambda _rows, _nodes: 1.0)
     asked = requests(4)
     made: list[int] = []
     turns = measure(
