@@ -228,7 +228,7 @@ def unless_greedy(
     verdict: Verdict, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor
 ) -> Verdict:
     """The verdict, but that of `Coupled` for rows at temperature 0."""
-    greedy_B1 = law.noise_scale_B11.squeeze(-1) == 0
+    greedy_B1 = law.sampler.noise_scale_B11.squeeze(-1) == 0
     certain = Coupled().judge(tree, law, seeds_B, steps_BN)
     return Verdict(
         accepted_BN=torch.where(greedy_B1, certain.accepted_BN, verdict.accepted_BN),

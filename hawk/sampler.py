@@ -19,6 +19,8 @@ from hawk.noise import TOKENS, gumbel
 
 LEAST_TEMPERATURE = 1e-3  # below, logits divided by it are too large for float32
 TIE_ROOM = 16  # a top-k threshold keeps equal scores too; this many of them have a place
+# How many of the best tokens top-p looks at first, where to find out if they do needs no transfer.
+FIRST_RUNG = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +70,13 @@ class Law:
         scores_BNK: float32, -inf where a token was filtered out.
         ids: int32 token ids of the scores, [K] (the whole vocabulary) or [B, N, K].
         unfiltered_BNV: float32, logits over temperature, before top-k and top-p.
-        noise_scale_B11: float32, 0 for rows at temperature 0, else 1.
+        sampler: whose temperature and filters these are.
     """
 
     scores_BNK: Tensor
     ids: Tensor
     unfiltered_BNV: Tensor
-    noise_scale_B11: Tensor
+    sampler: "Sampler"
 
     def perturbed(self, seeds_B: Tensor, steps_BN: Tensor) -> Tensor:
         """Scores plus the noise of (seed, step), [B, N, K]."""
@@ -82,7 +84,16 @@ class Law:
 
     def noise(self, seeds_B: Tensor, steps_BN: Tensor, ids: Tensor, stream: int = TOKENS) -> Tensor:
         """The noise of (seed, stream, step) for token ids [K] or [B, N, K]; 0 at temperature 0."""
-        return gumbel(seeds_B, steps_BN, ids, stream).mul_(self.noise_scale_B11)
+        return gumbel(seeds_B, steps_BN, ids, stream).mul_(self.sampler.noise_scale_B11)
+
+    def under(self, noise_BNV: Tensor) -> Tensor:
+        """Scores plus noise that is there for the whole vocabulary, [B, N, K]."""
+        own = noise_BNV if self.ids.ndim == 1 else noise_BNV.gather(-1, self.ids.long())
+        return self.scores_BNK + own
+
+    def picks_under(self, noise_BNV: Tensor) -> Tensor:
+        """The tokens [B, N] that such noise picks."""
+        return self.token_ids(self.under(noise_BNV).argmax(-1, keepdim=True)).squeeze(-1)
 
     def dense_scores(self) -> Tensor:
         """The scores of the whole vocabulary, [B, N, V]."""
@@ -105,17 +116,23 @@ class Law:
 
 
 class Sampler:
-    """The sampler settings of B rows, as tensors."""
+    """The sampler settings of B rows, as tensors.
+
+    Attributes:
+        configs: they themselves.
+        noise_scale_B11: float32, 0 for rows at temperature 0, else 1.
+    """
 
     def __init__(
         self, configs: Sequence[SamplerConfig], vocabulary: int, device: torch.device
     ) -> None:
+        self.configs = tuple(configs)
         scale = [config.temperature or 1.0 for config in configs]
         top_k = [min(config.top_k or vocabulary, vocabulary) for config in configs]
         self._inverse_temperature_B11 = torch.tensor(
             [1.0 / value for value in scale], device=device
         ).view(-1, 1, 1)
-        self._noise_scale_B11 = torch.tensor(
+        self.noise_scale_B11 = torch.tensor(
             [float(config.temperature > 0) for config in configs], device=device
         ).view(-1, 1, 1)
         self._top_k_B11 = torch.tensor(top_k, device=device).view(-1, 1, 1)
@@ -125,30 +142,58 @@ class Sampler:
         self._filters_k = min(top_k) < vocabulary
         self._filters_p = any(config.top_p < 1 for config in configs)
         self._kept = min(max(top_k) + TIE_ROOM, vocabulary)
+        sure = device.type == "cpu" and all(config.top_p < 1 for config in configs)
+        self._first_rung = min(FIRST_RUNG, vocabulary) if sure else vocabulary
         self._vocabulary_ids = torch.arange(vocabulary, dtype=torch.int32, device=device)
 
     def law(self, logits_BNV: Tensor) -> Law:
-        """Temperature, then top-k, then top-p, as in transformers.
+        """Temperature, then top-k, then top-p, as in transformers."""
+        return self.filtered(logits_BNV.float() * self._inverse_temperature_B11)
 
-        top-k keeps every score not below the k-th best; noise is drawn for survivors only.
+    def filtered(self, unfiltered_BNV: Tensor) -> Law:
+        """Top-k, then top-p, of scores that are over temperature already.
+
+        Both keep scores that equal the last one they keep; noise is drawn for survivors only.
         """
-        unfiltered = logits_BNV.float() * self._inverse_temperature_B11
-        scores, ids = unfiltered, self._vocabulary_ids
-        if self._filters_k or self._filters_p:
-            scores, places = scores.topk(self._kept, dim=-1)
-            ids = places.int()
         if self._filters_k:
-            last = (self._top_k_B11 - 1).expand(*scores.shape[:2], 1)
-            scores = scores.masked_fill(scores < scores.gather(-1, last), -math.inf)
+            scores, places = self._top_k(unfiltered_BNV)
+        elif self._filters_p:
+            scores, places = self._likeliest(unfiltered_BNV)
+        else:
+            scores, places = unfiltered_BNV, self._vocabulary_ids
+        return Law(scores_BNK=scores, ids=places.int(), unfiltered_BNV=unfiltered_BNV, sampler=self)
+
+    def _top_k(self, scores_BNV: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and places of as many of the best as any row keeps, and after top-p."""
+        best, places = scores_BNV.topk(self._kept, dim=-1)
+        last = best.gather(-1, (self._top_k_B11 - 1).expand(*best.shape[:2], 1))
+        best = best.masked_fill(best < last, -math.inf)
         if self._filters_p:
-            mass = scores.softmax(-1)
-            before = mass.cumsum(-1) - mass
-            outside = (before >= self._top_p_B11) & (self._top_p_B11 < 1)
-            outside[..., 0] = False
-            scores = scores.masked_fill(outside, -math.inf)
-        return Law(
-            scores_BNK=scores,
-            ids=ids,
-            unfiltered_BNV=unfiltered,
-            noise_scale_B11=self._noise_scale_B11,
-        )
+            mass_BNV = scores_BNV.masked_fill(scores_BNV < last, -math.inf).softmax(-1)
+            best = self._top_p(best, mass_BNV.gather(-1, places))
+        return best, places
+
+    def _likeliest(self, scores_BNV: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and places of the best after top-p, as few as will do: laws are mostly narrow,
+        and a few are found much faster than all are sorted."""
+        mass_BNV = scores_BNV.softmax(-1)
+        kept = self._first_rung
+        while True:
+            best, places = scores_BNV.topk(kept, dim=-1)
+            best = self._top_p(best, mass_BNV.gather(-1, places))
+            # Unless the border lies before the last of them, it may lie behind it.
+            if kept == len(self._vocabulary_ids) or best[..., -1].isneginf().all():
+                return best, places
+            kept = min(4 * kept, len(self._vocabulary_ids))
+
+    def _top_p(self, scores_BNK: Tensor, mass_BNK: Tensor) -> Tensor:
+        """Scores in falling order without those that top-p leaves out.
+
+        It keeps every score not below the last one that is needed, and mass is summed over the
+        whole vocabulary: neither the order of equal scores nor how many are looked at matters.
+        """
+        before = mass_BNK.cumsum(-1) - mass_BNK
+        needed = (before < self._top_p_B11).sum(-1, keepdim=True).clamp(min=1)
+        last = scores_BNK.gather(-1, needed - 1)
+        outside = (scores_BNK < last) & (self._top_p_B11 < 1)
+        return scores_BNK.masked_fill(outside, -math.inf)

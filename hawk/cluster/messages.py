@@ -21,12 +21,13 @@ from hawk.budget import Budget
 from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.pool import at_nodes
 from hawk.identity import Identity
-from hawk.sampler import Law
+from hawk.sampler import Law, Sampler, SamplerConfig
 from hawk.tree import Drawn, Shapes, Tree
 from hawk.verifier import Commit
 
-COLUMNS = 5  # of Lesson.numbers besides tokens and path
+COLUMNS = 4  # of Lesson.numbers besides tokens and path
 SHAPES_KEPT = 512
+SAMPLERS_KEPT = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +60,8 @@ class Lesson:
     Attributes:
         slots: the rows that it is about where they had a root only, as a prompt's pass has; None
             where all active rows had the tree that the drafter proposed last.
-        numbers: int64 [B, 2 D + COLUMNS]: committed tokens, path, then counts, end, steps, seeds,
-            and whether there is noise.
+        numbers: int64 [B, 2 D + COLUMNS]: committed tokens, path, then counts, end, steps, seeds.
+        samplers: of the rows.
         hidden: float16 [B, P, H] of the committed nodes, or [B, N, H] of all; None if not needed.
         laws: float16 [B, N, V] before top-k and top-p; None if not needed.
         scores, ids: float16 and int32 [B, N, K] after them; None where nothing was filtered.
@@ -68,6 +69,7 @@ class Lesson:
 
     slots: tuple[int, int] | None
     numbers: NDArray[np.int64]
+    samplers: tuple[SamplerConfig, ...]
     hidden: NDArray[np.float16] | None
     laws: NDArray[np.float16] | None
     scores: NDArray[np.float16] | None
@@ -129,13 +131,7 @@ class Block:
 def pack_lesson(feedback: Feedback, needs: Needs, slots: range | None) -> Lesson:
     """A Feedback without what its drafter does not need; `slots` as in `Lesson`."""
     commit, law = feedback.commit, feedback.law
-    columns = [
-        commit.counts_B,
-        commit.end_B,
-        feedback.steps_B,
-        feedback.seeds_B,
-        law.noise_scale_B11.flatten().long(),
-    ]
+    columns = [commit.counts_B, commit.end_B, feedback.steps_B, feedback.seeds_B]
     numbers = torch.cat([commit.tokens_BD, commit.path_BD, torch.stack(columns, 1)], 1)
     numbers = numbers.cpu().numpy()
     hidden = None
@@ -148,6 +144,7 @@ def pack_lesson(feedback: Feedback, needs: Needs, slots: range | None) -> Lesson
     return Lesson(
         slots=None if slots is None else (slots.start, slots.stop),
         numbers=numbers,
+        samplers=law.sampler.configs,
         hidden=hidden,
         laws=half(law.unfiltered_BNV) if needs.laws else None,
         scores=half(law.scores_BNK) if filtered else None,
@@ -166,9 +163,9 @@ def unpack_lesson(lesson: Lesson, needs: Needs, tree: Tree, identity: Identity) 
     device = tree.shape_B.device
     rows, nodes = tree.tokens_BN.shape
     numbers = torch.from_numpy(lesson.numbers).to(device)
-    counts_B, end_B, steps_B, seeds_B, noisy_B = numbers[:, -COLUMNS:].unbind(1)
+    counts_B, end_B, steps_B, seeds_B = numbers[:, -COLUMNS:].unbind(1)
     tokens_BD, path_BD = numbers[:, :-COLUMNS].chunk(2, dim=1)
-    law = _law(lesson, noisy_B, (rows, nodes, identity.vocabulary), device)
+    law = _law(lesson, (rows, nodes, identity.vocabulary), device)
     if lesson.hidden is None:
         hidden = torch.zeros(1, device=device).expand(rows, nodes, identity.hidden_size)
     elif needs.hidden == "all":
@@ -187,7 +184,7 @@ def unpack_lesson(lesson: Lesson, needs: Needs, tree: Tree, identity: Identity) 
     )
 
 
-def _law(lesson: Lesson, noisy_B: Tensor, size: tuple[int, int, int], device: torch.device) -> Law:
+def _law(lesson: Lesson, size: tuple[int, int, int], device: torch.device) -> Law:
     if lesson.laws is None:
         unfiltered = torch.zeros(1, device=device).expand(size)
     else:
@@ -201,7 +198,7 @@ def _law(lesson: Lesson, noisy_B: Tensor, size: tuple[int, int, int], device: to
         scores_BNK=scores,
         ids=ids,
         unfiltered_BNV=unfiltered,
-        noise_scale_B11=noisy_B.float().view(-1, 1, 1),
+        sampler=_sampler(lesson.samplers, size[-1], device),
     )
 
 
@@ -262,6 +259,12 @@ def _drawn(block: Block, vocabulary: int, device: torch.device) -> Drawn | None:
         scores_BLV=torch.from_numpy(block.scores.copy()).to(device),
         which_BN=torch.from_numpy(block.which.astype(np.int64)).to(device),
     )
+
+
+@lru_cache(maxsize=SAMPLERS_KEPT)
+def _sampler(configs: tuple[SamplerConfig, ...], vocabulary: int, device: torch.device) -> Sampler:
+    """Images in flight change far less often than passes are made."""
+    return Sampler(configs, vocabulary, device)
 
 
 @lru_cache(maxsize=SHAPES_KEPT)

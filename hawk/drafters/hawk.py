@@ -6,6 +6,8 @@ the left, which are guesses beyond the next step: what the laws alone say under 
 own picks of a round before. All steps ahead are one small batch.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,7 @@ from hawk.drafters import weights
 from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.jacobi import above, law_ring
-from hawk.drafters.pool import MOST_NODES, Pool, at_nodes, committed, law_of
+from hawk.drafters.pool import MOST_NODES, Pool, at_nodes, committed
 from hawk.drafters.window import Scene, Surroundings, Window, fuse
 from hawk.identity import Identity
 from hawk.tree import Tree
@@ -73,11 +75,17 @@ class Hawk:
         )
         stale_BJX = at_nodes(feedback.hidden_BND, source_BJ)
         scene = self._around.scene(slots, feedback.steps_B, stale_BJX, short_BJ)
+        sampler = feedback.law.sampler
         *_, scores_BJV = refine(
-            window, scene, window.context(scene), laws, noise_BJV, rounds=ROUNDS
+            window,
+            scene,
+            window.context(scene),
+            laws,
+            lambda scores_BJV: sampler.filtered(scores_BJV).picks_under(noise_BJV),
+            rounds=ROUNDS,
         )
-        law = law_of(feedback, scores_BJV, self._ids_V)
-        self._pool.offer(slots, [law], [noise_BJV], short_BJ)
+        law = sampler.filtered(scores_BJV)
+        self._pool.offer(slots, [law], [law.under(noise_BJV)], short_BJ)
 
 
 def refine(
@@ -85,7 +93,7 @@ def refine(
     scene: Scene,
     context_BJC: Tensor,
     laws: tuple[Tensor, Tensor, Tensor, Tensor],
-    noise_BJV: Tensor,
+    pick: Callable[[Tensor], Tensor],
     *,
     rounds: int,
 ) -> list[Tensor]:
@@ -94,12 +102,12 @@ def refine(
     Args:
         context_BJC: the window's, of the scene.
         laws: stale laws, laws above, whether those are known, shortness; as `fuse` takes them.
-        noise_BJV: of the steps ahead.
+        pick: the tokens [B, J] that scores [B, J, V] pick under the noise.
         rounds: of the window.
     """
     beside_BJV = fuse(window.beside, *laws)
     scores = [fuse(window.alone, *laws)]
     for _ in range(rounds):
-        left_BJL = scene.left((scores[-1] + noise_BJV).argmax(-1))
+        left_BJL = scene.left(pick(scores[-1]))
         scores.append(window(context_BJC, left_BJL).add_(beside_BJV))
     return scores

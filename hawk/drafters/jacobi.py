@@ -9,13 +9,15 @@ laws is fused, log-linearly, with the one that the target had for the cell above
 Letters: B rows, J steps ahead, K tokens of a law, V vocabulary.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from hawk.budget import Budget
 from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.guesses import Guesses
-from hawk.drafters.pool import MOST_NODES, STEPS, Pool, at_nodes, committed, law_of
+from hawk.drafters.pool import MOST_NODES, STEPS, Pool, at_nodes, committed
 from hawk.drafters.ring import Ring
 from hawk.identity import Identity
 from hawk.tree import Tree
@@ -77,7 +79,8 @@ class Jacobi:
         weight_BJ = torch.where(known_BJ, self._above_weights[stands_in_BJ], 0.0)
         fused_BJK = scores_BJK * own_BJ[..., None] + above_BJK * weight_BJ[..., None]
         noise_BJK = self._pool.noise(feedback, ids)
-        self._pool.offer(slots, [law_of(feedback, fused_BJK, ids)], [noise_BJK], short_BJ)
+        drafted = replace(law, scores_BNK=fused_BJK, ids=ids)
+        self._pool.offer(slots, [drafted], [fused_BJK + noise_BJK], short_BJ)
 
 
 def law_ring(identity: Identity, slots: int, device: torch.device) -> Ring:

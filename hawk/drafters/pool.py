@@ -104,17 +104,16 @@ class Pool:
         self,
         slots: slice,
         laws: Sequence[Law],
-        noise: Sequence[Tensor],
+        scores: Sequence[Tensor],
         short_BJ: Tensor,
     ) -> None:
         """Draw the guesses of the next steps.
 
         Args:
             laws: of the steps ahead, one a source.
-            noise: of `noise`, for each source.
+            scores: theirs with the noise of `noise`, for each source.
             short_BJ: as `settle` gave it.
         """
-        scores = [law.scores_BNK + own for law, own in zip(laws, noise, strict=True)]
         self._guesses_SJM[slots], lead_BJ = self._guesses.best(laws, scores, GUESSES)
         if self._guesses.by_chance:
             self._drawn_SLV[slots] = torch.cat([law.dense_scores() for law in laws], dim=1)
@@ -127,18 +126,6 @@ class Pool:
             rows[target] = rows[source]
         if self._guesses.by_chance:
             self._drawn_SLV[target] = self._drawn_SLV[source]
-
-
-def law_of(feedback: Feedback, scores_BJK: Tensor, ids: Tensor) -> Law:
-    """A drafter's law: its scores of the tokens `ids` ([K] for the whole vocabulary), for images
-    sampled like those of a pass."""
-    target = feedback.law
-    return Law(
-        scores_BNK=scores_BJK,
-        ids=ids,
-        unfiltered_BNV=target.unfiltered_BNV,
-        noise_scale_B11=target.noise_scale_B11,
-    )
 
 
 def committed(feedback: Feedback, values_BN: Tensor) -> tuple[Tensor, Tensor]:

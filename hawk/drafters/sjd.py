@@ -11,13 +11,15 @@ Beyond the last node, where there is no law yet, its law stands in.
 Letters: B rows, S slots, J steps ahead, K tokens of a law, V vocabulary, N nodes.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from hawk.budget import Budget
 from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.guesses import Guesses
-from hawk.drafters.pool import at_nodes, law_of
+from hawk.drafters.pool import at_nodes
 from hawk.identity import Identity
 from hawk.tree import Shapes, Tree
 
@@ -77,7 +79,7 @@ class Sjd:
         # In a chain the law after node n + j is of the j-th step after the token that follows n.
         source_BJ = (feedback.commit.end_B[:, None] + self._ahead_J).clamp(max=last_node)
         ids = law.ids if law.ids.ndim == 1 else at_nodes(law.ids, source_BJ)
-        drawn = law_of(feedback, at_nodes(law.scores_BNK, source_BJ), ids)
+        drawn = replace(law, scores_BNK=at_nodes(law.scores_BNK, source_BJ), ids=ids)
         steps_BJ = feedback.steps_B[:, None] + self._ahead_J
         seeds_B = feedback.seeds_B
         if self.fresh:  # every pass begins at another step

@@ -16,7 +16,7 @@ from hawk.drafters import weights
 from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.heads import HORIZONTAL, VERTICAL, Heads, product
-from hawk.drafters.pool import MOST_NODES, STEPS, Pool, at_nodes, committed, law_of
+from hawk.drafters.pool import MOST_NODES, STEPS, Pool, at_nodes, committed
 from hawk.drafters.ring import Ring
 from hawk.identity import Identity
 from hawk.tree import Tree
@@ -44,7 +44,6 @@ class Spatial:
         width, vocabulary = identity.grid.width, identity.vocabulary
         length = VERTICAL * width + STEPS + 1
         self._below = Ring(torch.zeros(slots, length, VERTICAL, vocabulary, device=device))
-        self._ids_V = torch.arange(vocabulary, dtype=torch.int32, device=device)
         rows_F = torch.arange(1, VERTICAL + 1, device=device)
         self._back_JF = self._pool.ahead_J[:, None] - rows_F * width
         self._rows_F = rows_F - 1
@@ -70,13 +69,14 @@ class Spatial:
         self._below.put(slots, steps_BD, below.unflatten(0, steps_BD.shape))
         last_BID = at_nodes(feedback.hidden_BND, feedback.commit.end_B[:, None])
         scores_BJFV, known_BJF = self._sources(slots, feedback.steps_B, last_BID)
-        laws = [
-            law_of(feedback, fused_BJV, self._ids_V)
-            for fused_BJV in self._fused(scores_BJFV, known_BJF)
+        sampler = feedback.law.sampler
+        laws = [sampler.filtered(fused_BJV) for fused_BJV in self._fused(scores_BJFV, known_BJF)]
+        scores = [
+            law.scores_BNK + self._pool.noise(feedback, law.ids, source)
+            for source, law in enumerate(laws)
         ]
-        noise = [self._pool.noise(feedback, self._ids_V, source) for source in range(len(laws))]
         near_BJ = torch.zeros_like(known_BJF[..., 0], dtype=torch.int64)
-        self._pool.offer(slots, laws, noise, near_BJ)
+        self._pool.offer(slots, laws, scores, near_BJ)
 
     def _sources(self, slots: slice, steps_B: Tensor, last_BID: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities of every source [B, J, F, V], and which there are."""

@@ -21,8 +21,9 @@ from hawk.drafters.base import Feedback
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.jacobi import Jacobi
 from hawk.drafters.pool import at_nodes, committed
-from hawk.request import Request
+from hawk.request import Finished, Request
 from hawk.rules import Coupled
+from hawk.sampler import Sampler, SamplerConfig
 from hawk.session import Session
 from hawk.targets.base import Target
 
@@ -41,6 +42,7 @@ class Corpus:
         hidden_ITD: float16, the hidden state that each token was picked after.
         law_ITK, law_ids_ITK: float16 log-probabilities and int32 ids of the likeliest tokens.
         seeds_I: int64.
+        samplers_I3: float32, temperature, top-k and top-p.
         image_P, step_P: int32, image and last committed step of each pass.
         stale_PJD: float16, hidden states that stand for the steps ahead.
         stale_PJK, stale_ids_PJK: the laws there.
@@ -52,12 +54,21 @@ class Corpus:
     law_ITK: Tensor
     law_ids_ITK: Tensor
     seeds_I: Tensor
+    samplers_I3: Tensor
     image_P: Tensor
     step_P: Tensor
     stale_PJD: Tensor
     stale_PJK: Tensor
     stale_ids_PJK: Tensor
     short_PJ: Tensor
+
+    def sampler(self, image_B: Tensor, vocabulary: int) -> Sampler:
+        """Of some images."""
+        configs = [
+            SamplerConfig(temperature=temperature, top_k=int(top_k), top_p=top_p)
+            for temperature, top_k, top_p in self.samplers_I3[image_B].tolist()
+        ]
+        return Sampler(configs, vocabulary, image_B.device)
 
     @classmethod
     def load(cls, files: Sequence[Path]) -> "Corpus":
@@ -120,9 +131,11 @@ class Recorder(Jacobi):
                 (feedback.steps_B[row].int().cpu(), *(part[row].cpu() for part in ahead))
             )
 
-    def take(self, seed: int, tokens_T: Tensor) -> dict[str, Tensor]:
-        """The corpus of one finished image; its passes are of image 0."""
-        record = self._records.pop(seed)
+    def take(self, image: Finished) -> dict[str, Tensor]:
+        """The corpus of one image; its passes are of image 0."""
+        tokens_T, request = image.tokens_T, image.request
+        sampler = request.sampler
+        record = self._records.pop(request.seed)
         steps, hidden, law, law_ids = (
             torch.cat(parts) for parts in zip(*record.steps, strict=True)
         )
@@ -135,7 +148,8 @@ class Recorder(Jacobi):
             "hidden_ITD": hidden[None],
             "law_ITK": law[None],
             "law_ids_ITK": law_ids[None],
-            "seeds_I": torch.tensor([seed]),
+            "seeds_I": torch.tensor([request.seed]),
+            "samplers_I3": torch.tensor([[sampler.temperature, sampler.top_k, sampler.top_p]]),
             "image_P": torch.zeros(len(step), dtype=torch.int32),
             "step_P": step,
             "stale_PJD": stale,
@@ -193,7 +207,7 @@ def record_shard(target: Target, requests: Sequence[Request]) -> dict[str, Tenso
     session = Session(target, recorder, Coupled(), budget=flat, slots=SLOTS, guided=guided)
     for request in requests:
         session.submit(request)
-    images = [recorder.take(image.request.seed, image.tokens_T) for image in session.run()]
+    images = [recorder.take(image) for image in session.run()]
     for place, image in enumerate(images):
         image["image_P"] += place
     return {name: torch.cat([image[name] for image in images]) for name in images[0]}

@@ -34,7 +34,9 @@ def cross_entropy(
 
 
 def hits(noisy_BJV: Tensor, truth_BJ: Tensor) -> Tensor:
-    """Whether the truth is among the best 1, 2, 4, 8 scores under the noise, bool [B, J, 4]."""
+    """Whether the truth is among the best 1, 2, 4, 8 scores under the noise, bool [B, J, 4];
+    never where it is -inf."""
     truth_BJ = truth_BJ.expand(noisy_BJV.shape[:2])
-    ahead_BJ = (noisy_BJV > noisy_BJV.gather(-1, truth_BJ[..., None])).sum(-1)
-    return ahead_BJ[..., None] < torch.tensor(TOPS, device=noisy_BJV.device)
+    own_BJ1 = noisy_BJV.gather(-1, truth_BJ[..., None])
+    ahead_BJ1 = (noisy_BJV > own_BJ1).sum(-1, keepdim=True)
+    return (ahead_BJ1 < torch.tensor(TOPS, device=noisy_BJV.device)) & own_BJ1.isfinite()

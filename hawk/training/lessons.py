@@ -20,6 +20,7 @@ from hawk.drafters.ring import Ring
 from hawk.drafters.window import Scene, Surroundings, Window, fuse
 from hawk.identity import Identity
 from hawk.noise import gumbel
+from hawk.sampler import Sampler
 from hawk.targets.base import Target
 from hawk.training.corpus import Corpus
 from hawk.training.laws import dense
@@ -36,6 +37,7 @@ class Answers:
         there: bool [B, X] by source, which of them are about a cell of the image.
         weights: how much each source counts in the loss.
         law, truth: the target's law [B, X, V] and pick [B, X]; X is 1 where all are of one cell.
+        sampler: of the rows; law and truth are after its filters, scores before them.
         noise: that the pick was made under, as the law.
     """
 
@@ -44,6 +46,7 @@ class Answers:
     weights: Mapping[str, float]
     law: Tensor
     truth: Tensor
+    sampler: Sampler
     noise: Tensor
 
 
@@ -114,12 +117,14 @@ class WindowLesson:
         given_BJV = window(context_BJC, scene.left(cells.truth))
         if not self._stale:
             with torch.no_grad():
-                drafted = draft_alone(window, scene.line_BL, context_BJC, cells.noise)
-            left_BJL = scene.left((drafted + cells.noise).argmax(-1))
+                drafted = draft_alone(
+                    window, scene.line_BL, context_BJC, cells.sampler, cells.noise
+                )
+            left_BJL = scene.left(cells.picks(drafted))
             scores = {"drafted": window(context_BJC, left_BJL), "given the truth": given_BJV}
             return cells.answers(scores, {"drafted": 1.0, "given the truth": 1.0})
         laws = self._laws(corpus, places_B, scene, cells)
-        alone, first, second = refine(window, scene, context_BJC, laws, cells.noise, rounds=2)
+        alone, first, second = refine(window, scene, context_BJC, laws, cells.picks, rounds=2)
         scores = {
             "laws alone": alone,
             "first round": first,
@@ -195,6 +200,7 @@ class HeadsLesson:
             weights={"heads": 1.0, "product": 1.0},
             law=cells.law,
             truth=cells.truth,
+            sampler=cells.sampler,
             noise=cells.noise,
         )
 
@@ -209,9 +215,15 @@ class _Cells:
         steps_BJ = steps_BJ.clamp(max=identity.grid.cells - 1)
         self.image_B1 = image_B[:, None]
         self.truth = corpus.tokens_IT[self.image_B1, steps_BJ].long()
-        self.law = _law(corpus, self.image_B1, steps_BJ, identity)
+        self.sampler = corpus.sampler(image_B, identity.vocabulary)
+        law = self.sampler.filtered(_law(corpus, self.image_B1, steps_BJ, identity))
+        self.law = law.dense_scores().log_softmax(-1)
         ids = torch.arange(identity.vocabulary, dtype=torch.int32)
         self.noise = gumbel(corpus.seeds_I[image_B], steps_BJ, ids)
+
+    def picks(self, scores_BJV: Tensor) -> Tensor:
+        """The tokens that scores pick under the noise, after the filters."""
+        return self.sampler.filtered(scores_BJV).picks_under(self.noise)
 
     def answers(self, scores: dict[str, Tensor], weights: dict[str, float]) -> Answers:
         return Answers(
@@ -220,12 +232,13 @@ class _Cells:
             weights=weights,
             law=self.law,
             truth=self.truth,
+            sampler=self.sampler,
             noise=self.noise,
         )
 
 
 def _law(corpus: Corpus, image_B1: Tensor, steps_BJ: Tensor, identity: Identity) -> Tensor:
-    """The target's law of each cell [B, J, V]."""
+    """The target's law of each cell [B, J, V], before filters."""
     kept, ids = corpus.law_ITK[image_B1, steps_BJ], corpus.law_ids_ITK[image_B1, steps_BJ]
     return dense(kept, ids, identity.vocabulary)
 

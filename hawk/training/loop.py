@@ -92,9 +92,8 @@ class Trainer:
             answers = self._lesson.answer(self._corpus, next(batches))
             for name, scores in answers.scores.items():
                 there = answers.there[name][..., None]
-                right[name] = right[name] + (
-                    hits(scores + answers.noise, answers.truth) & there
-                ).sum(0)
+                noisy = answers.sampler.filtered(scores).dense_scores() + answers.noise
+                right[name] = right[name] + (hits(noisy, answers.truth) & there).sum(0)
                 seen[name] = seen[name] + there.sum(0)
         return {name: _shares(right[name], seen[name]) for name in right}
 

@@ -1,8 +1,9 @@
 """Train a drafter for a target: record, learn, write its folder."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +115,11 @@ def _claim(run: Path, target: Target, requests: Sequence[Request]) -> None:
     run.mkdir(parents=True, exist_ok=True)
     own = {
         "target_revision": target.identity.revision,
-        "requests": [[r.prompt, r.seed, r.guidance] for r in requests],
+        "requests": [[r.prompt, r.seed, r.guidance, asdict(r.sampler)] for r in requests],
     }
     file = run / "plan.json"
     if file.exists() and json.loads(file.read_text()) != own:
         raise ValueError(f"{run} was made for another model or other images: give another --run")
-    file.write_text(json.dumps(own))
+    fresh = run / f"plan.{os.getpid()}.tmp"  # another kind may train on the same images beside it
+    fresh.write_text(json.dumps(own))
+    fresh.replace(file)

@@ -9,6 +9,7 @@ import torch
 
 from hawk.cluster.draft_server import DraftServer
 from hawk.cluster.messages import Block, Call, Lesson, Opening, unpack_block
+from hawk.sampler import SamplerConfig
 from hawk.targets.janus import Janus
 from tests.tiny import HIDDEN, VOCABULARY, new_session
 
@@ -89,11 +90,12 @@ def opening(target: Janus, epoch: int = 1, drafter: str = "local") -> Opening:
 
 
 def first_call(epoch: int, sequence: int) -> Call:
-    numbers = np.zeros((1, 2 + 5), np.int64)
+    numbers = np.zeros((1, 2 + 4), np.int64)
     numbers[0, 2] = 1  # one token was committed
     lesson = Lesson(
         slots=(0, 1),
         numbers=numbers,
+        samplers=(SamplerConfig(),),
         hidden=np.zeros((1, 1, HIDDEN), np.float16),
         laws=None,
         scores=None,

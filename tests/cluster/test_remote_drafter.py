@@ -21,7 +21,11 @@ from tests.cluster.direct import Direct
 from tests.tiny import VOCABULARY
 
 PROMPTS = ("a red apple", "a green tree, 3d style, and more", "x", "the flag of Norway")
-SAMPLERS = {"full": SamplerConfig(), "top-k": SamplerConfig(temperature=0.7, top_k=10)}
+SAMPLERS = {
+    "full": SamplerConfig(),
+    "top-k": SamplerConfig(temperature=0.7, top_k=10),
+    "top-p": SamplerConfig(top_p=0.8),
+}
 
 
 def requests(sampler: str = "full") -> list[Request]:
@@ -66,7 +70,7 @@ def tokens_of(lanes: Lanes, asked: list[Request]) -> list[list[int]]:
     return [finished[ticket] for ticket in tickets]
 
 
-@pytest.mark.parametrize(("slots", "lanes", "sampler"), [(1, 1, "full"), (3, 2, "top-k")])
+@pytest.mark.parametrize(("slots", "lanes", "sampler"), [(1, 1, "full"), (3, 2, "top-k"), (4, 2, "top-p")])
 @pytest.mark.parametrize("drafter", DRAFTERS)
 def test_every_drafter_gives_the_tokens_of_plain_decoding(
     tiny: Janus,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hawk.drafters.guesses import Guesses
 from hawk.rules import Residual, residual
-from hawk.sampler import Law
+from hawk.sampler import Law, Sampler, SamplerConfig
 from hawk.tree import Drawn, Shapes, Tree
 from hawk.verifier import verify
 
@@ -177,12 +177,7 @@ LIMIT = 60.0
 
 
 def law_of(scores_BNV: Tensor) -> Law:
-    return Law(
-        scores_BNK=scores_BNV,
-        ids=torch.arange(V, dtype=torch.int32),
-        unfiltered_BNV=scores_BNV,
-        noise_scale_B11=torch.ones(len(scores_BNV), 1, 1),
-    )
+    return Sampler([SamplerConfig()] * len(scores_BNV), V, scores_BNV.device).filtered(scores_BNV)
 
 
 def first_tokens(case: Case, name: str) -> Tensor:

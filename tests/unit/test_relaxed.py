@@ -10,7 +10,7 @@ from torch import Tensor
 from hawk import relaxed
 from hawk.relaxed import Cluster, Neighbour, Typical, nearest
 from hawk.rules import Coupled, Residual, Rule, residual
-from hawk.sampler import Law
+from hawk.sampler import Law, Sampler, SamplerConfig
 from hawk.tree import Drawn, Shapes, Tree
 from hawk.verifier import verify
 
@@ -33,12 +33,8 @@ def tree_of(tokens: Sequence[int], parents: Sequence[int], q: Sequence[float] = 
 
 def law_of(p_NV: Sequence[Sequence[float]], noise: float = 1.0) -> Law:
     scores = torch.tensor([p_NV]).log()
-    return Law(
-        scores_BNK=scores,
-        ids=torch.arange(scores.shape[-1], dtype=torch.int32),
-        unfiltered_BNV=scores,
-        noise_scale_B11=torch.tensor([[[noise]]]),
-    )
+    sampler = Sampler([SamplerConfig(temperature=noise)], scores.shape[-1], scores.device)
+    return sampler.filtered(scores)
 
 
 def typical(p: Sequence[float], **parameters: float) -> list[bool]:

@@ -53,6 +53,44 @@ def test_scores_equal_to_the_last_of_top_k_stay() -> None:
     assert (law[0, 0] > 0).tolist() == [True, False, True, True, False, True]
 
 
+def test_scores_equal_to_the_last_of_top_p_stay() -> None:
+    logits = torch.tensor([[[3.0, 1.0, 2.0, 2.0, 0.0, 2.0]]])  # mass .43, .16 three times, .06, .02
+    law = dense(Sampler([SamplerConfig(top_p=0.5)], 6, CPU), logits, 6)
+    assert (law[0, 0] > 0).tolist() == [True, False, True, True, False, True]
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.05, 0.5, 4.0])  # a flat law is looked at whole
+def test_top_p_of_a_large_vocabulary_is_that_of_transformers(scale: float) -> None:
+    torch.manual_seed(4)
+    logits = torch.randn(1, 8, 1000) * scale
+    config = SamplerConfig(top_p=0.85)
+    made = dense(Sampler([config], 1000, CPU), logits, 1000)
+    wanted = reference.warp(logits[0], config).softmax(-1)
+    if scale:
+        assert torch.allclose(made[0], wanted, atol=1e-6)
+    else:  # all are equal: none is worse than the last that is needed
+        assert torch.allclose(made[0], torch.full((8, 1000), 1e-3))
+
+
+def test_how_many_tokens_are_looked_at_changes_no_law() -> None:
+    """A narrow law beside a flat one, which has all looked at, and alone."""
+    torch.manual_seed(5)
+    narrow, flat = torch.randn(1, 1, 1000) * 6, torch.randn(1, 1, 1000) * 0.1
+    sampler = Sampler([SamplerConfig(top_p=0.85)], 1000, CPU)
+    alone, beside = sampler.law(narrow), sampler.law(torch.cat([narrow, flat], dim=1))
+    assert alone.ids.shape[-1] < beside.ids.shape[-1] == 1000
+    assert torch.equal(alone.dense_scores()[0, 0], beside.dense_scores()[0, 0])
+
+
+def test_picks_under_noise_of_the_whole_vocabulary_are_the_picks() -> None:
+    torch.manual_seed(6)
+    logits, seeds, steps = torch.randn(1, 9, 1000) * 3, torch.tensor([5]), torch.arange(9)[None]
+    for config in (SamplerConfig(), SamplerConfig(top_p=0.8), SamplerConfig(top_k=30)):
+        law = Sampler([config], 1000, CPU).law(logits)
+        noise = law.noise(seeds, steps, torch.arange(1000, dtype=torch.int32))
+        assert torch.equal(law.picks_under(noise), law.picks(seeds, steps)[0])
+
+
 def test_picks_follow_the_law() -> None:
     """Chi-square over the 5 survivors of top-k, 20,000 draws; fails by chance once in 100,000."""
     torch.manual_seed(3)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hawk.rules import Coupled
-from hawk.sampler import Law
+from hawk.sampler import Sampler, SamplerConfig
 from hawk.tree import Shapes, Tree
 from hawk.verifier import Commit, verify
 
@@ -46,12 +46,7 @@ def walk(tokens: list[int], picks: list[int], remaining: int = 99) -> Commit:
         tokens_BN=torch.tensor([tokens]),
     )
     certain = torch.nn.functional.one_hot(torch.tensor([picks]), 10).float()
-    law = Law(
-        scores_BNK=certain,
-        ids=torch.arange(10, dtype=torch.int32),
-        unfiltered_BNV=certain,
-        noise_scale_B11=torch.zeros(1, 1, 1),
-    )
+    law = Sampler([SamplerConfig(temperature=0)], 10, CPU).law(certain)
     verdict = Coupled().judge(tree, law, torch.tensor([0]), torch.zeros(1, 6, dtype=torch.int64))
     return verify(tree, verdict, torch.tensor([remaining]))
 
