@@ -91,10 +91,6 @@ class Law:
         own = noise_BNV if self.ids.ndim == 1 else noise_BNV.gather(-1, self.ids.long())
         return self.scores_BNK + own
 
-    def picks_under(self, noise_BNV: Tensor) -> Tensor:
-        """The tokens [B, N] that such noise picks."""
-        return self.token_ids(self.under(noise_BNV).argmax(-1, keepdim=True)).squeeze(-1)
-
     def dense_scores(self) -> Tensor:
         """The scores of the whole vocabulary, [B, N, V]."""
         if self.ids.ndim == 1:

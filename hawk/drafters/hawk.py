@@ -6,8 +6,6 @@ the left, which are guesses beyond the next step: what the laws alone say under 
 own picks of a round before. All steps ahead are one small batch.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -75,16 +73,10 @@ class Hawk:
         )
         stale_BJX = at_nodes(feedback.hidden_BND, source_BJ)
         scene = self._around.scene(slots, feedback.steps_B, stale_BJX, short_BJ)
-        sampler = feedback.law.sampler
         *_, scores_BJV = refine(
-            window,
-            scene,
-            window.context(scene),
-            laws,
-            lambda scores_BJV: sampler.filtered(scores_BJV).picks_under(noise_BJV),
-            rounds=ROUNDS,
+            window, scene, window.context(scene), laws, noise_BJV, rounds=ROUNDS
         )
-        law = sampler.filtered(scores_BJV)
+        law = feedback.law.sampler.filtered(scores_BJV)
         self._pool.offer(slots, [law], [law.under(noise_BJV)], short_BJ)
 
 
@@ -93,7 +85,7 @@ def refine(
     scene: Scene,
     context_BJC: Tensor,
     laws: tuple[Tensor, Tensor, Tensor, Tensor],
-    pick: Callable[[Tensor], Tensor],
+    noise_BJV: Tensor,
     *,
     rounds: int,
 ) -> list[Tensor]:
@@ -102,12 +94,13 @@ def refine(
     Args:
         context_BJC: the window's, of the scene.
         laws: stale laws, laws above, whether those are known, shortness; as `fuse` takes them.
-        pick: the tokens [B, J] that scores [B, J, V] pick under the noise.
+        noise_BJV: of the steps ahead. What it picks is context for the next round: to filter it
+            first costs more than it helps (3.32 tokens a forward without, 3.34 with, `emoji`).
         rounds: of the window.
     """
     beside_BJV = fuse(window.beside, *laws)
     scores = [fuse(window.alone, *laws)]
     for _ in range(rounds):
-        left_BJL = scene.left(pick(scores[-1]))
+        left_BJL = scene.left((scores[-1] + noise_BJV).argmax(-1))
         scores.append(window(context_BJC, left_BJL).add_(beside_BJV))
     return scores

@@ -14,7 +14,6 @@ from hawk.drafters.guesses import Guesses
 from hawk.drafters.pool import MOST_NODES, STEPS, Pool
 from hawk.drafters.window import LEFT, Surroundings, Window
 from hawk.identity import Identity
-from hawk.sampler import Sampler
 from hawk.tree import Tree
 
 
@@ -60,19 +59,18 @@ class Local:
         none_BJX = feedback.hidden_BND.new_zeros(rows, STEPS, 0)
         scene = self._around.scene(slots, feedback.steps_B, none_BJX, near_BJ)
         noise_BJV = self._pool.noise(feedback, self._ids_V)
-        context_BJC, sampler = self._window.context(scene), feedback.law.sampler
-        scores_BJV = draft_alone(self._window, scene.line_BL, context_BJC, sampler, noise_BJV)
-        law = sampler.filtered(scores_BJV)
+        scores_BJV = draft_alone(
+            self._window, scene.line_BL, self._window.context(scene), noise_BJV
+        )
+        law = feedback.law.sampler.filtered(scores_BJV)
         self._pool.offer(slots, [law], [law.under(noise_BJV)], near_BJ)
 
 
-def draft_alone(
-    window: Window, line_BL: Tensor, context_BJC: Tensor, sampler: Sampler, noise_BJV: Tensor
-) -> Tensor:
+def draft_alone(window: Window, line_BL: Tensor, context_BJC: Tensor, noise_BJV: Tensor) -> Tensor:
     """Scores of the steps ahead [B, J, V], each given the picks of those before it."""
     scores = []
     for step in range(STEPS):
         scores.append(window(context_BJC[:, step : step + 1], line_BL[:, None, -LEFT:]))
-        pick_B1 = sampler.filtered(scores[-1]).picks_under(noise_BJV[:, step : step + 1])
+        pick_B1 = (scores[-1] + noise_BJV[:, step : step + 1]).argmax(-1)
         line_BL = torch.cat([line_BL, pick_B1], dim=1)
     return torch.cat(scores, dim=1)

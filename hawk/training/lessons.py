@@ -117,14 +117,12 @@ class WindowLesson:
         given_BJV = window(context_BJC, scene.left(cells.truth))
         if not self._stale:
             with torch.no_grad():
-                drafted = draft_alone(
-                    window, scene.line_BL, context_BJC, cells.sampler, cells.noise
-                )
-            left_BJL = scene.left(cells.picks(drafted))
+                drafted = draft_alone(window, scene.line_BL, context_BJC, cells.noise)
+            left_BJL = scene.left((drafted + cells.noise).argmax(-1))
             scores = {"drafted": window(context_BJC, left_BJL), "given the truth": given_BJV}
             return cells.answers(scores, {"drafted": 1.0, "given the truth": 1.0})
         laws = self._laws(corpus, places_B, scene, cells)
-        alone, first, second = refine(window, scene, context_BJC, laws, cells.picks, rounds=2)
+        alone, first, second = refine(window, scene, context_BJC, laws, cells.noise, rounds=2)
         scores = {
             "laws alone": alone,
             "first round": first,
@@ -220,10 +218,6 @@ class _Cells:
         self.law = law.dense_scores().log_softmax(-1)
         ids = torch.arange(identity.vocabulary, dtype=torch.int32)
         self.noise = gumbel(corpus.seeds_I[image_B], steps_BJ, ids)
-
-    def picks(self, scores_BJV: Tensor) -> Tensor:
-        """The tokens that scores pick under the noise, after the filters."""
-        return self.sampler.filtered(scores_BJV).picks_under(self.noise)
 
     def answers(self, scores: dict[str, Tensor], weights: dict[str, float]) -> Answers:
         return Answers(

@@ -70,7 +70,9 @@ def tokens_of(lanes: Lanes, asked: list[Request]) -> list[list[int]]:
     return [finished[ticket] for ticket in tickets]
 
 
-@pytest.mark.parametrize(("slots", "lanes", "sampler"), [(1, 1, "full"), (3, 2, "top-k"), (4, 2, "top-p")])
+@pytest.mark.parametrize(
+    ("slots", "lanes", "sampler"), [(1, 1, "full"), (3, 2, "top-k"), (4, 2, "top-p")]
+)
 @pytest.mark.parametrize("drafter", DRAFTERS)
 def test_every_drafter_gives_the_tokens_of_plain_decoding(
     tiny: Janus,

@@ -82,13 +82,13 @@ def test_how_many_tokens_are_looked_at_changes_no_law() -> None:
     assert torch.equal(alone.dense_scores()[0, 0], beside.dense_scores()[0, 0])
 
 
-def test_picks_under_noise_of_the_whole_vocabulary_are_the_picks() -> None:
+def test_noise_of_the_whole_vocabulary_is_that_of_the_survivors() -> None:
     torch.manual_seed(6)
     logits, seeds, steps = torch.randn(1, 9, 1000) * 3, torch.tensor([5]), torch.arange(9)[None]
     for config in (SamplerConfig(), SamplerConfig(top_p=0.8), SamplerConfig(top_k=30)):
         law = Sampler([config], 1000, CPU).law(logits)
         noise = law.noise(seeds, steps, torch.arange(1000, dtype=torch.int32))
-        assert torch.equal(law.picks_under(noise), law.picks(seeds, steps)[0])
+        assert torch.equal(law.under(noise), law.perturbed(seeds, steps))
 
 
 def test_picks_follow_the_law() -> None:
