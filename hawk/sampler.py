@@ -19,8 +19,7 @@ from hawk.noise import TOKENS, gumbel
 
 LEAST_TEMPERATURE = 1e-3  # below, logits divided by it are too large for float32
 TIE_ROOM = 16  # a top-k threshold keeps equal scores too; this many of them have a place
-# How many of the best tokens top-p looks at first, where to find out if they do needs no transfer.
-FIRST_RUNG = 64
+FEW = 64  # of the best tokens are mostly all that top-p keeps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,23 +137,25 @@ class Sampler:
         self._filters_k = min(top_k) < vocabulary
         self._filters_p = any(config.top_p < 1 for config in configs)
         self._kept = min(max(top_k) + TIE_ROOM, vocabulary)
-        sure = device.type == "cpu" and all(config.top_p < 1 for config in configs)
-        self._first_rung = min(FIRST_RUNG, vocabulary) if sure else vocabulary
+        narrow = all(config.top_p < 1 for config in configs)
+        self._few = min(FEW, vocabulary) if narrow else vocabulary
+        self._may_ask = device.type == "cpu"
         self._vocabulary_ids = torch.arange(vocabulary, dtype=torch.int32, device=device)
 
     def law(self, logits_BNV: Tensor) -> Law:
         """Temperature, then top-k, then top-p, as in transformers."""
         return self.filtered(logits_BNV.float() * self._inverse_temperature_B11)
 
-    def filtered(self, unfiltered_BNV: Tensor) -> Law:
-        """Top-k, then top-p, of scores that are over temperature already.
+    def filtered(self, unfiltered_BNV: Tensor, *, rough: bool = False) -> Law:
+        """Top-k, then top-p, of scores that are over temperature already; `rough` if a law of the
+        likeliest few will do where top-p would keep more, as it will to draft from.
 
         Both keep scores that equal the last one they keep; noise is drawn for survivors only.
         """
         if self._filters_k:
             scores, places = self._top_k(unfiltered_BNV)
         elif self._filters_p:
-            scores, places = self._likeliest(unfiltered_BNV)
+            scores, places = self._likeliest(unfiltered_BNV, rough=rough)
         else:
             scores, places = unfiltered_BNV, self._vocabulary_ids
         return Law(scores_BNK=scores, ids=places.int(), unfiltered_BNV=unfiltered_BNV, sampler=self)
@@ -169,18 +170,20 @@ class Sampler:
             best = self._top_p(best, mass_BNV.gather(-1, places))
         return best, places
 
-    def _likeliest(self, scores_BNV: Tensor) -> tuple[Tensor, Tensor]:
+    def _likeliest(self, scores_BNV: Tensor, *, rough: bool) -> tuple[Tensor, Tensor]:
         """Scores and places of the best after top-p, as few as will do: laws are mostly narrow,
         and a few are found much faster than all are sorted."""
         mass_BNV = scores_BNV.softmax(-1)
-        kept = self._first_rung
+        kept, whole = self._few, len(self._vocabulary_ids)
+        if not (rough or self._may_ask):
+            kept = whole  # there to ask whether a few will do means to wait for the device
         while True:
             best, places = scores_BNV.topk(kept, dim=-1)
             best = self._top_p(best, mass_BNV.gather(-1, places))
             # Unless the border lies before the last of them, it may lie behind it.
-            if kept == len(self._vocabulary_ids) or best[..., -1].isneginf().all():
+            if rough or kept == whole or best[..., -1].isneginf().all():
                 return best, places
-            kept = min(4 * kept, len(self._vocabulary_ids))
+            kept = min(4 * kept, whole)
 
     def _top_p(self, scores_BNK: Tensor, mass_BNK: Tensor) -> Tensor:
         """Scores in falling order without those that top-p leaves out.

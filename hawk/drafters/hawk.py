@@ -76,7 +76,7 @@ class Hawk:
         *_, scores_BJV = refine(
             window, scene, window.context(scene), laws, noise_BJV, rounds=ROUNDS
         )
-        law = feedback.law.sampler.filtered(scores_BJV)
+        law = feedback.law.sampler.filtered(scores_BJV, rough=True)
         self._pool.offer(slots, [law], [law.under(noise_BJV)], short_BJ)
 
 

@@ -32,9 +32,13 @@ class Size:
             the j-th step after the next root: down the first children of n, else of its ancestors,
             the deepest one where nothing reaches that far.
         short_TNJ: int64, how many steps that node falls short of the step it stands for.
+        reach: how many steps deep the next pass may want to go, if sizes grow by one at a time.
     """
 
-    def __init__(self, nodes: int, steps: int, guesses: int, device: torch.device) -> None:
+    def __init__(
+        self, nodes: int, steps: int, guesses: int, device: torch.device, *, reach: int
+    ) -> None:
+        self.reach = reach
         grown = list(dict.fromkeys(_grow(nodes, steps, guesses, hit) for hit in FIRST_HITS))
         self.shapes = Shapes([parents for parents, _ in grown], device)
         self.ranks_TN = torch.tensor([ranks for _, ranks in grown], device=device)
@@ -62,7 +66,11 @@ class Library:
         branching: bool = True,
     ) -> None:
         used = guesses if branching else 1
-        self.sizes = [Size(nodes, steps, used, device) for nodes in options]
+        depths = [min(steps, larger - 1) for larger in options[1:]]
+        self.sizes = [
+            Size(nodes, steps, used, device, reach=reach)
+            for nodes, reach in zip(options, [*depths, steps], strict=True)
+        ]
         self._steps, self._guesses, self._device = steps, guesses, device
 
     def tree(

@@ -11,7 +11,7 @@ from hawk.budget import Budget
 from hawk.drafters import weights
 from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.guesses import Guesses
-from hawk.drafters.pool import MOST_NODES, STEPS, Pool
+from hawk.drafters.pool import MOST_NODES, Pool
 from hawk.drafters.window import LEFT, Surroundings, Window
 from hawk.identity import Identity
 from hawk.tree import Tree
@@ -55,21 +55,22 @@ class Local:
     def _guess(self, slots: slice, feedback: Feedback) -> None:
         self._around.put(slots, feedback)
         rows = len(feedback.steps_B)
-        near_BJ = torch.zeros(rows, STEPS, dtype=torch.int64, device=self._ids_V.device)
-        none_BJX = feedback.hidden_BND.new_zeros(rows, STEPS, 0)
+        reach = self._pool.reach
+        near_BJ = torch.zeros(rows, reach, dtype=torch.int64, device=self._ids_V.device)
+        none_BJX = feedback.hidden_BND.new_zeros(rows, reach, 0)
         scene = self._around.scene(slots, feedback.steps_B, none_BJX, near_BJ)
         noise_BJV = self._pool.noise(feedback, self._ids_V)
         scores_BJV = draft_alone(
             self._window, scene.line_BL, self._window.context(scene), noise_BJV
         )
-        law = feedback.law.sampler.filtered(scores_BJV)
+        law = feedback.law.sampler.filtered(scores_BJV, rough=True)
         self._pool.offer(slots, [law], [law.under(noise_BJV)], near_BJ)
 
 
 def draft_alone(window: Window, line_BL: Tensor, context_BJC: Tensor, noise_BJV: Tensor) -> Tensor:
     """Scores of the steps ahead [B, J, V], each given the picks of those before it."""
     scores = []
-    for step in range(STEPS):
+    for step in range(context_BJC.shape[1]):
         scores.append(window(context_BJC[:, step : step + 1], line_BL[:, None, -LEFT:]))
         pick_B1 = (scores[-1] + noise_BJV[:, step : step + 1]).argmax(-1)
         line_BL = torch.cat([line_BL, pick_B1], dim=1)

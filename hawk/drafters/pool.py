@@ -20,7 +20,7 @@ from hawk.identity import Identity
 from hawk.sampler import Law
 from hawk.tree import Tree
 
-STEPS = 12  # how far ahead is guessed
+STEPS = 12  # how far ahead is guessed at most
 GUESSES = 6  # a step
 MOST_NODES = 32
 # Kinds of guesses: with a law of the very step at hand, by its distance from the committed end;
@@ -42,6 +42,10 @@ class Pool:
         budget: its options are the sizes of trees, which it may forbid to branch.
         guesses: draws them, as the rule needs it.
         sources: how many laws a step has to draw from, in turn.
+
+    Attributes:
+        reach: how many steps ahead are guessed, J: all that the next tree may need. Where passes
+            are full and trees small, the rest is not worth its time.
     """
 
     def __init__(
@@ -57,7 +61,8 @@ class Pool:
         self._guesses, self._sources = guesses, sources
         self._library = Library(budget.options, STEPS, GUESSES, device, branching=budget.branching)
         self._confidence = Confidence(_prior(device))
-        self.ahead_J = torch.arange(1, STEPS + 1, device=device)
+        self.reach = self._guessed = STEPS
+        self._every_J = torch.arange(1, STEPS + 1, device=device)
         self._guesses_SJM = torch.zeros(slots, STEPS, GUESSES, dtype=torch.int64, device=device)
         self._bucket_SJ = torch.zeros(slots, STEPS, dtype=torch.int64, device=device)
         # The laws that guesses were drawn from, source by source, where the rule asks for them.
@@ -69,9 +74,17 @@ class Pool:
         """The tree of the best guesses; see `Drafter`."""
         rows = len(roots_B)
         hits_BJM = self._confidence.rates(self._bucket_SJ[:rows])
+        hits_BJM[:, self._guessed :] = 0
         tree, self._size = self._library.tree(roots_B, self._guesses_SJM[:rows], hits_BJM, budget)
+        if not self._guesses.by_chance:  # else how far is guessed must not depend on the images
+            self.reach = self._size.reach
         ranks_BN = self._size.ranks_TN[tree.shape_B]
         return self._guesses.tell(tree, ranks_BN, self._drawn_SLV[:rows], self._sources)
+
+    @property
+    def ahead_J(self) -> Tensor:
+        """1, 2, ... up to the reach."""
+        return self._every_J[: self.reach]
 
     def open(self, rows: int) -> tuple[Tensor, Tensor]:
         """As `settle`, for new images: their prompt's pass has one node, short of every step."""
@@ -88,12 +101,13 @@ class Pool:
         assert self._size is not None, "settle follows draft"
         commit, shape_B = feedback.commit, feedback.tree.shape_B
         rows = len(shape_B)
-        levels = min(STEPS, commit.tokens_BD.shape[1])
+        levels = min(self._guessed, commit.tokens_BD.shape[1])
         hit_BJM = self._guesses_SJM[:rows, :levels] == commit.tokens_BD[:, :levels, None]
-        known_BJ = self.ahead_J[:levels] <= commit.counts_B[:, None]
+        known_BJ = self._every_J[:levels] <= commit.counts_B[:, None]
         self._confidence.add(self._bucket_SJ[:rows, :levels], hit_BJM, known_BJ)
         where = shape_B, commit.end_B
-        return self._size.source_TNJ[where], self._size.short_TNJ[where]
+        source_BJ, short_BJ = self._size.source_TNJ[where], self._size.short_TNJ[where]
+        return source_BJ[:, : self.reach], short_BJ[:, : self.reach]
 
     def noise(self, feedback: Feedback, ids: Tensor, source: int = 0) -> Tensor:
         """The noise of the steps ahead [B, J, K] that guesses of a source are drawn under."""
@@ -114,12 +128,14 @@ class Pool:
             scores: theirs with the noise of `noise`, for each source.
             short_BJ: as `settle` gave it.
         """
-        self._guesses_SJM[slots], lead_BJ = self._guesses.best(laws, scores, GUESSES)
+        self._guessed = self.reach
+        tokens_BJM, lead_BJ = self._guesses.best(laws, scores, GUESSES)
+        self._guesses_SJM[slots, : self.reach] = tokens_BJM
         if self._guesses.by_chance:
             self._drawn_SLV[slots] = torch.cat([law.dense_scores() for law in laws], dim=1)
         near_J = (self.ahead_J - 1).clamp(max=NEAR - 1)
         kind_BJ = torch.where(short_BJ == 0, near_J, NEAR - 1 + short_BJ.clamp(max=SHORT))
-        self._bucket_SJ[slots] = self._confidence.file(kind_BJ, lead_BJ)
+        self._bucket_SJ[slots, : self.reach] = self._confidence.file(kind_BJ, lead_BJ)
 
     def move(self, source: int, target: int) -> None:
         for rows in (self._guesses_SJM, self._bucket_SJ):

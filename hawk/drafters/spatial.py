@@ -70,7 +70,10 @@ class Spatial:
         last_BID = at_nodes(feedback.hidden_BND, feedback.commit.end_B[:, None])
         scores_BJFV, known_BJF = self._sources(slots, feedback.steps_B, last_BID)
         sampler = feedback.law.sampler
-        laws = [sampler.filtered(fused_BJV) for fused_BJV in self._fused(scores_BJFV, known_BJF)]
+        laws = [
+            sampler.filtered(fused_BJV, rough=True)
+            for fused_BJV in self._fused(scores_BJFV, known_BJF)
+        ]
         scores = [
             law.scores_BNK + self._pool.noise(feedback, law.ids, source)
             for source, law in enumerate(laws)
@@ -80,11 +83,11 @@ class Spatial:
 
     def _sources(self, slots: slice, steps_B: Tensor, last_BID: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities of every source [B, J, F, V], and which there are."""
-        rows, last_B11 = len(steps_B), steps_B[:, None, None]
+        rows, reach, last_B11 = len(steps_B), self._pool.reach, steps_B[:, None, None]
         ahead = self._heads(last_BID, slice(0, HORIZONTAL)).log_softmax(-1)
-        ahead_BJV = torch.nn.functional.pad(ahead, (0, 0, 0, STEPS - HORIZONTAL))
-        back_BJF = last_B11 + self._back_JF
-        kept = self._below.at(slots, back_BJF.flatten(1)).view(rows, STEPS, VERTICAL, VERTICAL, -1)
+        ahead_BJV = torch.nn.functional.pad(ahead, (0, 0, 0, STEPS - HORIZONTAL))[:, :reach]
+        back_BJF = last_B11 + self._back_JF[:reach]
+        kept = self._below.at(slots, back_BJF.flatten(1)).view(rows, reach, VERTICAL, VERTICAL, -1)
         above_BJFV = kept[:, :, self._rows_F, self._rows_F]
         reached_BJ1 = (self._pool.ahead_J <= HORIZONTAL).expand(rows, -1)[..., None]
         known_BJF = torch.cat([reached_BJ1, (back_BJF >= 0) & (back_BJF <= last_B11)], dim=-1)
@@ -92,11 +95,16 @@ class Spatial:
 
     def _fused(self, scores_BJFV: Tensor, known_BJF: Tensor) -> list[Tensor]:
         """The laws that guesses are drawn from, scores [B, J, V] each."""
-        return [product(self._heads.weights_JF, scores_BJFV, known_BJF)]
+        return [self._product(scores_BJFV, known_BJF)]
 
     def _vertical(self, scores_BJFV: Tensor, known_BJF: Tensor) -> Tensor:
         """Scores of the vertical sources, all equal where none is known."""
-        return product(self._heads.weights_JF[:, 1:], scores_BJFV[:, :, 1:], known_BJF[..., 1:])
+        return self._product(scores_BJFV[:, :, 1:], known_BJF[..., 1:], first=1)
+
+    def _product(self, scores_BJFV: Tensor, known_BJF: Tensor, first: int = 0) -> Tensor:
+        """Scores of the sources from the first on, fused."""
+        weights_JF = self._heads.weights_JF[: self._pool.reach, first:]
+        return product(weights_JF, scores_BJFV, known_BJF)
 
 
 class Horizontal(Spatial):

@@ -100,18 +100,18 @@ class Surroundings:
             short_BJ: int64, how many steps they fall short.
         """
         last_B1 = last_B[:, None]
-        rows = len(last_B)
+        rows, reach = short_BJ.shape
         line_BL = last_B1 + self._line_L
-        above_BX = (last_B1 + self._above_JA.flatten()).expand(rows, -1)
-        hidden_BX = (last_B1 + self._above_hidden_JX.flatten()).expand(rows, -1)
+        above_BX = (last_B1 + self._above_JA[:reach].flatten()).expand(rows, -1)
+        hidden_BX = (last_B1 + self._above_hidden_JX[:reach].flatten()).expand(rows, -1)
         here_BX = ((hidden_BX >= 0) & (hidden_BX <= last_B1))[..., None]
         near = self._hidden.at(slots, hidden_BX).float() * here_BX
         return Scene(
-            steps_BJ=last_B1 + self._ahead_J,
+            steps_BJ=last_B1 + self._ahead_J[:reach],
             line_BL=self._known(slots, line_BL, last_B1),
-            above_BJA=self._known(slots, above_BX, last_B1).view(rows, STEPS, -1),
+            above_BJA=self._known(slots, above_BX, last_B1).view(rows, reach, -1),
             recent_B1D=self._hidden.at(slots, last_B1).float(),
-            hidden_BJX=torch.cat([near.view(rows, STEPS, -1), stale_BJX.float()], dim=-1),
+            hidden_BJX=torch.cat([near.view(rows, reach, -1), stale_BJX.float()], dim=-1),
             short_BJ=short_BJ,
         )
 
@@ -184,7 +184,7 @@ class Window(nn.Module):
             + F.linear(recent_B1D, weights[:, :size])
             + self.row(steps_BJ // self._width)
             + self.column(steps_BJ % self._width)
-            + self.ahead
+            + self.ahead[: scene.steps_BJ.shape[1]]
             + self.short(scene.short_BJ.clamp(max=SHORT))
         )
 

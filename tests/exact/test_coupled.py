@@ -1,5 +1,6 @@
 """The coupled rule is exact: whatever drafts, the tokens are those of plain decoding."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -85,6 +86,22 @@ def test_every_drafter_gives_the_tokens_of_plain_decoding(
     assert tokens_of(session, requests(guidance, SAMPLERS[sampler])) == expected[guidance, sampler]
     if drafter != "plain":
         assert session.stats.accepted > 0  # else nothing was tested
+
+
+@pytest.mark.parametrize("drafter", DRAFTERS)
+def test_trees_that_grow_and_shrink_give_the_tokens_of_plain_decoding(
+    tiny: Janus,
+    expected: dict[tuple[float, str], list[list[int]]],
+    drafter: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """How far ahead is guessed follows the size of trees; images join at every size."""
+    session = new_session(tiny, drafter, 3, guided=True)
+    sizes = itertools.cycle([0, 1, 3, 6, 9, 4, 0, 8, 2])
+    monkeypatch.setattr(session.budget, "choose", lambda *_: next(sizes))
+    assert tokens_of(session, requests(5.0, SAMPLERS["top-p"])) == expected[5.0, "top-p"]
+    if drafter not in ("plain", "sjd", "scd"):  # whose trees have one size
+        assert 0 < session.stats.nodes_per_forward < 16
 
 
 @pytest.mark.parametrize("drafter", DRAFTERS)

@@ -82,6 +82,18 @@ def test_how_many_tokens_are_looked_at_changes_no_law() -> None:
     assert torch.equal(alone.dense_scores()[0, 0], beside.dense_scores()[0, 0])
 
 
+def test_a_rough_law_is_of_few_tokens() -> None:
+    """Narrow laws are the same; a flat one is cut; a row without top-p has all of its tokens."""
+    torch.manual_seed(7)
+    logits = torch.cat([torch.randn(1, 1, 1000) * 6, torch.randn(1, 1, 1000) * 0.1])
+    sampler = Sampler([SamplerConfig(top_p=0.85)] * 2, 1000, CPU)
+    rough, fine = sampler.filtered(logits, rough=True), sampler.filtered(logits)
+    assert torch.equal(rough.dense_scores()[0], fine.dense_scores()[0])
+    assert rough.dense_scores()[1].isfinite().sum() == 64 < fine.dense_scores()[1].isfinite().sum()
+    beside = Sampler([SamplerConfig(top_p=0.85), SamplerConfig()], 1000, CPU)
+    assert beside.filtered(logits, rough=True).dense_scores()[1].isfinite().all()
+
+
 def test_noise_of_the_whole_vocabulary_is_that_of_the_survivors() -> None:
     torch.manual_seed(6)
     logits, seeds, steps = torch.randn(1, 9, 1000) * 3, torch.tensor([5]), torch.arange(9)[None]
