@@ -42,7 +42,8 @@ class Job:
     Attributes:
         prompt, negative_prompt, seed, guidance, temperature, top_k, top_p: as in `hawk.Request`.
         drafter: one of the card's.
-        parts: pictures to show on the way, at most one a row of the grid.
+        streamed: whether anybody hears what comes before the last message.
+        parts: pictures to show on the way, at most one a row of the grid; 0 unless streamed.
         format, quality: of the encoded picture; quality 0-100, of jpeg and webp only.
         deadline_s: seconds until it is given up, waiting included.
     """
@@ -55,6 +56,7 @@ class Job:
     top_k: int | None
     top_p: float | None
     drafter: str
+    streamed: bool
     parts: int
     format: Format
     quality: int | None

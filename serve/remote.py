@@ -1,7 +1,7 @@
 """Remote: model replicas of a Serve cluster as one backend, and the ingress in front of them."""
 
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from functools import cached_property
 from typing import Any
@@ -63,10 +63,15 @@ class Remote:
 
     async def _attempt(self, job: Job) -> AsyncGenerator[Message, None]:
         """Messages of one replica; one that dies has refused, as broken."""
-        response: Any = self._stream.image.remote(job)  # a DeploymentResponseGenerator
+        response: Any  # a DeploymentResponse, or a generator of messages
+        if job.streamed:
+            response = messages = self._stream.image.remote(job)
+        else:
+            response = self._handle.whole.remote(job)
+            messages = _each(response)
         ended = False
         try:
-            async for message in response:
+            async for message in messages:
                 ended = isinstance(message, (Done, Refused))
                 yield message
                 if ended:
@@ -77,6 +82,11 @@ class Remote:
         finally:
             if not ended:  # Serve would tell the replica, and the answer wait for that
                 response.cancel()
+
+
+async def _each(response: Awaitable[list[Message]]) -> AsyncGenerator[Message, None]:
+    for message in await response:
+        yield message
 
 
 class _Known:

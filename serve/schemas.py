@@ -102,6 +102,7 @@ def jobs_of(request: ImageRequest, card: Card, limits: LimitConfig) -> list[Job]
             top_k=request.top_k,
             top_p=request.top_p,
             drafter=card.drafters[0] if request.drafter == "auto" else request.drafter,
+            streamed=request.stream,
             parts=parts,
             format=request.output_format,
             quality=request.output_compression,

@@ -1,7 +1,8 @@
 """Remote: what becomes of an image whose replica dies; replicas are played by scripts."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,15 +22,18 @@ JOB = Job(
     top_k=None,
     top_p=None,
     drafter="plain",
+    streamed=True,
     parts=3,
     format="png",
     quality=None,
     deadline_s=60,
 )
+WHOLE = replace(JOB, streamed=False, parts=0)
 ADMITTED = Admitted(prompt_tokens=3)
 DONE = Done(picture=b"image", tokens_sha256="f", tokens=4, commits=[1, 3], seconds=1.0)
 BROKEN = Refused(reason="broken", message="failed")
 CLOSING = Refused(reason="closing", message="leaving")
+FOREVER = object()
 
 
 def part(place: int) -> Partial[bytes]:
@@ -37,7 +41,7 @@ def part(place: int) -> Partial[bytes]:
 
 
 class Response:
-    """What a streaming call returns: messages, and perhaps an exception in their place."""
+    """What a call returns: messages, one by one or all at once, or an exception in their place."""
 
     def __init__(self, script: list[Any]) -> None:
         self._script, self.cancelled = script, False
@@ -46,7 +50,15 @@ class Response:
         for step in self._script:
             if isinstance(step, Exception):
                 raise step
+            if step is FOREVER:
+                await asyncio.Future()
             yield step
+
+    def __await__(self) -> Generator[Any, None, list[Message]]:
+        async def every() -> list[Message]:
+            return [message async for message in self]
+
+        return every().__await__()
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -59,7 +71,7 @@ class Handle:
         self.scripts = list(scripts)
         self.jobs: list[Job] = []
         self.responses: list[Response] = []
-        self.image = self
+        self.image = self.whole = self
 
     def options(self, *, stream: bool) -> "Handle":
         assert stream
@@ -71,11 +83,11 @@ class Handle:
         return self.responses[-1]
 
 
-def told(*scripts: list[Any]) -> tuple[list[Message], Handle]:
+def told(*scripts: list[Any], job: Job = JOB) -> tuple[list[Message], Handle]:
     handle: Any = Handle(*scripts)
 
     async def listen() -> list[Message]:
-        return [message async for message in Remote(handle).image(JOB)]
+        return [message async for message in Remote(handle).image(job)]
 
     return asyncio.run(listen()), handle
 
@@ -90,6 +102,28 @@ def test_a_lost_image_is_made_once_more_and_nothing_is_told_twice(end: object) -
     lost, whole = handle.responses
     assert lost.cancelled == isinstance(end, Exception)  # one that has ended costs no call more
     assert not whole.cancelled
+
+
+@pytest.mark.parametrize("end", [ActorDiedError(), BROKEN, CLOSING])
+def test_a_lost_image_that_comes_at_once_is_made_once_more(end: object) -> None:
+    messages, handle = told([end], [ADMITTED, DONE], job=WHOLE)
+    assert messages == [ADMITTED, DONE]
+    assert handle.jobs == [WHOLE, WHOLE]
+    assert handle.responses[0].cancelled == isinstance(end, Exception)
+
+
+def test_an_image_that_comes_at_once_is_given_up_with_its_client() -> None:
+    handle: Any = Handle([FOREVER])
+
+    async def leave() -> None:
+        waiting = asyncio.create_task(anext(Remote(handle).image(WHOLE)))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(leave())
+    assert handle.responses[0].cancelled
 
 
 def test_an_image_that_nobody_waits_for_is_given_up() -> None:
