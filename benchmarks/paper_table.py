@@ -10,7 +10,7 @@ machine, versions and settings, beside this file.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -117,7 +117,7 @@ def main(
         "images": len(asked),
         "in flight": batch,
         "guidance": requests[0].guidance,
-        "temperature": requests[0].sampler.temperature,
+        **asdict(requests[0].sampler),
         **machine(target.device),
         **versions(),
     }
