@@ -63,12 +63,9 @@ class Remote:
 
     async def _attempt(self, job: Job) -> AsyncGenerator[Message, None]:
         """Messages of one replica; one that dies has refused, as broken."""
-        response: Any  # a DeploymentResponse, or a generator of messages
-        if job.streamed:
-            response = messages = self._stream.image.remote(job)
-        else:
-            response = self._handle.whole.remote(job)
-            messages = _each(response)
+        call = self._stream.image if job.streamed else self._handle.whole
+        response: Any = call.remote(job)  # a generator of messages, or all of them to come
+        messages = response if job.streamed else _each(response)
         ended = False
         try:
             async for message in messages:
