@@ -142,15 +142,15 @@ def at_work(pair: SpeculativePair, asked: list[Request]) -> bool:
 
 
 def run_and(
-    pair: SpeculativePair, asked: list[Request], accident: Callable[[], None]
+    pair: SpeculativePair, asked: list[Request], accident: Callable[[], None], *, after: int = 1
 ) -> list[list[int]]:
-    """The tokens of all images, with an accident once the first is complete."""
+    """The tokens of all images, with an accident after so many of them."""
     pictures: list[Picture] = []
 
     def each(picture: Picture) -> None:
-        if not pictures:
-            accident()
         pictures.append(picture)
+        if len(pictures) == after:
+            accident()
 
     return [picture.tokens for picture in pair.run(asked, each).pictures]
 
@@ -211,7 +211,8 @@ def test_two_targets_share_a_drafter_and_one_is_lost_or_hangs(
     )
     with SpeculativePair(making(tiny_folder, "jacobi"), placement) as pair:
         _, [_, second] = pair.pids()
-        assert run_and(pair, asked, lambda: os.kill(second, accident)) == expected
+        # By then the second has been heard of: before, it would be given time to load.
+        assert run_and(pair, asked, lambda: os.kill(second, accident), after=6) == expected
         assert gone(second)
         assert all(pair.rounds())
         assert pair.faults["targets"] == 1
