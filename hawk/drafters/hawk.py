@@ -95,7 +95,8 @@ def refine(
         context_BJC: the window's, of the scene.
         laws: stale laws, laws above, whether those are known, shortness; as `fuse` takes them.
         noise_BJV: of the steps ahead. What it picks is context for the next round: to filter it
-            first costs more than it helps (3.32 tokens a forward without, 3.34 with, `emoji`).
+            first costs more than it helps: 3.32 tokens a forward without, 3.34 with (48 images of
+            `emoji`, trees of 8 nodes, guidance 3, top-p 0.85).
         rounds: of the window.
     """
     beside_BJV = fuse(window.beside, *laws)

@@ -213,3 +213,10 @@ def test_hits_count_what_is_ahead_of_the_truth() -> None:
     scores = torch.tensor([[[5.0, 4.0, 3.0, 2.0, 1.0]]])
     assert hits(scores, torch.tensor([[0]])).tolist() == [[[True, True, True, True]]]
     assert hits(scores, torch.tensor([[2]])).tolist() == [[[False, False, True, True]]]
+
+
+def test_a_token_that_the_filters_left_out_is_no_hit() -> None:
+    """Even where fewer tokens than 8 are left."""
+    noisy = torch.tensor([[[2.0, -torch.inf, 1.0, -torch.inf]]])
+    assert not hits(noisy, torch.tensor([[1]])).any()
+    assert hits(noisy, torch.tensor([[2]]))[0, 0].tolist() == [False, True, True, True]
