@@ -15,7 +15,9 @@ from tests.jobs.runs import (
     write_prompts,
 )
 
-SMALL, LARGE = "48k", "4m"
+# Takes the manifest, both copies of a contact sheet that is replaced, and a few of the 12 files,
+# in whatever order they come.
+SMALL, LARGE = "128k", "4m"
 
 
 @pytest.fixture
