@@ -55,7 +55,7 @@ def draw(rounds: Sequence[Round], file: Path) -> None:
     """Some rounds in the middle of a run, on one clock: both processes are on one machine."""
     drafted = [at for at in rounds if at.left_s]
     begin = drafted[len(drafted) // 2].asked_s
-    shown = [at for at in drafted if begin <= at.asked_s < begin + SHOWN_S]
+    shown = [at for at in drafted if at.asked_s < begin + SHOWN_S and at.verified_s > begin]
     lanes = sorted({at.lane for at in shown})
     figure = Figure(figsize=(10, 1 + 0.8 * len(lanes)), layout="constrained")
     axes = figure.subplots()

@@ -44,6 +44,9 @@ def main(
         Path | None, typer.Option(help="A finished model to train on, instead of a fresh one.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the language model; wants a C++ compiler.")
+    ] = False,
 ) -> None:
     """Train and export; resumes."""
     run.mkdir(parents=True, exist_ok=True)
@@ -63,7 +66,7 @@ def main(
         for part in [EmojiData.load(data, name)]
     }
     VqTrainer(model.model.vqmodel, splits["train"], run).train(vq_steps)
-    LmTrainer(model, tokenizer, splits, run).train(
+    LmTrainer(model, tokenizer, splits, run, compiled=compiled).train(
         epochs=epochs, decay_epochs=decay_epochs, per_concept=PER_CONCEPT
     )
     export(model, tokenizer, out)

@@ -36,6 +36,9 @@ NOISE = 0.3
 HIDDEN_ROWS = 0.5
 HIDDEN = -1
 CAPTION_WEIGHTS = np.array([3, 4, 2, 2, 1, 2]) / 14  # the templates' own weights in the data
+# A sequence is padded to a multiple of this, so that torch compiles one shape, not one for each
+# length of captions. What is behind an image is read by none of its codes.
+LENGTH_STEP = 32
 LOG_EVERY = 20
 SAVE_EVERY = 100
 EVALUATE_EVERY = 500
@@ -113,10 +116,13 @@ def code_loss(model: JanusForConditionalGeneration, batch: Batch) -> Tensor:
         seen = batch.seen[:, :-1]
         image = model.prepare_embeddings_for_image_generation(seen.clamp(min=0)).to(text.dtype)
         image = image * (seen != HIDDEN).unsqueeze(-1)
+        inputs = torch.cat([text, image], dim=1)
+        inputs = F.pad(inputs, (0, 0, 0, -inputs.shape[1] % LENGTH_STEP))
         states = model.model.language_model(
-            inputs_embeds=torch.cat([text, image], dim=1), use_cache=False
-        ).last_hidden_state[:, batch.text.shape[1] - 1 :]
-        logits = model.model.generation_head(states)
+            inputs_embeds=inputs, use_cache=False
+        ).last_hidden_state
+        first = batch.text.shape[1] - 1
+        logits = model.model.generation_head(states[:, first : first + batch.codes.shape[1]])
     return F.cross_entropy(
         logits.float().flatten(0, 1), batch.codes.flatten(), reduction="none"
     ).view_as(batch.codes)
@@ -143,6 +149,7 @@ class Trainer:
         model: trained in place, on the device where it is.
         tokenizer, splits: what it learns from; every split but `train` is only measured.
         folder: for `lm.pt`, from which it resumes, and the log `lm.jsonl`.
+        compiled: whether torch compiles the layers; on a CPU that needs a C++ compiler.
     """
 
     def __init__(
@@ -151,8 +158,13 @@ class Trainer:
         tokenizer: PreTrainedTokenizerFast,
         splits: dict[str, Split],
         folder: Path,
+        *,
+        compiled: bool = False,
     ) -> None:
         self._model, self._tokenizer, self._splits = model, tokenizer, splits
+        if compiled:
+            model.set_attn_implementation("eager")  # compiled, its backward is twice sdpa's speed
+            model.model.language_model.compile(dynamic=False)
         self._checkpoint, self._log = folder / "lm.pt", folder / "lm.jsonl"
         self._parameters = trainable(model)
         self._average = [p.detach().clone() for p in self._parameters]
@@ -217,11 +229,12 @@ class Trainer:
         """Losses of the averaged weights."""
         self._swap()
         self._model.eval()
-        losses = {
-            name: round(held_out_loss(self._model, split, self._tokenizer), 4)
-            for name, split in self._splits.items()
-            if name != "train"
-        }
+        with torch.compiler.set_stance("force_eager"):  # every batch has a shape of its own
+            losses = {
+                name: round(held_out_loss(self._model, split, self._tokenizer), 4)
+                for name, split in self._splits.items()
+                if name != "train"
+            }
         self._swap()
         self._model.train()
         return losses

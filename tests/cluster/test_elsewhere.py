@@ -54,8 +54,11 @@ def test_a_replica_takes_a_bundle_for_itself_and_one_for_its_drafter() -> None:
     replica = model._replica_config
     assert replica.placement_group_bundles == [{"CPU": 2, "GPU": 1}, {"CPU": 1, "GPU": 1}]
     assert replica.placement_group_strategy == "STRICT_PACK"
-    with pytest.raises(ValueError, match="targets_per_drafter is 1"):
+    with pytest.raises(ValueError, match="targets_per_drafter 2: give each a share"):
         check_config({"replicas": {"placement": "pair:targets_per_drafter=2"}}, "test")
+    shared = {"placement": "pair:draft_gpus=0.25", "gpus": 1}
+    pair = check_config({"replicas": shared}, "test").replicas.pair
+    assert pair is not None and pair.bundles() == [{"CPU": 1, "GPU": 1}, {"CPU": 1, "GPU": 0.25}]
 
 
 def test_ray_is_not_imported_before_its_environment_is_set() -> None:

@@ -7,6 +7,7 @@ what the drafter learns, join late and leave early.
 import itertools
 from collections.abc import Sequence
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from hawk.budget import Budget
 from hawk.cache import Cache, Layout
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.jacobi import Jacobi
+from hawk.drafters.sjd import Scd, Sjd
 from hawk.grid import Grid
 from hawk.identity import Identity
 from hawk.rules import Residual
@@ -23,7 +25,7 @@ from hawk.tree import Tree
 
 V, CELLS = 6, 4
 CPU = torch.device("cpu")
-IMAGES, SLOTS = 80_000, 4_000
+IMAGES, SLOTS = 40_000, 4_000
 
 
 class Toy:
@@ -86,10 +88,13 @@ class Toy:
         return masses.view([V] * CELLS)
 
 
-def new_session(nodes: int) -> Session:
+Chancy = type[Jacobi] | type[Sjd]
+
+
+def new_session(kind: Chancy, nodes: int) -> Session:
     target, rule = Toy(), Residual()
     budget = Budget([(1, 1.0), (10**6, 1.0)], nodes)
-    drafter = Jacobi(
+    drafter = kind(
         target.identity,
         slots=SLOTS,
         budget=budget,
@@ -99,9 +104,9 @@ def new_session(nodes: int) -> Session:
     return Session(target, drafter, rule, budget=budget, slots=SLOTS, guided=False)
 
 
-def images(nodes: int) -> Tensor:
+def images(kind: Chancy, nodes: int) -> Tensor:
     """What a session makes of many seeds, int64 [IMAGES, CELLS]."""
-    session = new_session(nodes)
+    session = new_session(kind, nodes)
     for place in range(IMAGES):
         # Equal seeds with unequal prompts, as in a call with many prompts.
         session.submit(Request(prompt=str(place % 50), seed=place // 50, guidance=1.0))
@@ -118,10 +123,11 @@ def chi_square(tokens_NC: Tensor, law: Tensor) -> float:
     return float(((seen - wanted) ** 2 / wanted).sum())
 
 
-def test_images_have_the_law_of_the_target() -> None:
+@pytest.mark.parametrize("kind", [Jacobi, Sjd, Scd])
+def test_images_have_the_law_of_the_target(kind: Chancy) -> None:
     """1295 degrees of freedom, 35 for two neighbouring tokens. The odds of each limit are 1 in 10
     million, and the seeds are fixed."""
-    made, law = images(nodes=4), Toy().law()
+    made, law = images(kind, nodes=4), Toy().law()
     assert chi_square(made, law) < 1575
     for first in range(CELLS - 1):
         others = [axis for axis in range(CELLS) if axis not in (first, first + 1)]
@@ -130,7 +136,7 @@ def test_images_have_the_law_of_the_target() -> None:
 
 def test_equal_seeds_with_unequal_prompts_have_noise_of_their_own() -> None:
     """Else what the drafter learns from one image would tell it the noise of the others."""
-    session = new_session(nodes=4)
+    session = new_session(Jacobi, nodes=4)
     for place in range(50):
         session.submit(Request(prompt=str(place), seed=7, guidance=1.0))
     assert len({tuple(image.tokens_T.tolist()) for image in session.run()}) > 25
