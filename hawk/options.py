@@ -105,6 +105,8 @@ def _sentence(error: Exception) -> str:
     out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if out_of_memory or "not enough memory" in text:
         return "out of memory: lower --slots, or use --dtype bfloat16"
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
     return text
 
 

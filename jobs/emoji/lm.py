@@ -118,9 +118,7 @@ def code_loss(model: JanusForConditionalGeneration, batch: Batch) -> Tensor:
         image = image * (seen != HIDDEN).unsqueeze(-1)
         inputs = torch.cat([text, image], dim=1)
         inputs = F.pad(inputs, (0, 0, 0, -inputs.shape[1] % LENGTH_STEP))
-        states = model.model.language_model(
-            inputs_embeds=inputs, use_cache=False
-        ).last_hidden_state
+        states = model.model.language_model(inputs_embeds=inputs, use_cache=False).last_hidden_state
         first = batch.text.shape[1] - 1
         logits = model.model.generation_head(states[:, first : first + batch.codes.shape[1]])
     return F.cross_entropy(

@@ -1,6 +1,7 @@
 """Training of drafters on a tiny target: what is recorded is true, learning helps, it resumes."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from hawk.training.corpus import Corpus, record, record_shard, shards
 from hawk.training.laws import cross_entropy, dense, hits
 from hawk.training.loop import Trainer, loss_of
 from hawk.training.plot import draw
-from hawk.training.train import KINDS, Course, new_lesson, plan, train
+from hawk.training.train import KINDS, Course, _claim, new_lesson, plan, train
 from jobs.record import record as many_hands
 from tests.tiny import new_session
 
@@ -103,6 +104,34 @@ def test_a_trained_drafter_is_loaded_and_drafts(tiny: Janus, tmp_path: Path) -> 
     other = Course(kind="hawk", requests=plan(tiny, PROMPTS, 4, 2.0), steps=2)
     with pytest.raises(ValueError, match="other images: give another --run"):
         train(tiny, other, run=tmp_path / "run", out=out, progress=progress)
+
+
+def test_a_run_for_another_sampler_is_refused_and_stays(tiny: Janus, tmp_path: Path) -> None:
+    """What its images teach is the filtered law: other filters are other lessons."""
+    requests = plan(tiny, PROMPTS, 2, 2.0)
+    _claim(tmp_path, tiny, requests)
+    before = (tmp_path / "plan.json").read_bytes()
+    narrow = [replace(r, sampler=replace(r.sampler, top_p=0.5)) for r in requests]
+    with pytest.raises(ValueError, match="other images: give another --run"):
+        _claim(tmp_path, tiny, narrow)
+    assert (tmp_path / "plan.json").read_bytes() == before
+
+
+def test_a_plan_is_there_whole_or_not_at_all(
+    tiny: Janus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another kind may be reading it while it is written."""
+    requests = plan(tiny, PROMPTS, 2, 2.0)
+    _claim(tmp_path, tiny, requests)
+    seen: list[str] = []
+
+    def replace_it(fresh: Path, file: Path) -> None:
+        seen.append(file.read_text())  # what a reader finds just before
+        os.replace(fresh, file)
+
+    monkeypatch.setattr(Path, "replace", replace_it)
+    _claim(tmp_path, tiny, requests)
+    assert seen == [(tmp_path / "plan.json").read_text()]
 
 
 def test_shards_that_are_there_are_not_made_again(tiny: Janus, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_prompts_come_from_files_too(tiny_folder: Path, tmp_path: Path) -> None:
         (["a", "--slots", "0"], 2, "slots must be 1 or more"),
         (["a", "--model", "no-such-model"], 2, "no model 'no-such-model' on this machine"),
         (["a", "--device", "abacus"], 2, "no device 'abacus'"),
-        (["--prompts-file", "no-such-file"], 2, "no-such-file"),
+        (["--prompts-file", "no-such-file"], 2, "hawk: no-such-file: No such file or directory"),
         (["a", "--out", "/proc/nowhere"], 2, "/proc/nowhere"),
         (["a", "--no-such-option"], 2, "No such option"),
     ],
