@@ -32,6 +32,10 @@ CODEBOOK_FILE = "codebook.safetensors"  # also what turns images into codes
 GUIDANCE, TOP_P = 3.0, 0.85
 PER_CONCEPT = 6  # rows of a concept in an epoch, so that skin-tone variants do not dominate
 
+CompileOption = Annotated[
+    bool, typer.Option("--compile", help="Compile the layers; on a CPU that needs g++.")
+]
+
 
 def main(
     data: Annotated[Path, typer.Argument(help="emoji.npz, as jobs.emoji.build makes it.")],
@@ -44,9 +48,7 @@ def main(
         Path | None, typer.Option(help="A finished model to train on, instead of a fresh one.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile the language model; wants a C++ compiler.")
-    ] = False,
+    compiled: CompileOption = False,
 ) -> None:
     """Train and export; resumes."""
     run.mkdir(parents=True, exist_ok=True)

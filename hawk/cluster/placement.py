@@ -62,7 +62,8 @@ class Placement:
         if self.targets_per_drafter > 1:
             raise ValueError(
                 f"here every target has a drafter of its own, got targets_per_drafter "
-                f"{self.targets_per_drafter}: give each a share of a GPU instead, as draft_gpus=0.25"
+                f"{self.targets_per_drafter}: give each a share of a GPU instead, as in "
+                f"draft_gpus=0.25"
             )
         share = (1.0 if gpus else 0.0) if self.draft_gpus is None else self.draft_gpus
         return replace(self, target_cpus=cpus, target_gpus=gpus, draft_gpus=share)

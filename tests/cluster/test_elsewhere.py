@@ -58,7 +58,8 @@ def test_a_replica_takes_a_bundle_for_itself_and_one_for_its_drafter() -> None:
         check_config({"replicas": {"placement": "pair:targets_per_drafter=2"}}, "test")
     shared = {"placement": "pair:draft_gpus=0.25", "gpus": 1}
     pair = check_config({"replicas": shared}, "test").replicas.pair
-    assert pair is not None and pair.bundles() == [{"CPU": 1, "GPU": 1}, {"CPU": 1, "GPU": 0.25}]
+    assert pair is not None
+    assert pair.bundles() == [{"CPU": 1, "GPU": 1}, {"CPU": 1, "GPU": 0.25}]
 
 
 def test_ray_is_not_imported_before_its_environment_is_set() -> None:

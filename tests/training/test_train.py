@@ -1,7 +1,6 @@
 """Training of drafters on a tiny target: what is recorded is true, learning helps, it resumes."""
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -124,10 +123,11 @@ def test_a_plan_is_there_whole_or_not_at_all(
     requests = plan(tiny, PROMPTS, 2, 2.0)
     _claim(tmp_path, tiny, requests)
     seen: list[str] = []
+    really = Path.replace
 
     def replace_it(fresh: Path, file: Path) -> None:
         seen.append(file.read_text())  # what a reader finds just before
-        os.replace(fresh, file)
+        really(fresh, file)
 
     monkeypatch.setattr(Path, "replace", replace_it)
     _claim(tmp_path, tiny, requests)
