@@ -40,11 +40,11 @@ class ModelReplica(Replica):
 def build_app(args: ServeConfig | Mapping[str, Any]) -> Application:
     """The application of some settings. ValueError that lists every mistake in them."""
     config = args if isinstance(args, ServeConfig) else check_config(dict(args), "args")
-    model = _model(config).bind(config)
-    return _ingress(config).bind(model, config)
+    return _ingress(config).bind(build_model(config), config)
 
 
-def _model(config: ServeConfig) -> serve.Deployment:
+def build_model(config: ServeConfig) -> Application:
+    """The model replicas alone, for who speaks HTTP by himself."""
     replicas = config.replicas
     capacity = config.model.slots + config.model.waiting
     bundles: dict[str, Any] = {}
@@ -69,7 +69,7 @@ def _model(config: ServeConfig) -> serve.Deployment:
         graceful_shutdown_timeout_s=config.limits.seconds + DRAIN_S,
         max_constructor_retry_count=ATTEMPTS,
         **bundles,
-    )(ModelReplica)
+    )(ModelReplica).bind(config)
 
 
 def _ingress(config: ServeConfig) -> serve.Deployment:

@@ -1,12 +1,20 @@
 """Ingress: the routes, and errors in OpenAI's shape."""
 
+import asyncio
+from collections.abc import Coroutine
 from contextlib import aclosing
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
@@ -15,6 +23,7 @@ from serve.limits import BodyLimit
 from serve.schemas import ErrorResponse, ImageRequest, ImageResponse, Model, Models
 from serve.service import Service, mistake
 
+CLIENT_LEFT = 499  # as nginx logs it; nobody reads it
 UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
@@ -54,9 +63,11 @@ def build_api(service: Service) -> FastAPI:
 
 
 @router.post("/v1/images/generations", response_model=ImageResponse)
-async def generate(body: ImageRequest, service: Served, client: Client) -> Any:
+async def generate(body: ImageRequest, request: Request, service: Served, client: Client) -> Any:
     """Make images; with `stream`, answer with server-sent events."""
-    answer = await service.generate(body, client)
+    answer = await _while_there(request, service.generate(body, client))
+    if answer is None:
+        return Response(status_code=CLIENT_LEFT)
     if isinstance(answer, ImageResponse):
         return answer
     return EventStream(answer, media_type="text/event-stream", headers=UNBUFFERED)
@@ -91,6 +102,26 @@ async def metrics(service: Served, _: Client) -> str:
 async def play() -> HTMLResponse:
     """The page to play on; it asks for a key where one is needed."""
     return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY})
+
+
+T = TypeVar("T")
+
+
+async def _while_there(request: Request, making: Coroutine[Any, Any, T]) -> T | None:
+    """What is being made; given up, None, when the client leaves. The body has been read."""
+    task, leaving = asyncio.create_task(making), asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return await task if task.done() else None
+    finally:
+        for running in (task, leaving):
+            running.cancel()
+        await asyncio.gather(task, leaving, return_exceptions=True)
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 class EventStream(StreamingResponse):

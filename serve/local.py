@@ -1,4 +1,8 @@
-"""Local: the whole service on this machine, until a signal ends it."""
+"""Local: the whole service on this machine, until a signal ends it.
+
+This process speaks HTTP itself and calls the replicas: on one machine, Serve's own proxy and an
+ingress behind it would be two more processes on every request's way, 14 of its 25 ms.
+"""
 
 import logging
 import os
@@ -6,23 +10,21 @@ import secrets
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from serve.config import LOOPBACK, ServeConfig
 from serve.keys import VARIABLE, Keys
 
+if TYPE_CHECKING:
+    from ray.serve.handle import DeploymentHandle
+
 APP = "hawk"
-CONTROLLER = "SERVE_CONTROLLER_ACTOR"  # as Serve names it
 QUIET = {"log_level": "WARNING"}
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
-    # Where the model has all cores busy; Serve would kill its proxy after 5 and 10 seconds.
-    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
-    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
     # A node asks for its own object store before that is there, and would wait for a second.
     "RAY_raylet_client_connect_timeout_milliseconds": "20",
     "RAY_raylet_client_num_connect_attempts": "500",  # as many seconds as without these two
@@ -34,6 +36,7 @@ ENVIRONMENT = {
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
 }
+DRAIN_S = 10.0  # beyond the time limit of a request: who runs may finish
 STORE_BYTES = 200_000_000  # of Ray's object store: pictures pass through it, nothing stays
 
 
@@ -43,17 +46,16 @@ def run(config: ServeConfig, ready: Callable[[str], None]) -> None:
     ValueError where strangers could come in, before anything is started.
     """
     config = guarded(config)
-    refuse_taken(config)
-    start_ray(config)
-    # Ray has put its own handler there, which ends the process on the spot.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        ready(start(config))
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        end()
+    with listening(config) as listener:
+        start_ray(config)
+        # Ray has put its own handler there, which ends the process on the spot.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            answer(config, start_model(config), listener, ready)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            end()
 
 
 def guarded(config: ServeConfig) -> ServeConfig:
@@ -68,12 +70,13 @@ def guarded(config: ServeConfig) -> ServeConfig:
     return config.model_copy(update={"keys": "open"})
 
 
-def refuse_taken(config: ServeConfig) -> None:
-    """OSError where the address cannot be listened on, before anything is started."""
+def listening(config: ServeConfig) -> socket.socket:
+    """The address, taken before anything is started: who comes early waits. OSError where it
+    cannot be."""
     http = config.http
     family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
     try:
-        socket.create_server((http.host, http.port), family=family).close()
+        return socket.create_server((http.host, http.port), family=family)
     except OSError as error:
         raise OSError(
             f"no listening on {http.host}:{http.port} ({error.strerror}): give another --port"
@@ -87,7 +90,7 @@ def start_ray(config: ServeConfig) -> None:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else a file in the home folder
     import ray  # reads those when it is imported
 
-    # `start` needs it, and Ray's own processes take seconds to come up.
+    # `start_model` needs it, and Ray's own processes take seconds to come up.
     threading.Thread(target=import_module, args=["serve.app"]).start()
     replicas = config.replicas
     cpus = replicas.cpus if replicas.pair is None else replicas.pair.cpus
@@ -102,44 +105,51 @@ def start_ray(config: ServeConfig) -> None:
     )
 
 
-def start(config: ServeConfig) -> str:
-    """Start the service on a Ray that runs, or put it in place of one there; returns its address.
-
-    Serve waits for its proxy before it lets replicas start, and for replicas before it is done; the
-    proxy comes up in a thread, so that the model loads meanwhile.
-    """
+def start_model(config: ServeConfig) -> "DeploymentHandle":
+    """Model replicas on the Ray that runs, without HTTP; returns when one is up."""
     from ray import serve
 
-    from serve.app import build_app
+    from serve.app import build_model
 
-    host, port = config.http.host, config.http.port
-    http = {"host": host, "port": port}
-    with ThreadPoolExecutor(max_workers=1) as threads:
-        proxy = threads.submit(serve.start, http_options=http, logging_config=QUIET)
-        _wait_for_controller(proxy)
-        serve.run(build_app(config), name=APP, logging_config=QUIET)
-        proxy.result()
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    serve.start(proxy_location="Disabled", logging_config=QUIET)
+    return serve.run(build_model(config), name=APP, route_prefix=None, logging_config=QUIET)
 
 
-def _wait_for_controller(starting: Future[None]) -> None:
-    """Until `serve.run` would find the controller that is starting, not begin one of its own."""
-    import ray
+def answer(
+    config: ServeConfig,
+    model: "DeploymentHandle",
+    listener: socket.socket,
+    ready: Callable[[str], None],
+) -> None:
+    """Answer requests until a signal comes, then finish those that run."""
+    import uvicorn
 
-    while not starting.done():
-        try:
-            ray.get_actor(CONTROLLER, namespace="serve")
-        except ValueError:
-            time.sleep(0.05)
-        else:
-            return
+    from serve.ingress import build_api
+    from serve.remote import Remote
+    from serve.service import Service
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            host, port = listener.getsockname()[:2]
+            ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+
+    service = Service(Remote(model), config, Keys.of_environment(os.environ))
+    patience_s = int(config.limits.seconds + DRAIN_S)
+    settings = uvicorn.Config(
+        build_api(service),
+        ws="none",
+        log_level="warning",
+        timeout_graceful_shutdown=patience_s,
+    )
+    Server(settings).run(sockets=[listener])
 
 
 def end() -> None:
-    """Finish what runs, then stop Serve and Ray."""
+    """Stop Serve and Ray."""
     import ray
     from ray import serve
 
-    serve.delete(APP)  # waits for requests in flight
+    serve.delete(APP)  # waits for calls in flight
     serve.shutdown()
     ray.shutdown()

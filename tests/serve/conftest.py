@@ -10,12 +10,16 @@ import openai
 import pytest
 import uvicorn
 
+from hawk import Pipeline
+from hawk.gallery import tokens_sha256
+from hawk.targets.janus import Janus
 from serve.config import ServeConfig, check_config
 from serve.events import Backend
 from serve.ingress import build_api
 from serve.keys import Keys
 from serve.replica import Replica
 from serve.service import Service
+from tests.serve.running import PROMPT
 
 START_S = 60
 
@@ -28,6 +32,14 @@ def tiny_config(folder: Path, **sections: object) -> ServeConfig:
 @pytest.fixture(scope="session")
 def replica(tiny_folder: Path) -> Replica:
     return Replica(tiny_config(tiny_folder))
+
+
+@pytest.fixture(scope="session")
+def expected(tiny: Janus) -> dict[int, str]:
+    """Fingerprints by seed, as plain decoding makes them in this process."""
+    pipeline = Pipeline(tiny, drafter="plain", rule="coupled", slots=8)
+    pictures = pipeline(PROMPT, seed=0, n=60).pictures
+    return {p.request.seed: tokens_sha256(p.tokens) for p in pictures}
 
 
 @contextmanager

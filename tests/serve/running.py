@@ -2,8 +2,13 @@
 
 import asyncio
 import contextlib
+import json
+import os
 import re
+import signal
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 
 KEY = "k" * 32
 PROMPT = "a red apple"
@@ -68,6 +74,46 @@ class Running:
                 return True
             pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         return False
+
+
+def settings(folder: Path, *, slots: int, waiting: int, replicas: dict[str, Any]) -> dict[str, Any]:
+    """Of a service of the tiny model on a free port, quick to grow and to shrink."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    return {
+        "http": {"port": port},
+        "model": {
+            "name": str(folder),
+            "served_as": "tiny",
+            "drafters": ["jacobi", "plain"],
+            "slots": slots,
+            "waiting": waiting,
+        },
+        "replicas": {"up_delay_s": 1, "down_delay_s": 5, "cpus": 0.5} | replicas,
+    }
+
+
+@contextlib.contextmanager
+def running(command: list[str], config: dict[str, Any], folder: Path) -> Iterator[Running]:
+    """What Python makes of a command and a file of settings behind it, until SIGTERM; its first
+    line on stdout is JSON and has the address."""
+    file, complaints = folder / "serve.yaml", folder / "stderr"
+    file.write_text(yaml.safe_dump(config))
+    with (
+        complaints.open("w") as stderr,
+        subprocess.Popen(
+            [sys.executable, *command, str(file)],
+            env=os.environ | {"HAWK_API_KEYS": KEY},
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, complaints.read_text()
+        yield Running(process=process, url=json.loads(line)["url"], file=file)
+        process.send_signal(signal.SIGTERM)
 
 
 def eventually(true: Callable[[], bool], what: str) -> None:
