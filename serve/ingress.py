@@ -68,8 +68,8 @@ async def generate(body: ImageRequest, request: Request, service: Served, client
     answer = await _while_there(request, service.generate(body, client))
     if answer is None:
         return Response(status_code=CLIENT_LEFT)
-    if isinstance(answer, ImageResponse):
-        return answer
+    if isinstance(answer, ImageResponse):  # as JSON at once: FastAPI would check it all again
+        return Response(answer.model_dump_json(), media_type="application/json")
     return EventStream(answer, media_type="text/event-stream", headers=UNBUFFERED)
 
 
