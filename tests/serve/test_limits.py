@@ -82,12 +82,13 @@ def test_the_time_limit_holds_whatever_a_header_says(listen: Listen) -> None:
             assert error_of(response, 504)["code"] == "deadline_exceeded"
 
 
-def test_who_leaves_a_stream_frees_its_slots(
-    url: str, replica: Replica, paused: threading.Event
+@pytest.mark.parametrize("kind", [{}, {"stream": True, "every_row": True}], ids=["whole", "stream"])
+def test_who_leaves_frees_the_slots(
+    url: str, replica: Replica, paused: threading.Event, kind: dict[str, bool]
 ) -> None:
     engine = replica.engine
     tokens = engine.stats.tokens
-    body = json.dumps({"prompt": PROMPT, "n": 3, "stream": True, "every_row": True}).encode()
+    body = json.dumps({"prompt": PROMPT, "n": 3} | kind).encode()
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(
