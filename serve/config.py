@@ -78,7 +78,7 @@ class ReplicaConfig(_Section):
         images: in flight and waiting, on average, that a replica should have.
         up_delay_s, down_delay_s: how long the load has to last before replicas come or go.
         cpus, gpus: of the cluster's, for each; where it runs on CPU, torch uses `cpus` threads.
-        ingresses: replicas that speak HTTP.
+        ingresses: processes that speak HTTP, on a cluster; `hawk serve` does so itself.
         placement: as for `hawk generate`; of a pair, `cpus` and `gpus` are the target's.
     """
 

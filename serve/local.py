@@ -1,7 +1,7 @@
 """Local: the whole service on this machine, until a signal ends it.
 
 This process speaks HTTP itself and calls the replicas: on one machine, Serve's own proxy and an
-ingress behind it would be two more processes on every request's way, 14 of its 25 ms.
+ingress behind it would be two more processes on every request's way (docs/serve.md has the times).
 """
 
 import logging
@@ -51,7 +51,9 @@ def run(config: ServeConfig, ready: Callable[[str], None]) -> None:
         # Ray has put its own handler there, which ends the process on the spot.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            answer(config, start_model(config), listener, ready)
+            model = start_model(config)
+            ready(address(listener))
+            answer(config, model, listener)
         except KeyboardInterrupt:
             pass
         finally:
@@ -115,12 +117,12 @@ def start_model(config: ServeConfig) -> "DeploymentHandle":
     return serve.run(build_model(config), name=APP, route_prefix=None, logging_config=QUIET)
 
 
-def answer(
-    config: ServeConfig,
-    model: "DeploymentHandle",
-    listener: socket.socket,
-    ready: Callable[[str], None],
-) -> None:
+def address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def answer(config: ServeConfig, model: "DeploymentHandle", listener: socket.socket) -> None:
     """Answer requests until a signal comes, then finish those that run."""
     import uvicorn
 
@@ -128,21 +130,14 @@ def answer(
     from serve.remote import Remote
     from serve.service import Service
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            host, port = listener.getsockname()[:2]
-            ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-
     service = Service(Remote(model), config, Keys.of_environment(os.environ))
-    patience_s = int(config.limits.seconds + DRAIN_S)
     settings = uvicorn.Config(
         build_api(service),
         ws="none",
         log_level="warning",
-        timeout_graceful_shutdown=patience_s,
+        timeout_graceful_shutdown=int(config.limits.seconds + DRAIN_S),
     )
-    Server(settings).run(sockets=[listener])
+    uvicorn.Server(settings).run(sockets=[listener])
 
 
 def end() -> None:

@@ -13,7 +13,7 @@ from hawk.cli import app
 from serve.config import ServeConfig, check_config, overridden, read_config
 from serve.errors import ApiError
 from serve.keys import VARIABLE, Keys
-from serve.local import guarded
+from serve.local import address, guarded, listening
 
 KEY = "k" * 32
 EXAMPLE = Path(__file__).parents[2] / "examples" / "serve.yaml"
@@ -105,6 +105,16 @@ def test_a_port_that_is_taken_is_said_before_anything_is_started() -> None:
         _, stderr = hawk("--port", taken.getsockname()[1], code=1)
     assert "Address already in use" in stderr
     assert "give another --port" in stderr
+
+
+def test_who_comes_before_the_model_is_there_waits() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = check_config({"http": {"port": port}}, "test")
+    with listening(config) as listener, socket.create_connection(("127.0.0.1", port), timeout=5):
+        assert address(listener) == f"http://127.0.0.1:{port}"
+        with pytest.raises(OSError, match="give another --port"):
+            listening(config)
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
