@@ -36,7 +36,6 @@ ENVIRONMENT = {
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
 }
-DRAIN_S = 10.0  # beyond the time limit of a request: who runs may finish
 STORE_BYTES = 200_000_000  # of Ray's object store: pictures pass through it, nothing stays
 
 
@@ -126,6 +125,7 @@ def answer(config: ServeConfig, model: "DeploymentHandle", listener: socket.sock
     """Answer requests until a signal comes, then finish those that run."""
     import uvicorn
 
+    from serve.app import DRAIN_S
     from serve.ingress import build_api
     from serve.remote import Remote
     from serve.service import Service

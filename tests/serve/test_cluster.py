@@ -10,16 +10,19 @@ import pytest
 import yaml
 
 from tests.serve.conftest import sdk
-from tests.serve.running import KEY, Running, crowd, fingerprint, running, settings
+from tests.serve.running import KEY, PROMPT, Running, crowd, fingerprint, running, settings
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 INGRESSES = 2
 # What `serve deploy` does with the file in docs/serve.md.
 START = """
-import contextlib, json, pathlib, signal, sys, threading
+import contextlib, json, os, pathlib, signal, sys, threading
 from serve import config, local
 read = config.read_config(pathlib.Path(sys.argv[1]))
+# Where the model has all cores busy; Serve would kill its proxy after 5 and 10 seconds.
+os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] = "60"
+os.environ["RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S"] = "60"
 stdout = sys.stdout
 with contextlib.redirect_stdout(sys.stderr):
     local.start_ray(read)
@@ -55,6 +58,17 @@ def service(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def test_images_are_those_of_plain_decoding(service: Running, expected: dict[int, str]) -> None:
     three = service.post(n=3, seed=4).json()["data"]
     assert [one["hawk"]["tokens_sha256"] for one in three] == [expected[s] for s in (4, 5, 6)]
+
+
+def test_the_openai_client_streams(service: Running, expected: dict[int, str]) -> None:
+    events = sdk(service.url, KEY).images.generate(
+        prompt=PROMPT, stream=True, partial_images=2, extra_body={"seed": 4}
+    )
+    *parts, last = list(events)
+    assert 1 <= len(parts) <= 2
+    assert last.type == "image_generation.completed"
+    assert last.model_extra is not None
+    assert last.model_extra["hawk"]["tokens_sha256"] == expected[4]
 
 
 def test_metrics_are_of_all_ingresses_whichever_is_asked(service: Running) -> None:
