@@ -4,8 +4,8 @@
 
 One command; every stage leaves its result in RUN_FOLDER, so a second call goes on where the first
 one stopped. Losses are in `vq.jsonl` and `lm.jsonl`. An epoch takes about 14 minutes on two cores
-with AVX512-bf16, 8 with `--compile` on two with AMX, 45 on two with AVX2; a GPU is used where there is
-one.
+with AVX512-bf16, 8 with `--compile` on two with AMX, 45 on two with AVX2; a GPU is used where there
+is one.
 """
 
 import shutil

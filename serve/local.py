@@ -1,7 +1,7 @@
 """Local: the whole service on this machine, until a signal ends it.
 
 This process speaks HTTP itself and calls the replicas: on one machine, Serve's own proxy and an
-ingress behind it would be two more processes on every request's way (docs/serve.md has the times).
+ingress behind it would be two more processes on every request's way; docs/serve.md has the times.
 """
 
 import logging

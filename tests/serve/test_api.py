@@ -332,10 +332,17 @@ def test_metrics_are_counted(url: str, tiny_folder: Path) -> None:
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
     names = ("hawk_images_total", "hawk_tokens_total", "hawk_accepted_tokens_count")
+    names += ("hawk_accepted_tokens_sum", 'hawk_accepted_tokens_bucket{le="+Inf"')
     before = {name: value(name) for name in names}
     forwards = post(url, {"prompt": PROMPT}).json()["data"][0]["hawk"]["forwards"]
     after = {name: value(name) - before[name] for name in names}
-    assert list(after.values()) == [1, GRID**2, forwards - 1]
+    assert list(after.values()) == [
+        1,
+        GRID**2,
+        forwards - 1,
+        GRID**2 - forwards,
+        forwards - 1,
+    ]
     assert value("hawk_slots_in_use") == value("hawk_waiting_images") == 0
     assert value('hawk_http_requests_total{path="/v1/images/generations"') > 0
     assert str(tiny_folder) not in httpx.get(f"{url}/metrics").text
