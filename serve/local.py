@@ -25,6 +25,8 @@ QUIET = {"log_level": "WARNING"}
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
+    # A replica's model works in a thread of its own; its calls need not cross to another one.
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     # A node asks for its own object store before that is there, and would wait for a second.
     "RAY_raylet_client_connect_timeout_milliseconds": "20",
     "RAY_raylet_client_num_connect_attempts": "500",  # as many seconds as without these two
