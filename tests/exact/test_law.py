@@ -25,7 +25,7 @@ from hawk.tree import Tree
 
 V, CELLS = 6, 4
 CPU = torch.device("cpu")
-IMAGES, SLOTS = 40_000, 4_000
+IMAGES, SLOTS = 80_000, 4_000
 
 
 class Toy:
