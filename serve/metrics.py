@@ -14,6 +14,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.messages import Done, Refused
@@ -64,16 +65,15 @@ class EngineMeter(Collector):
         for phase in ("draft", "forward", "verify"):
             phases.add_metric([phase], getattr(stats, f"{phase}_s"))
         yield phases
-        accepted = self._accepted.copy()
-        below = {
-            str(float(most)): sum(n for length, n in accepted.items() if length <= most)
-            for most in (*LENGTHS, math.inf)
-        }
+        accepted = self._accepted.items()
         yield HistogramMetricFamily(
             "hawk_accepted_tokens",
             "Drafted tokens accepted by a forward",
-            buckets=[(most.replace("inf", "+Inf"), count) for most, count in below.items()],
-            sum_value=sum(length * n for length, n in accepted.items()),
+            buckets=[
+                (floatToGoString(most), sum(n for length, n in accepted if length <= most))
+                for most in (*LENGTHS, math.inf)
+            ],
+            sum_value=sum(length * n for length, n in accepted),
         )
         yield GaugeMetricFamily("hawk_slots", "Slots of a session", engine.slots)
         yield GaugeMetricFamily("hawk_slots_in_use", "Images in flight", engine.active)
