@@ -1,5 +1,6 @@
 """Training of the embedded model, in miniature: two steps a stage, on a dozen made-up images."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -112,3 +113,22 @@ def test_captions_are_dropped_for_guidance(data: Path) -> None:
     text = torch.cat([next(source).text.flatten() for _ in range(20)])
     pads = text.eq(token_id(tokenizer, PAD)).float().mean().item()
     assert 0.04 < pads < 0.13  # a tenth of the captions, less their BOS and BOI
+
+
+def test_what_is_behind_an_image_changes_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sequences are padded there, to one length for all captions."""
+    train = EmojiData.load(data, "train")
+    tokenizer = train_emoji.text_tokenizer(train, tmp_path / "tokenizer")
+    rng = np.random.default_rng(0)
+    split = lm.Split(data=train, codes=rng.integers(0, 1024, (10, 256)).astype(np.uint16))
+    monkeypatch.setattr(lm, "BATCH", 2)
+    monkeypatch.setattr(lm, "fast_bfloat16", lambda _: contextlib.nullcontext())
+    batch = next(lm.batches(split, tokenizer, rng, per_concept=6))
+    model = train_emoji.new_model(tokenizer, torch.rand(1024, 48)).eval()
+    with torch.no_grad():
+        padded = lm.code_loss(model, batch)
+        monkeypatch.setattr(lm, "LENGTH_STEP", 1)
+        assert padded.shape == (2, 256)
+        assert torch.allclose(padded, lm.code_loss(model, batch), atol=1e-4)
