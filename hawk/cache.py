@@ -18,9 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hawk.graphs import Graphs
 from hawk.tree import Tree
 
-VISIBLE_STEP = 32  # the visible length grows in steps, so that few attention shapes occur
+# The visible length grows in steps, so that few attention shapes occur. Each of them is
+# a graph to capture, on a GPU, where entries that nobody sees cost little.
+VISIBLE_STEP, VISIBLE_STEP_OF_GRAPHS = 32, 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +67,10 @@ class Cache:
         self._longest = [0] * slots  # host copy of the longest row of each slot
         self._positions_C = torch.arange(capacity, device=device)
         self._rows: slice | Tensor = slice(0, 0)
-        self._index: Tensor | None = None
         self._visible = 0
+        self._nodes = 0  # of the coming pass over trees; 0 if it is over prompts
+        self._places_R1N1 = torch.zeros(0, dtype=torch.int64, device=device)
+        self.graphs = Graphs() if device.type == "cuda" else None
 
     @property
     def device(self) -> torch.device:
@@ -84,7 +89,7 @@ class Cache:
         """
         first = torch.tensor(slots, device=self.device)[:, None] * self.branches
         self._rows = (first + torch.arange(self.branches, device=self.device)).flatten()
-        self._index = None
+        self._nodes = 0
         self.lengths_SG[list(slots)] = lengths_RN
         for slot, longest in zip(slots, lengths_RN.amax(1).tolist(), strict=True):
             self._longest[slot] = longest
@@ -111,12 +116,13 @@ class Cache:
             raise ValueError(
                 f"a tree of {nodes} nodes does not fit behind {longest} of {self.capacity} entries"
             )
-        step = VISIBLE_STEP if self.entries is None else self.capacity
+        step = VISIBLE_STEP if self.graphs is None else VISIBLE_STEP_OF_GRAPHS
+        if self.entries is not None:
+            step = self.capacity
         self._visible = min(self.capacity, -(-(longest + nodes) // step) * step)
         lengths_R1 = self.lengths_SG[:rows].reshape(-1, 1)
         self._rows = slice(0, rows * self.branches)
-        index_RN = lengths_R1 + self._positions_C[:nodes]
-        self._index = index_RN[:, None, :, None]
+        self._nodes = nodes
         behind_RC = self._positions_C[: self._visible] - lengths_R1
         inside_RC = (behind_RC >= 0) & (behind_RC < nodes)
         ancestors_RNN = ancestors_BNN.repeat_interleave(self.branches, 0)
@@ -125,16 +131,23 @@ class Cache:
         mask_RNC = in_tree_RNC | (behind_RC < 0)[:, None]
         return lengths_R1 + depths_BN.repeat_interleave(self.branches, 0), mask_RNC[:, None]
 
+    def find_places(self) -> None:
+        """Where the coming pass over trees stores its entries: the first thing it does itself, as
+        a graph of it must look at the lengths of its own time."""
+        lengths_R1 = self.lengths_SG.view(-1, 1)[self._rows]
+        places_RN = lengths_R1 + self._positions_C[: self._nodes]
+        self._places_R1N1 = places_RN[:, None, :, None]
+
     def update(
         self, keys: Tensor, values: Tensor, layer_idx: int, **_: object
     ) -> tuple[Tensor, Tensor]:
         """Called by each attention module: store [R, H, N, E], return what it attends to."""
         memory = self._memory[layer_idx]
-        if self._index is None:
+        if not self._nodes:
             memory[0, self._rows, :, : keys.shape[2]] = keys
             memory[1, self._rows, :, : keys.shape[2]] = values
             return keys, values
-        index = self._index.expand_as(keys)
+        index = self._places_R1N1.expand_as(keys)
         all_keys, all_values = memory[0, self._rows], memory[1, self._rows]
         all_keys.scatter_(2, index, keys)
         all_values.scatter_(2, index, values)

@@ -96,15 +96,13 @@ def save_tiny_drafters(folder: Path, identity: Identity) -> None:
         weights.save(folder / kind, kind, identity, module, network=network, training={})
 
 
-def new_drafter(
-    identity: Identity, drafter: str, slots: int, budget: Budget, rule: Rule
-) -> Drafter:
+def new_drafter(target: Target, drafter: str, slots: int, budget: Budget, rule: Rule) -> Drafter:
     return DRAFTERS[drafter](
-        identity,
+        target.identity,
         slots=slots,
         budget=budget,
         guesses=Guesses(by_chance=rule.by_chance),
-        device=torch.device("cpu"),
+        device=target.device,
     )
 
 
@@ -122,7 +120,7 @@ def new_session(
     most = min(most, FIXED_NODES) if deterministic else most
     budget = Budget([(1, 1.0), (1000, 1.0)], most, branching=not deterministic)
     judge = load_rule(rule, target)
-    made = new_drafter(target.identity, drafter, slots, budget, judge)
+    made = new_drafter(target, drafter, slots, budget, judge)
     return Session(
         target,
         made,

@@ -11,6 +11,7 @@ Letters: R rows (branches of an image next to each other), B images, N nodes, E 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -157,29 +158,45 @@ class DecoderTarget(ABC):
     @torch.inference_mode()
     def forward(self, tree: Tree, guidance_B: Tensor, cache: Cache) -> Output:
         positions_RE, mask_R1EC = cache.begin_tree(tree)
-        entries_BED = self.embed_image(tree.tokens_BN)
+        inputs = [tree.tokens_BN, positions_RE, mask_R1EC, guidance_B]
+        if isinstance(cache, RowEndCache) and cache.law_BN is not None:
+            inputs.append(cache.law_BN)
+        compute = partial(self._pass, cache)
+        if cache.graphs is None:
+            logits_BNV, hidden_BND = compute(*inputs)
+        else:
+            logits_BNV, hidden_BND = cache.graphs.run(compute, tuple(inputs))
+        return Output(logits_BNV=logits_BNV, hidden_BND=hidden_BND)
+
+    def _pass(
+        self,
+        cache: Cache,
+        tokens_BN: Tensor,
+        positions_RE: Tensor,
+        mask_R1EC: Tensor,
+        guidance_B: Tensor,
+        law_BN: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits and hidden states of a tree for which the cache is ready. What it does depends on
+        shapes alone, so that a CUDA graph may stand for it."""
+        cache.find_places()
+        rows, nodes = tokens_BN.shape
+        entries_BED = self.embed_image(tokens_BN)
         if self._row_end_D is not None:
-            rows, nodes = tree.tokens_BN.shape
             ends = self._row_end_D.expand(rows, positions_RE.shape[1] - nodes, -1)
             entries_BED = torch.cat([entries_BED, ends], 1)
         entries_RED = entries_BED.repeat_interleave(cache.branches, 0)
         if cache.entries is not None:
-            rows, entries = positions_RE.shape
-            more = (0, entries - entries_RED.shape[1], 0, rows - len(entries_RED))
+            padded_rows, entries = positions_RE.shape
+            more = (0, entries - entries_RED.shape[1], 0, padded_rows - len(entries_RED))
             entries_RED = F.pad(entries_RED, (0, 0, *more))
-            guidance_B = F.pad(guidance_B, (0, cache.slots - len(guidance_B)))
+            guidance_B = F.pad(guidance_B, (0, cache.slots - rows))
         hidden_RND = self._run(entries_RED, positions_RE, mask_R1EC, cache)
-        if isinstance(cache, RowEndCache) and cache.law_BN is not None:
-            law_RN1 = cache.law_BN.repeat_interleave(cache.branches, 0)[..., None]
+        if law_BN is not None:
+            law_RN1 = law_BN.repeat_interleave(cache.branches, 0)[..., None]
             hidden_RND = hidden_RND.gather(1, law_RN1.expand(-1, -1, hidden_RND.shape[2]))
         output = self._output(hidden_RND, guidance_B, cache)
-        if cache.entries is not None:
-            rows, nodes = tree.tokens_BN.shape
-            output = Output(
-                logits_BNV=output.logits_BNV[:rows, :nodes],
-                hidden_BND=output.hidden_BND[:rows, :nodes],
-            )
-        return output
+        return output.logits_BNV[:rows, :nodes], output.hidden_BND[:rows, :nodes]
 
     def _output(self, hidden_RND: Tensor, guidance_B: Tensor, cache: Cache) -> Output:
         logits = guidance.mix(self.head(hidden_RND), guidance_B, cache.branches)

@@ -67,6 +67,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # leaves
     "hawk.budget": (),
     "hawk.devices": (),
+    "hawk.graphs": (),
     "hawk.grid": (),
     "hawk.machine": (),
     "hawk.noise": (),
@@ -77,7 +78,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.identity": ("hawk.grid",),
     # the law of a token, and what agrees with it
     "hawk.sampler": ("hawk.noise",),
-    "hawk.cache": ("hawk.tree",),
+    "hawk.cache": ("hawk.graphs", "hawk.tree"),
     "hawk.rules": ("hawk.noise", "hawk.sampler", "hawk.tree"),
     "hawk.relaxed": ("hawk.noise", "hawk.rules", "hawk.sampler", "hawk.tree"),
     "hawk.verifier": ("hawk.rules", "hawk.tree"),

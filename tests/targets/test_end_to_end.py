@@ -8,6 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from hawk.cli import app
+from tests.needs import NEEDS_CUDA
 from tests.tiny_families import save_tiny_chameleon, save_tiny_emu3, save_tiny_llamagen
 
 
@@ -33,6 +34,7 @@ def published(family: str, folder: Path) -> list[str]:
     return [family, str(folder / "hf"), out, "--vq", str(vq), *size]
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
 @pytest.mark.parametrize(
     ("family", "size", "pixels", "cells"),
     [
@@ -44,7 +46,12 @@ def published(family: str, folder: Path) -> list[str]:
     ],
 )
 def test_from_published_files_to_png(
-    family: str, size: list[str], pixels: tuple[int, int], cells: int, tmp_path: Path
+    family: str,
+    size: list[str],
+    pixels: tuple[int, int],
+    cells: int,
+    device: str,
+    tmp_path: Path,
 ) -> None:
     conversion = published(family, tmp_path)
     if conversion:
@@ -52,7 +59,7 @@ def test_from_published_files_to_png(
     out = hawk(
         *("generate", "a red apple", "-n", "2", "--compare", "--json", "--guidance", "2"),
         *("--model", str(tmp_path / "converted"), "--out", str(tmp_path / "images")),
-        *("--slots", "2", "--device", "cpu", *size),
+        *("--slots", "2", "--device", device, "--dtype", "float32", *size),
     )
     report = json.loads(out.splitlines()[-1])
     assert report["tokens"] == 2 * cells

@@ -7,6 +7,7 @@ import torch
 
 from hawk.noise import bits, gumbel
 from tests import reference
+from tests.needs import NEEDS_CUDA
 
 IDS = torch.arange(1024, dtype=torch.int32)
 
@@ -79,8 +80,7 @@ def test_equals_the_reference() -> None:
         assert torch.equal(sample([seed], [step])[0, 0], reference.gumbel(seed, step, 1024))
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@NEEDS_CUDA
 def test_same_on_cuda() -> None:
     seeds, steps = torch.arange(64) << 20, torch.arange(256).expand(64, -1)
     here, there = (bits(seeds.to(d), steps.to(d), IDS.to(d)).cpu() for d in ("cpu", "cuda"))

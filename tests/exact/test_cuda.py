@@ -1,0 +1,60 @@
+"""On a GPU passes are CUDA graphs, and the tokens are those of plain decoding all the same."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hawk import Request, Session
+from hawk.drafters import DRAFTERS
+from hawk.targets import load_target
+from hawk.targets.base import Target
+from hawk.targets.janus import Janus
+from tests.needs import NEEDS_CUDA
+from tests.tiny import new_session
+
+pytestmark = NEEDS_CUDA
+
+ASKED = [
+    Request(prompt=prompt, seed=seed, guidance=guidance)
+    for seed, (prompt, guidance) in enumerate(
+        [("a red apple", 5.0), ("x", 1.0), ("a green tree, 3d style", 2.0), ("a dog", 5.0)] * 3
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def there(tiny_folder: Path) -> Target:
+    """The tiny model on the GPU."""
+    return load_target(str(tiny_folder), dtype=torch.float32, device=torch.device("cuda"))
+
+
+def tokens_of(session: Session) -> list[list[int]]:
+    """The first image starts alone, the others join late and leave as they finish."""
+    tickets = [session.submit(ASKED[0])]
+    finished = {image.ticket: image.tokens_T.tolist() for image in session.step()}
+    tickets += [session.submit(request) for request in ASKED[1:]]
+    finished |= {image.ticket: image.tokens_T.tolist() for image in session.run()}
+    return [finished[ticket] for ticket in tickets]
+
+
+@pytest.fixture(scope="module")
+def eager(there: Target) -> list[list[int]]:
+    """Tokens of plain decoding without graphs."""
+    session = new_session(there, "plain", 3)
+    session._cache.graphs = None
+    return tokens_of(session)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("drafter", DRAFTERS)
+def test_graphs_change_no_token(
+    there: Target, eager: list[list[int]], drafter: str, deterministic: bool
+) -> None:
+    session = new_session(there, drafter, 3, deterministic=deterministic)
+    assert tokens_of(session) == eager
+    assert session._cache.graphs, "some shape must have come up again"
+
+
+def test_tokens_are_those_of_a_cpu(tiny: Janus, eager: list[list[int]]) -> None:
+    assert tokens_of(new_session(tiny, "plain", 3)) == eager
