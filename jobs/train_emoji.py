@@ -45,6 +45,7 @@ def main(
     vq_steps: Annotated[int, typer.Option(min=0)] = 1500,
     epochs: Annotated[float, typer.Option(min=0.01)] = 15.0,
     decay_epochs: Annotated[float, typer.Option(min=0.0)] = 5.0,
+    batch: Annotated[int, typer.Option(min=1, help="Images of a step; 128 suits a GPU.")] = 32,
     start_from: Annotated[
         Path | None, typer.Option(help="A finished model to train on, instead of a fresh one.")
     ] = None,
@@ -69,7 +70,7 @@ def main(
         for part in [EmojiData.load(data, name)]
     }
     VqTrainer(model.model.vqmodel, splits["train"], run).train(vq_steps)
-    LmTrainer(model, tokenizer, splits, run, compiled=compiled).train(
+    LmTrainer(model, tokenizer, splits, run, batch=batch, compiled=compiled).train(
         epochs=epochs, decay_epochs=decay_epochs, per_concept=PER_CONCEPT
     )
     export(model, tokenizer, out)

@@ -23,7 +23,6 @@ from jobs.emoji.architecture import fast_bfloat16, has_fast_bfloat16
 from jobs.emoji.dataset import EmojiData
 from jobs.emoji.text import BOI, token_id
 
-BATCH = 32
 PEAK_LR = 2.5e-3
 WARMUP_STEPS = 100
 AVERAGE_DECAY = 0.998
@@ -75,28 +74,45 @@ Row = tuple[list[int], np.ndarray, np.ndarray]  # text, codes as seen, codes
 
 
 def batches(
-    split: Split, tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator, per_concept: int
+    split: Split,
+    tokenizer: PreTrainedTokenizerFast,
+    rng: np.random.Generator,
+    per_concept: int,
+    size: int,
 ) -> Iterator[Batch]:
     """Endless training batches; captions of equal length share one, so nothing is padded."""
-    boi = token_id(tokenizer, BOI)
+    boi, pad = token_id(tokenizer, BOI), tokenizer.pad_token_id
+    prompts = [
+        [[*ids, boi] for ids in tokenizer(captions)["input_ids"]]
+        for captions in split.data.captions
+    ]
     waiting: dict[int, list[Row]] = defaultdict(list)
     while True:
-        for row in split.data.epoch(rng, per_concept):
-            caption = split.data.captions[row][rng.choice(len(CAPTION_WEIGHTS), p=CAPTION_WEIGHTS)]
-            ids = [*tokenizer(caption)["input_ids"], boi]
-            if rng.random() < CAPTION_DROP:  # the unconditional prompt of Janus: BOS, pads, BOI
-                ids[1:-1] = [tokenizer.pad_token_id] * (len(ids) - 2)
-            codes = split.codes[row].astype(np.int64)
-            if rng.random() < HIDDEN_ROWS:
-                instead, share = HIDDEN, rng.random() ** 0.5
-            else:
-                instead, share = split.codes[rng.integers(len(split.codes))], NOISE * rng.random()
-            seen = np.where(rng.random(codes.shape) < share, instead, codes)
+        rows = split.data.epoch(rng, per_concept)
+        codes = split.codes[rows].astype(np.int64)
+        seen = _as_seen(codes, split.codes, rng)
+        captions = rng.choice(len(CAPTION_WEIGHTS), len(rows), p=CAPTION_WEIGHTS)
+        dropped = rng.random(len(rows)) < CAPTION_DROP
+        for place, row in enumerate(rows):
+            ids = prompts[row][captions[place]]
+            if dropped[place]:  # the unconditional prompt of Janus: BOS, pads, BOI
+                ids = [ids[0], *[pad] * (len(ids) - 2), boi]
             ready = waiting[len(ids)]
-            ready.append((ids, seen, codes))
-            if len(ready) == BATCH:
+            ready.append((ids, seen[place], codes[place]))
+            if len(ready) == size:
                 yield _collate(ready)
                 ready.clear()
+
+
+def _as_seen(codes: np.ndarray, every: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The codes [rows, 256] of an epoch with some hidden, or taken from other images."""
+    rows = len(codes)
+    hide = rng.random((rows, 1)) < HIDDEN_ROWS
+    others = every[rng.integers(len(every), size=rows)].astype(np.int64)
+    instead = np.where(hide, HIDDEN, others)
+    share = rng.random((rows, 1))
+    share = np.where(hide, share**0.5, NOISE * share)
+    return np.where(rng.random(codes.shape) < share, instead, codes)
 
 
 def _collate(rows: list[Row]) -> Batch:
@@ -147,6 +163,7 @@ class Trainer:
         model: trained in place, on the device where it is.
         tokenizer, splits: what it learns from; every split but `train` is only measured.
         folder: for `lm.pt`, from which it resumes, and the log `lm.jsonl`.
+        batch: images of a step.
         compiled: whether torch compiles the layers; on a CPU that needs a C++ compiler.
     """
 
@@ -157,9 +174,11 @@ class Trainer:
         splits: dict[str, Split],
         folder: Path,
         *,
+        batch: int,
         compiled: bool = False,
     ) -> None:
         self._model, self._tokenizer, self._splits = model, tokenizer, splits
+        self._batch = batch
         if compiled:
             model.set_attn_implementation("eager")  # compiled, its backward is twice sdpa's speed
             model.model.language_model.compile(dynamic=False)
@@ -175,13 +194,13 @@ class Trainer:
         """Train up to `epochs`; the model ends with the averaged weights."""
         data = self._splits["train"].data
         epoch_rows = len(data.epoch(np.random.default_rng(0), per_concept))
-        steps = round(epochs * epoch_rows / BATCH)
-        decay_steps = max(1, round(decay_epochs * epoch_rows / BATCH))
+        steps = round(epochs * epoch_rows / self._batch)
+        decay_steps = max(1, round(decay_epochs * epoch_rows / self._batch))
         rng = np.random.default_rng(self._step + 1)
-        source = batches(self._splits["train"], self._tokenizer, rng, per_concept)
+        source = batches(self._splits["train"], self._tokenizer, rng, per_concept, self._batch)
         peak_lr = PEAK_LR if has_fast_bfloat16(self._model.device) else PEAK_LR / 2
         self._model.train()
-        losses: list[float] = []
+        losses: list[Tensor] = []
         started = time.monotonic()
         while self._step < steps:
             lr = peak_lr * min(
@@ -190,12 +209,14 @@ class Trainer:
             losses.append(self._update(next(source), lr))
             last = self._step == steps
             if self._step % LOG_EVERY == 0 or last:
+                loss = torch.stack(losses).mean().item()  # waits for all steps so far
+                seconds = time.monotonic() - started
                 record = {
                     "step": self._step,
-                    "epoch": round(self._step * BATCH / epoch_rows, 3),
-                    "loss": round(float(np.mean(losses)), 4),
+                    "epoch": round(self._step * self._batch / epoch_rows, 3),
+                    "loss": round(loss, 4),
                     "lr": lr,
-                    "images_per_s": round(len(losses) * BATCH / (time.monotonic() - started), 2),
+                    "images_per_s": round(len(losses) * self._batch / seconds, 2),
                 }
                 if self._step % EVALUATE_EVERY == 0 or last:
                     record |= self._held_out()
@@ -208,7 +229,7 @@ class Trainer:
         self._swap()
         self._model.eval()
 
-    def _update(self, batch: Batch, lr: float) -> float:
+    def _update(self, batch: Batch, lr: float) -> Tensor:
         loss = code_loss(self._model, batch).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
@@ -219,9 +240,9 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self._step += 1
         decay = min(AVERAGE_DECAY, self._step / (self._step + 9))
-        for mean, p in zip(self._average, self._parameters, strict=True):
-            mean.lerp_(p.detach(), 1 - decay)
-        return loss.item()
+        now = [p.detach() for p in self._parameters]
+        torch._foreach_lerp_(self._average, now, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        return loss.detach()
 
     def _held_out(self) -> dict[str, float]:
         """Losses of the averaged weights."""

@@ -72,15 +72,20 @@ def test_codes_are_the_nearest_patches_and_white_is_one_code() -> None:
 def test_training_resumes_and_exports_a_model_that_hawk_runs(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(vq, "BATCH", 2)
     for module in (lm, vq):
-        monkeypatch.setattr(module, "BATCH", 2)
         monkeypatch.setattr(module, "LOG_EVERY", 1)
     run, out = tmp_path / "run", tmp_path / "model"
     out.mkdir()
 
     def train(run: Path, epochs: float, start_from: Path | None = None) -> None:
         train_emoji.main(
-            data, run, out, vq_steps=2, epochs=epochs, decay_epochs=0.1, start_from=start_from
+            *(data, run, out),
+            vq_steps=2,
+            epochs=epochs,
+            decay_epochs=0.1,
+            batch=2,
+            start_from=start_from,
         )
 
     train(run, epochs=0.4)
@@ -108,7 +113,11 @@ def test_captions_are_dropped_for_guidance(data: Path) -> None:
     tokenizer = train_emoji.text_tokenizer(train, data.parent / "tokenizer")
     codes = np.zeros((10, 256), np.uint16)
     source = lm.batches(
-        lm.Split(data=train, codes=codes), tokenizer, np.random.default_rng(0), per_concept=3
+        lm.Split(data=train, codes=codes),
+        tokenizer,
+        np.random.default_rng(0),
+        per_concept=3,
+        size=32,
     )
     text = torch.cat([next(source).text.flatten() for _ in range(20)])
     pads = text.eq(token_id(tokenizer, PAD)).float().mean().item()
@@ -123,9 +132,8 @@ def test_what_is_behind_an_image_changes_nothing(
     tokenizer = train_emoji.text_tokenizer(train, tmp_path / "tokenizer")
     rng = np.random.default_rng(0)
     split = lm.Split(data=train, codes=rng.integers(0, 1024, (10, 256)).astype(np.uint16))
-    monkeypatch.setattr(lm, "BATCH", 2)
     monkeypatch.setattr(lm, "fast_bfloat16", lambda _: contextlib.nullcontext())
-    batch = next(lm.batches(split, tokenizer, rng, per_concept=6))
+    batch = next(lm.batches(split, tokenizer, rng, per_concept=6, size=2))
     model = train_emoji.new_model(tokenizer, torch.rand(1024, 48)).eval()
     with torch.no_grad():
         padded = lm.code_loss(model, batch)
