@@ -47,6 +47,9 @@ def drafter(
         ),
     ] = None,
     images: Annotated[int, typer.Option(help="Images to record.")] = 400,
+    slots: Annotated[
+        int, typer.Option(help="Images in flight while recording; more suit a GPU.")
+    ] = 8,
     workers: Annotated[
         int, typer.Option(help="Processes that record, with a model each; needs Ray beyond 1.")
     ] = 1,
@@ -75,10 +78,13 @@ def drafter(
 
         if workers < 1:
             raise ValueError(f"workers must be 1 or more, got {workers}")
+        if slots < 1:
+            raise ValueError(f"slots must be 1 or more, got {slots}")
         texts = read_prompts(None, prompts)
         target = load_target(model, dtype=torch.float32, device=resolve_device(device))
         scale = target.default_guidance if guidance is None else guidance
-        course = Course(kind=kind, requests=plan(target, texts, images, scale), steps=steps)
+        requests = plan(target, texts, images, scale)
+        course = Course(kind=kind, requests=requests, slots=slots, steps=steps)
         folder = run or out.with_name(out.name + ".run")
         recorder = record if workers == 1 else _many_hands(model, workers, device)
         acceptance = train(

@@ -29,8 +29,6 @@ from hawk.targets.base import Target
 
 KEPT = 64  # tokens of a law
 NODES = 12  # of the trees while recording: about what one image at a time is given
-SLOTS = 8
-SHARD_IMAGES = 16
 
 
 @dataclass(kw_only=True)
@@ -71,11 +69,11 @@ class Corpus:
         return Sampler(configs, vocabulary, image_B.device)
 
     @classmethod
-    def load(cls, files: Sequence[Path]) -> "Corpus":
-        """All shards together. ValueError where there is none."""
+    def load(cls, files: Sequence[Path], device: torch.device) -> "Corpus":
+        """All shards together, on a device. ValueError where there is none."""
         if not files:
             raise ValueError("no recorded shards to train on")
-        shards = [load_file(file) for file in files]
+        shards = [load_file(file, device=str(device)) for file in files]
         first = 0
         for shard in shards:
             shard["image_P"] += first
@@ -123,13 +121,12 @@ class Recorder(Jacobi):
             at_nodes(laws.indices, source_BJ).int(),
             short_BJ.int(),
         )
-        counts = feedback.commit.counts_B.tolist()
+        made, ahead = ([part.cpu() for part in parts] for parts in (made, ahead))
+        counts, last_B = feedback.commit.counts_B.tolist(), feedback.steps_B.int().cpu()
         for row, seed in enumerate(feedback.seeds_B.tolist()):
             record = self._records.setdefault(seed, _Record())
-            record.steps.append(tuple(part[row, : counts[row]].cpu() for part in made))
-            record.passes.append(
-                (feedback.steps_B[row].int().cpu(), *(part[row].cpu() for part in ahead))
-            )
+            record.steps.append(tuple(part[row, : counts[row]] for part in made))
+            record.passes.append((last_B[row], *(part[row] for part in ahead)))
 
     def take(self, image: Finished) -> dict[str, Tensor]:
         """The corpus of one image; its passes are of image 0."""
@@ -161,27 +158,34 @@ class Recorder(Jacobi):
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """A file of some images, there or still to be made."""
+    """A file of some images, there or still to be made, `slots` of them at a time."""
 
     file: Path
     requests: Sequence[Request]
+    slots: int
 
     def write(self, target: Target) -> None:
         """Make the images; the file appears when it is complete."""
         fresh = self.file.with_suffix(".tmp")
-        save_file(record_shard(target, self.requests), fresh)
+        save_file(record_shard(target, self.requests, self.slots), fresh)
         fresh.replace(self.file)
 
 
-def shards(requests: Sequence[Request], folder: Path) -> list[Shard]:
-    """A shard for every few images, in a folder that is made where there is none."""
+def shards(requests: Sequence[Request], folder: Path, slots: int) -> list[Shard]:
+    """A shard for every few images, in a folder that is made where there is none.
+
+    Args:
+        slots: images in flight; a shard has twice as many.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    images = 2 * slots
     return [
         Shard(
-            file=folder / f"shard-{first // SHARD_IMAGES:05d}.safetensors",
-            requests=requests[first : first + SHARD_IMAGES],
+            file=folder / f"shard-{first:06d}-{images}.safetensors",
+            requests=requests[first : first + images],
+            slots=slots,
         )
-        for first in range(0, len(requests), SHARD_IMAGES)
+        for first in range(0, len(requests), images)
     ]
 
 
@@ -199,12 +203,12 @@ def record(
         each(len(shard.requests))
 
 
-def record_shard(target: Target, requests: Sequence[Request]) -> dict[str, Tensor]:
-    """The corpus of some images."""
+def record_shard(target: Target, requests: Sequence[Request], slots: int) -> dict[str, Tensor]:
+    """The corpus of some images, `slots` of them at a time."""
     flat = Budget([(1, 1.0)], NODES)  # always the largest tree
-    recorder = Recorder(target, slots=SLOTS, budget=flat)
+    recorder = Recorder(target, slots=slots, budget=flat)
     guided = any(request.guidance != 1 for request in requests)
-    session = Session(target, recorder, Coupled(), budget=flat, slots=SLOTS, guided=guided)
+    session = Session(target, recorder, Coupled(), budget=flat, slots=slots, guided=guided)
     for request in requests:
         session.submit(request)
     images = [recorder.take(image) for image in session.run()]

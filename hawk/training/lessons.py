@@ -90,7 +90,7 @@ class WindowLesson:
             window.out.weight.zero_()  # it begins as a correction of nothing
             window.out.bias.zero_()
             window.tokens.weight[:-1].copy_(_principal(target.embeddings_VX.float(), embedding))
-        self.module = window
+        self.module = window.to(target.device)
 
     def batches(
         self, corpus: Corpus, images: range, generator: torch.Generator
@@ -167,20 +167,22 @@ class HeadsLesson:
         with torch.no_grad():
             heads.head.weight.copy_(head_VX)
             heads.head.bias.zero_()
-        self.module = heads
+        self.module = heads.to(target.device)
 
     def batches(
         self, corpus: Corpus, images: range, generator: torch.Generator
     ) -> Iterator[Tensor]:
         steps = corpus.tokens_IT.shape[1]
-        cells = torch.arange(images.start * steps, images.stop * steps)
+        cells = torch.arange(
+            images.start * steps, images.stop * steps, device=corpus.tokens_IT.device
+        )
         yield from _shuffled(cells, generator)
 
     def answer(self, corpus: Corpus, places_B: Tensor) -> Answers:
         identity, heads, steps = self._identity, self.module, corpus.tokens_IT.shape[1]
         image_B, cell_B = places_B // steps, places_B % steps
-        ahead = torch.arange(1, HORIZONTAL + 1)
-        below = torch.arange(1, VERTICAL + 1) * identity.grid.width
+        ahead = torch.arange(1, HORIZONTAL + 1, device=places_B.device)
+        below = torch.arange(1, VERTICAL + 1, device=places_B.device) * identity.grid.width
         before_BI = cell_B[:, None] - torch.cat([ahead, below])
         there_BI = before_BI >= 0
         hidden_BID = corpus.hidden_ITD[image_B[:, None], before_BI.clamp(min=0)]
@@ -216,7 +218,7 @@ class _Cells:
         self.sampler = corpus.sampler(image_B, identity.vocabulary)
         law = self.sampler.filtered(_law(corpus, self.image_B1, steps_BJ, identity))
         self.law = law.dense_scores().log_softmax(-1)
-        ids = torch.arange(identity.vocabulary, dtype=torch.int32)
+        ids = torch.arange(identity.vocabulary, dtype=torch.int32, device=image_B.device)
         self.noise = gumbel(corpus.seeds_I[image_B], steps_BJ, ids)
 
     def answers(self, scores: dict[str, Tensor], weights: dict[str, float]) -> Answers:
@@ -241,7 +243,8 @@ def _shuffled(places: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
     if len(places) == 0:
         raise ValueError("nothing to learn from: record more images")
     while True:
-        yield from places[torch.randperm(len(places), generator=generator)].split(BATCH)
+        order = torch.randperm(len(places), generator=generator)
+        yield from places[order.to(places.device)].split(BATCH)
 
 
 def _principal(vectors_VX: Tensor, size: int) -> Tensor:

@@ -93,8 +93,8 @@ class Trainer:
             for name, scores in answers.scores.items():
                 there = answers.there[name][..., None]
                 noisy = answers.sampler.filtered(scores).dense_scores() + answers.noise
-                right[name] = right[name] + (hits(noisy, answers.truth) & there).sum(0)
-                seen[name] = seen[name] + there.sum(0)
+                right[name] = right[name] + (hits(noisy, answers.truth) & there).sum(0).cpu()
+                seen[name] = seen[name] + there.sum(0).cpu()
         return {name: _shares(right[name], seen[name]) for name in right}
 
     def _step(self, places_B: Tensor) -> float:
@@ -109,7 +109,8 @@ class Trainer:
     def _resume(self) -> int:
         if not self._checkpoint.exists():
             return 0
-        state = torch.load(self._checkpoint, weights_only=True)
+        device = self._corpus.tokens_IT.device
+        state = torch.load(self._checkpoint, weights_only=True, map_location=device)
         if state["steps"] != self._steps:
             raise ValueError(
                 f"{self._checkpoint} is of {state['steps']} steps of training, not {self._steps}: "

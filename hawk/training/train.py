@@ -53,11 +53,13 @@ class Course:
     Attributes:
         kind: of drafter, one of `KINDS`.
         requests: the images to record, see `plan`.
+        slots: images in flight while they are recorded.
         steps: batches to train on.
     """
 
     kind: str
     requests: Sequence[Request]
+    slots: int
     steps: int
 
 
@@ -88,14 +90,15 @@ def train(
     kind, requests, steps = course.kind, course.requests, course.steps
     lesson = new_lesson(kind, target)
     _claim(run, target, requests)
-    every = shards(requests, run / "shards")
+    every = shards(requests, run / "shards", course.slots)
     todo = [shard for shard in every if not shard.file.exists()]
     there = sum(len(shard.requests) for shard in every if shard not in todo)
     recorded = progress("recording", len(requests))
     recorded(there)
     if todo:
         recorder(target, todo, recorded)
-    trainer = Trainer(lesson, Corpus.load([shard.file for shard in every]), run, steps=steps)
+    corpus = Corpus.load([shard.file for shard in every], target.device)
+    trainer = Trainer(lesson, corpus, run, steps=steps)
     acceptance = trainer.run(progress("training", steps))
     training = {
         "images": len(requests),

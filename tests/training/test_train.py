@@ -28,9 +28,9 @@ IMAGES = 5
 
 @pytest.fixture(scope="module")
 def corpus(tiny: Janus, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    todo = shards(plan(tiny, PROMPTS, IMAGES, 2.0), tmp_path_factory.mktemp("shards"))
+    todo = shards(plan(tiny, PROMPTS, IMAGES, 2.0), tmp_path_factory.mktemp("shards"), slots=4)
     record(tiny, todo)
-    return Corpus.load([shard.file for shard in todo])
+    return Corpus.load([shard.file for shard in todo], tiny.device)
 
 
 def test_recorded_images_are_those_of_plain_decoding(tiny: Janus, corpus: Corpus) -> None:
@@ -55,7 +55,7 @@ def test_recorded_laws_pick_the_recorded_tokens_under_the_noise(corpus: Corpus) 
 def test_recorded_hidden_states_are_those_behind_the_laws(tiny: Janus) -> None:
     """Without guidance the image head makes the law of the hidden state."""
     alone = plan(tiny, PROMPTS, 2, 1.0)
-    shard = record_shard(tiny, alone)
+    shard = record_shard(tiny, alone, slots=2)
     law = tiny.head(shard["hidden_ITD"].float()).log_softmax(-1)
     recorded = dense(shard["law_ITK"], shard["law_ids_ITK"], 64)
     assert torch.allclose(law, recorded, atol=0.1)
@@ -88,7 +88,7 @@ def test_training_goes_on_where_it_stopped(tiny: Janus, corpus: Corpus, tmp_path
 
 def test_a_trained_drafter_is_loaded_and_drafts(tiny: Janus, tmp_path: Path) -> None:
     out = tmp_path / "made"
-    course = Course(kind="hawk", requests=plan(tiny, PROMPTS, 3, 2.0), steps=2)
+    course = Course(kind="hawk", requests=plan(tiny, PROMPTS, 3, 2.0), slots=2, steps=2)
     told: list[str] = []
 
     def progress(name: str, total: int) -> Callable[[int], object]:
@@ -100,7 +100,7 @@ def test_a_trained_drafter_is_loaded_and_drafts(tiny: Janus, tmp_path: Path) -> 
     assert set(acceptance) == {"laws alone", "first round", "second round", "given the truth"}
     kind, identity = choose(str(out), replace(tiny.identity, drafters={}))
     assert (kind, identity.drafters) == ("hawk", {"hawk": out})
-    other = Course(kind="hawk", requests=plan(tiny, PROMPTS, 4, 2.0), steps=2)
+    other = Course(kind="hawk", requests=plan(tiny, PROMPTS, 4, 2.0), slots=2, steps=2)
     with pytest.raises(ValueError, match="other images: give another --run"):
         train(tiny, other, run=tmp_path / "run", out=out, progress=progress)
 
@@ -135,7 +135,7 @@ def test_a_plan_is_there_whole_or_not_at_all(
 
 
 def test_shards_that_are_there_are_not_made_again(tiny: Janus, tmp_path: Path) -> None:
-    course = Course(kind="spatial", requests=plan(tiny, PROMPTS, 3, 2.0), steps=1)
+    course = Course(kind="spatial", requests=plan(tiny, PROMPTS, 3, 2.0), slots=2, steps=1)
     made: list[int] = []
 
     def train_again() -> None:
@@ -157,17 +157,16 @@ def test_shards_that_are_there_are_not_made_again(tiny: Janus, tmp_path: Path) -
 
 
 @pytest.mark.ray
-def test_many_hands_record_the_same(
-    tiny: Janus, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hawk.training.corpus.SHARD_IMAGES", 2)
+def test_many_hands_record_the_same(tiny: Janus, tiny_folder: Path, tmp_path: Path) -> None:
     requests = plan(tiny, PROMPTS, 5, 2.0)
-    alone, together = shards(requests, tmp_path / "alone"), shards(requests, tmp_path / "together")
+    alone, together = (shards(requests, tmp_path / name, slots=1) for name in ("alone", "together"))
     record(tiny, alone)
     counts: list[int] = []
     many_hands(tiny, together, counts.append, model=str(tiny_folder), workers=2, device="cpu")
     assert sorted(counts) == [1, 2, 2]
-    one, other = (Corpus.load([shard.file for shard in some]) for some in (alone, together))
+    one, other = (
+        Corpus.load([shard.file for shard in some], tiny.device) for some in (alone, together)
+    )
     assert torch.equal(one.tokens_IT, other.tokens_IT)
     assert torch.equal(one.step_P, other.step_P)
     assert torch.allclose(one.stale_PJD.float(), other.stale_PJD.float(), atol=1e-2)
