@@ -47,6 +47,10 @@ class Cache:
         capacity: longest prompt plus image plus the largest tree.
         entries: of every pass over trees: smaller ones are padded to it, over all slots, and see
             the whole memory, so that no pass has another shape. None lets shapes vary.
+
+    Attributes:
+        visible: entries of the memory that the coming pass over trees sees.
+        graphs: of such passes, on a GPU.
     """
 
     def __init__(
@@ -67,9 +71,8 @@ class Cache:
         self._longest = [0] * slots  # host copy of the longest row of each slot
         self._positions_C = torch.arange(capacity, device=device)
         self._rows: slice | Tensor = slice(0, 0)
-        self._visible = 0
-        self._nodes = 0  # of the coming pass over trees; 0 if it is over prompts
-        self._places_R1N1 = torch.zeros(0, dtype=torch.int64, device=device)
+        self._index: Tensor | None = None
+        self.visible = 0
         self.graphs = Graphs() if device.type == "cuda" else None
 
     @property
@@ -89,7 +92,7 @@ class Cache:
         """
         first = torch.tensor(slots, device=self.device)[:, None] * self.branches
         self._rows = (first + torch.arange(self.branches, device=self.device)).flatten()
-        self._nodes = 0
+        self._index = None
         self.lengths_SG[list(slots)] = lengths_RN
         for slot, longest in zip(slots, lengths_RN.amax(1).tolist(), strict=True):
             self._longest[slot] = longest
@@ -101,14 +104,13 @@ class Cache:
         """The next forward writes row b of the tree behind the rows of slot b.
 
         Returns:
-            positions int64 [R, N] and mask bool [R, 1, N, visible] for the attention.
+            depths int64 [B, E] and ancestors bool [B, E, E] of its entries, for `place`.
         """
         return self._begin_nodes(tree.depths_BN, tree.shapes.ancestors_TNN[tree.shape_B])
 
     def _begin_nodes(self, depths_BN: Tensor, ancestors_BNN: Tensor) -> tuple[Tensor, Tensor]:
         """`begin_tree` for nodes at the given depths, which see their ancestors and themselves."""
-        active = len(depths_BN)
-        longest = max(self._longest[:active])
+        longest = max(self._longest[: len(depths_BN)])
         if self.entries is not None:
             depths_BN, ancestors_BNN = _padded(depths_BN, ancestors_BNN, self.slots, self.entries)
         rows, nodes = depths_BN.shape
@@ -119,39 +121,43 @@ class Cache:
         step = VISIBLE_STEP if self.graphs is None else VISIBLE_STEP_OF_GRAPHS
         if self.entries is not None:
             step = self.capacity
-        self._visible = min(self.capacity, -(-(longest + nodes) // step) * step)
-        lengths_R1 = self.lengths_SG[:rows].reshape(-1, 1)
+        self.visible = min(self.capacity, -(-(longest + nodes) // step) * step)
         self._rows = slice(0, rows * self.branches)
-        self._nodes = nodes
-        behind_RC = self._positions_C[: self._visible] - lengths_R1
-        inside_RC = (behind_RC >= 0) & (behind_RC < nodes)
-        ancestors_RNN = ancestors_BNN.repeat_interleave(self.branches, 0)
-        place_RNC = behind_RC.clamp(0, nodes - 1)[:, None].expand(-1, nodes, -1)
-        in_tree_RNC = ancestors_RNN.gather(2, place_RNC) & inside_RC[:, None]
-        mask_RNC = in_tree_RNC | (behind_RC < 0)[:, None]
-        return lengths_R1 + depths_BN.repeat_interleave(self.branches, 0), mask_RNC[:, None]
+        return depths_BN, ancestors_BNN
 
-    def find_places(self) -> None:
-        """Where the coming pass over trees stores its entries: the first thing it does itself, as
-        a graph of it must look at the lengths of its own time."""
-        lengths_R1 = self.lengths_SG.view(-1, 1)[self._rows]
-        places_RN = lengths_R1 + self._positions_C[: self._nodes]
-        self._places_R1N1 = places_RN[:, None, :, None]
+    def place(self, depths_BE: Tensor, ancestors_BEE: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the entries of a tree are stored, and what each sees. A part of the pass itself: a
+        graph of it must look at the lengths of its own time.
+
+        Returns:
+            positions int64 [R, E] and mask bool [R, 1, E, visible] for the attention.
+        """
+        rows, entries = depths_BE.shape
+        lengths_R1 = self.lengths_SG[:rows].reshape(-1, 1)
+        index_RE = lengths_R1 + self._positions_C[:entries]
+        self._index = index_RE[:, None, :, None]
+        behind_RC = self._positions_C[: self.visible] - lengths_R1
+        inside_RC = (behind_RC >= 0) & (behind_RC < entries)
+        ancestors_REE = ancestors_BEE.repeat_interleave(self.branches, 0)
+        place_REC = behind_RC.clamp(0, entries - 1)[:, None].expand(-1, entries, -1)
+        in_tree_REC = ancestors_REE.gather(2, place_REC) & inside_RC[:, None]
+        mask_REC = in_tree_REC | (behind_RC < 0)[:, None]
+        return lengths_R1 + depths_BE.repeat_interleave(self.branches, 0), mask_REC[:, None]
 
     def update(
         self, keys: Tensor, values: Tensor, layer_idx: int, **_: object
     ) -> tuple[Tensor, Tensor]:
         """Called by each attention module: store [R, H, N, E], return what it attends to."""
         memory = self._memory[layer_idx]
-        if not self._nodes:
+        if self._index is None:
             memory[0, self._rows, :, : keys.shape[2]] = keys
             memory[1, self._rows, :, : keys.shape[2]] = values
             return keys, values
-        index = self._places_R1N1.expand_as(keys)
+        index = self._index.expand_as(keys)
         all_keys, all_values = memory[0, self._rows], memory[1, self._rows]
         all_keys.scatter_(2, index, keys)
         all_values.scatter_(2, index, values)
-        return all_keys[:, :, : self._visible], all_values[:, :, : self._visible]
+        return all_keys[:, :, : self.visible], all_values[:, :, : self.visible]
 
     def keep(self, path_BD: Tensor, counts: Sequence[int], *, move: bool) -> None:
         """Keep the first `counts` nodes of each path; everything else of the last tree is dropped.

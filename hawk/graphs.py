@@ -17,29 +17,30 @@ WORTH_IT = 2  # a shape is captured when it comes up so many times; many come up
 Inputs = tuple[Tensor, ...]
 Outputs = tuple[Tensor, ...]
 Compute = Callable[..., Outputs]
+Key = tuple[int | torch.Size, ...]
 
 
 class Graphs:
     """Graphs by the shapes of their inputs, captured as shapes come up again."""
 
     def __init__(self) -> None:
-        self._graphs: dict[tuple[torch.Size, ...], _Graph] = {}
-        self._seen: Counter[tuple[torch.Size, ...]] = Counter()
+        self._graphs: dict[Key, _Graph] = {}
+        self._seen: Counter[Key] = Counter()
         self._pool = torch.cuda.graph_pool_handle()  # they never run at the same time
 
     def __len__(self) -> int:
         return len(self._graphs)
 
-    def run(self, compute: Compute, inputs: Inputs) -> Outputs:
-        """`compute(*inputs)`, which must do the same for inputs of equal shapes: no branch on
-        values, no transfer to the host. Outputs are the caller's to keep."""
-        shapes = tuple(tensor.shape for tensor in inputs)
-        if shapes not in self._graphs:
-            self._seen[shapes] += 1
-            if self._seen[shapes] < WORTH_IT:
+    def run(self, compute: Compute, inputs: Inputs, size: int) -> Outputs:
+        """`compute(*inputs)`, which must do the same for inputs of equal shapes and equal `size`:
+        no branch on values, no transfer to the host. Outputs are the caller's to keep."""
+        key = (size, *(tensor.shape for tensor in inputs))
+        if key not in self._graphs:
+            self._seen[key] += 1
+            if self._seen[key] < WORTH_IT:
                 return compute(*inputs)
-            self._graphs[shapes] = _Graph(compute, inputs, self._pool)
-        return self._graphs[shapes].replay(inputs)
+            self._graphs[key] = _Graph(compute, inputs, self._pool)
+        return self._graphs[key].replay(inputs)
 
 
 class _Graph:

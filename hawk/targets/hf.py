@@ -157,33 +157,32 @@ class DecoderTarget(ABC):
 
     @torch.inference_mode()
     def forward(self, tree: Tree, guidance_B: Tensor, cache: Cache) -> Output:
-        positions_RE, mask_R1EC = cache.begin_tree(tree)
-        inputs = [tree.tokens_BN, positions_RE, mask_R1EC, guidance_B]
+        inputs = [tree.tokens_BN, guidance_B, *cache.begin_tree(tree)]
         if isinstance(cache, RowEndCache) and cache.law_BN is not None:
             inputs.append(cache.law_BN)
         compute = partial(self._pass, cache)
         if cache.graphs is None:
             logits_BNV, hidden_BND = compute(*inputs)
         else:
-            logits_BNV, hidden_BND = cache.graphs.run(compute, tuple(inputs))
+            logits_BNV, hidden_BND = cache.graphs.run(compute, tuple(inputs), cache.visible)
         return Output(logits_BNV=logits_BNV, hidden_BND=hidden_BND)
 
     def _pass(
         self,
         cache: Cache,
         tokens_BN: Tensor,
-        positions_RE: Tensor,
-        mask_R1EC: Tensor,
         guidance_B: Tensor,
+        depths_BE: Tensor,
+        ancestors_BEE: Tensor,
         law_BN: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Logits and hidden states of a tree for which the cache is ready. What it does depends on
-        shapes alone, so that a CUDA graph may stand for it."""
-        cache.find_places()
+        """Logits and hidden states of a tree that the cache has begun. What is done depends on
+        shapes alone, so that a graph may stand for it."""
+        positions_RE, mask_R1EC = cache.place(depths_BE, ancestors_BEE)
         rows, nodes = tokens_BN.shape
         entries_BED = self.embed_image(tokens_BN)
         if self._row_end_D is not None:
-            ends = self._row_end_D.expand(rows, positions_RE.shape[1] - nodes, -1)
+            ends = self._row_end_D.expand(rows, depths_BE.shape[1] - nodes, -1)
             entries_BED = torch.cat([entries_BED, ends], 1)
         entries_RED = entries_BED.repeat_interleave(cache.branches, 0)
         if cache.entries is not None:

@@ -106,10 +106,10 @@ class CellCache(Cache):
         positions_RP, mask = super().begin_prompts(slots, lengths_RN)
         return torch.full_like(positions_RP, OUTSIDE), mask
 
-    def begin_tree(self, tree: Any) -> tuple[Tensor, Tensor]:
-        positions_RN, mask = super().begin_tree(tree)
-        prompts_R1 = self._prompts_SG.reshape(-1, 1)[: len(positions_RN)]
-        return positions_RN - prompts_R1, mask
+    def place(self, depths_BE: Tensor, ancestors_BEE: Tensor) -> tuple[Tensor, Tensor]:
+        positions_RE, mask = super().place(depths_BE, ancestors_BEE)
+        prompts_R1 = self._prompts_SG.reshape(-1, 1)[: len(positions_RE)]
+        return positions_RE - prompts_R1, mask
 
     def move_slot(self, source: int, target: int) -> None:
         super().move_slot(source, target)

@@ -50,7 +50,7 @@ class RowEndCache(Cache):
         return super().begin_prompts(slots, lengths_RN)
 
     def begin_tree(self, tree: Tree) -> tuple[Tensor, Tensor]:
-        """As in Cache, for the nodes and the F companions behind them: [R, N + F] positions."""
+        """As in Cache, for the nodes and the F companions behind them: E is N + F."""
         active, nodes = tree.tokens_BN.shape
         depths_BN, ancestors_BNN = tree.depths_BN, tree.shapes.ancestors_TNN[tree.shape_B]
         most = min(nodes, max(self._most_ends(cells, tree) for cells in self._cells[:active]))

@@ -39,8 +39,7 @@ def tree(parents: list[int], rows: int) -> Tree:
 def test_a_tree_is_written_behind_each_row_and_sees_its_ancestors() -> None:
     cache = new_cache()
     prompt(cache, [[3, 2], [5, 1]])
-    positions, mask = cache.begin_tree(tree([0, 0, 0, 2], rows=2))
-    cache.find_places()
+    positions, mask = cache.place(*cache.begin_tree(tree([0, 0, 0, 2], rows=2)))
     assert positions.tolist() == [[3, 4, 4, 5], [2, 3, 3, 4], [5, 6, 6, 7], [1, 2, 2, 3]]
     keys, _ = write(cache, torch.tensor([[7, 8, 9, 10]] * 4))
     for row, length in enumerate([3, 2, 5, 1]):
@@ -53,13 +52,11 @@ def test_a_tree_is_written_behind_each_row_and_sees_its_ancestors() -> None:
 def test_an_accepted_path_closes_up_and_the_rest_is_dropped() -> None:
     cache = new_cache()
     prompt(cache, [[3, 2], [5, 1]])
-    cache.begin_tree(tree([0, 0, 0, 2], rows=2))
-    cache.find_places()
+    cache.place(*cache.begin_tree(tree([0, 0, 0, 2], rows=2)))
     write(cache, torch.tensor([[7, 8, 9, 10]] * 4))
     cache.keep(torch.tensor([[0, 2, 3], [0, 1, 1]]), counts=[3, 1], move=True)
     assert cache.lengths_SG.tolist() == [[6, 5], [6, 2]]
-    _, mask = cache.begin_tree(tree([0], rows=2))
-    cache.find_places()
+    _, mask = cache.place(*cache.begin_tree(tree([0], rows=2)))
     keys, values = write(cache, torch.tensor([[20]] * 4))
     kept = [[7, 9, 10], [7, 9, 10], [7], [7]]
     for row, length in enumerate([3, 2, 5, 1]):
@@ -72,8 +69,7 @@ def test_a_slot_moves_with_all_its_rows() -> None:
     cache = new_cache()
     prompt(cache, [[3, 2], [5, 1]])
     cache.move_slot(1, 0)
-    _, mask = cache.begin_tree(tree([0], rows=1))
-    cache.find_places()
+    _, mask = cache.place(*cache.begin_tree(tree([0], rows=1)))
     keys, _ = write(cache, torch.tensor([[20], [20]]))
     assert keys[0][mask[0, 0, 0]].tolist() == [201, 202, 203, 204, 205, 21]
     assert keys[1][mask[1, 0, 0]].tolist() == [301, 21]
@@ -82,8 +78,7 @@ def test_a_slot_moves_with_all_its_rows() -> None:
 def test_a_pass_allocates_no_key_value_memory() -> None:
     cache = new_cache()
     prompt(cache, [[3, 2], [5, 1]])
-    cache.begin_tree(tree([0, 0], rows=2))
-    cache.find_places()
+    cache.place(*cache.begin_tree(tree([0, 0], rows=2)))
     keys, _ = write(cache, torch.tensor([[7, 8]] * 4))
     again, _ = write(cache, torch.tensor([[7, 8]] * 4))
     assert keys.data_ptr() == again.data_ptr()
