@@ -1,4 +1,4 @@
-"""PassTimer: what a pass of a target costs, for a budget to know."""
+"""PassTimer: what a pass of a target costs, for a budget to begin with."""
 
 import time
 

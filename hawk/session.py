@@ -135,9 +135,11 @@ class Session:
         verify_s = clock.lap()
         self.drafter.observe(self._feedback(tree, law, output, commit))
         draft_s += clock.lap()
-        self.budget.add_overhead(draft_s + verify_s)
+        rows, nodes = tree.tokens_BN.shape
+        # As a whole: on a GPU only the sum of the three is a time of its own.
+        self.budget.observe(rows, nodes, draft_s + forward_s + verify_s)
         self.stats += Stats(passes=1, draft_s=draft_s, forward_s=forward_s, verify_s=verify_s)
-        self._count(self._slots.images, counts, drafted=tree.tokens_BN.shape[1] - 1)
+        self._count(self._slots.images, counts, drafted=nodes - 1)
         return self._finish()
 
     def _draft(self) -> tuple[Tree, Tensor]:

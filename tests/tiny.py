@@ -118,7 +118,7 @@ def new_session(
     """A session whose budget takes the largest trees, as costs are flat."""
     most = DRAFTERS[drafter].most_nodes
     most = min(most, FIXED_NODES) if deterministic else most
-    budget = Budget([(1, 1.0), (1000, 1.0)], most, branching=not deterministic)
+    budget = Budget([(1, 1.0)], most, branching=not deterministic)
     judge = load_rule(rule, target)
     made = new_drafter(target, drafter, slots, budget, judge)
     return Session(

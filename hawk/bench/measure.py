@@ -33,7 +33,7 @@ class Drafting:
         passes_by_accepted: how many passes of an image accepted 0, 1, 2, ... drafts.
         accepted_by_cell_T: share of images whose token in a cell was an accepted draft.
         shares: of the time, in `draft`, `target`, `verify` and `rest`.
-        cost_ms: of a pass by its number of nodes, as the budget measured it.
+        cost_ms: of a pass by its number of nodes, as the budget knows it by the end.
     """
 
     exact: bool

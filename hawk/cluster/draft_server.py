@@ -67,7 +67,8 @@ class DraftServer:
                 lane.drafter.move(event.source, event.target)
             else:
                 self._learn(lane, event)
-        lane.opening.budget.overhead_s = call.overhead_s
+        if call.step is not None:
+            lane.opening.budget.observe(*call.step)
         roots_B = torch.from_numpy(call.roots.copy()).to(self._device)
         lane.tree = lane.drafter.draft(roots_B, lane.opening.budget)
         return pack_block(lane.tree, call, arrived_s, time.perf_counter())

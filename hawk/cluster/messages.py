@@ -93,7 +93,8 @@ class Call:
         sequence: counts the calls of an epoch from 1.
         events: since the last call, in order.
         roots: int64 [B], last committed tokens of the rows to draft for.
-        overhead_s: what a step of the target costs besides its pass.
+        step: rows, nodes and seconds of the target's last step, for the budget; None before the
+            first.
     """
 
     lane: str
@@ -101,7 +102,7 @@ class Call:
     sequence: int
     events: Sequence[Lesson | Move]
     roots: NDArray[np.int64]
-    overhead_s: float
+    step: tuple[int, int, float] | None
 
 
 @dataclass(frozen=True, kw_only=True)

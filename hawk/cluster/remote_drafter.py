@@ -123,7 +123,7 @@ class RemoteDrafter:
             sequence=self._sequence,
             events=self._events,
             roots=roots_B.cpu().numpy(),
-            overhead_s=self._budget.overhead_s,
+            step=self._budget.last,
         )
         self._events, self._void = [], False
         self._pending = self._transport.send(call)

@@ -107,7 +107,7 @@ def first_call(epoch: int, sequence: int) -> Call:
         sequence=sequence,
         events=[lesson],
         roots=np.zeros(1, np.int64),
-        overhead_s=0.0,
+        step=(1, 1, 0.01),
     )
 
 

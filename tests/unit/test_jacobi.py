@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 IDS = torch.arange(VOCABULARY, dtype=torch.int32)
 COUPLED = Guesses(by_chance=False)
 GRID = Grid(height=20, width=20)
-FREE = Budget([(1, 1.0), (100, 1.0)], MOST_NODES)
+FREE = Budget([(1, 1.0)], MOST_NODES)
 
 
 def new_jacobi(slots: int, grid: Grid = GRID, guesses: Guesses = COUPLED) -> Jacobi:

@@ -1,5 +1,7 @@
 """Session: what happens around the loop; its tokens are the business of tests/exact."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -18,6 +20,20 @@ def test_nothing_to_do_is_no_work(tiny: Janus) -> None:
     assert not session.busy
     assert session.step() == []
     assert session.stats.passes == 0
+
+
+def test_the_budget_hears_of_whole_steps_without_prompts(tiny: Janus) -> None:
+    session = new_session(tiny, slots=2)
+    tickets = [session.submit(request(seed)) for seed in range(2)]
+    session.admit()
+    before = replace(session.stats)
+    assert before.forward_s > 0
+    session.step()
+    step = session.stats - before
+    assert session.budget.last is not None
+    rows, nodes, seconds = session.budget.last
+    assert (rows, nodes) == (len(tickets), step.nodes_per_forward)
+    assert seconds == pytest.approx(step.draft_s + step.forward_s + step.verify_s)
 
 
 def test_cancelling_frees_the_slot_at_once(tiny: Janus) -> None:
