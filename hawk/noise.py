@@ -12,8 +12,12 @@ Letters: B rows, N positions, K ids.
 """
 
 import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 SEED_LIMIT = 1 << 63
@@ -52,15 +56,29 @@ def seed_of(seed: int, text: str) -> int:
 
 def bits(seeds_B: Tensor, steps_BN: Tensor, ids: Tensor, stream: int = TOKENS) -> Tensor:
     """Uniform signed 32-bit integers [B, N, K]; arguments as in `gumbel`."""
-    low = seeds_B.to(torch.int32)[:, None]  # keeps the low 32 bits
-    high = (seeds_B >> 32).to(torch.int32)[:, None]
-    key = _mix(_mix(low + _GOLDEN) ^ high)
-    key = _mix(key ^ _mix(steps_BN.to(torch.int32) * _GOLDEN))
+    if seeds_B.device.type == "cpu":  # numpy takes half of torch's time for what is so small
+        seeds_B1 = seeds_B.numpy()[:, None]
+        words = [seeds_B1, seeds_B1 >> 32, steps_BN.numpy(), ids.numpy()]
+        mixed = _scramble([word.astype(np.uint32) for word in words], stream, _mix_words)
+        return torch.from_numpy(mixed.view(np.int32))
+    seeds_B1 = seeds_B[:, None]
+    words = [seeds_B1, seeds_B1 >> 32, steps_BN, ids]
+    return _scramble([word.to(torch.int32) for word in words], stream, _mix)
+
+
+def _scramble(words: Sequence[Any], stream: int, mix: Callable[[Any], Any]) -> Any:
+    """The hash of low and high words of the seeds [B, 1], steps [B, N] and ids: arrays or tensors
+    that keep the low 32 bits of whatever is done to them."""
+    low_B1, high_B1, steps_BN, ids = words
+    golden = _GOLDEN if isinstance(ids, Tensor) else _GOLDEN % (1 << 32)
+    key = mix(mix(low_B1 + golden) ^ high_B1)
+    key = mix(key ^ mix(steps_BN * golden))
     if stream != TOKENS:
-        key = _mix(key + stream)
-    second = _mix(key + _GOLDEN)
-    mixed = _mix(ids + key.unsqueeze(-1))
-    return _mix(mixed.bitwise_xor_(second.unsqueeze(-1)))
+        key = mix(key + stream)
+    second = mix(key + golden)
+    mixed = mix(ids + key[..., None])
+    mixed ^= second[..., None]
+    return mix(mixed)
 
 
 def _mix(x: Tensor) -> Tensor:
@@ -68,6 +86,15 @@ def _mix(x: Tensor) -> Tensor:
     for shift, multiplier in zip((16, 15), _MULTIPLIERS, strict=True):
         x.bitwise_xor_(_shift_right(x, shift)).mul_(multiplier)
     return x.bitwise_xor_(_shift_right(x, 16))
+
+
+def _mix_words(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """As `_mix`."""
+    for shift, multiplier in zip((16, 15), _MULTIPLIERS, strict=True):
+        x ^= x >> shift
+        x *= multiplier % (1 << 32)
+    x ^= x >> 16
+    return x
 
 
 def _shift_right(x: Tensor, by: int) -> Tensor:

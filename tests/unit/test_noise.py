@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from hawk import noise
 from hawk.noise import bits, gumbel
 from tests import reference
 from tests.needs import NEEDS_CUDA
@@ -78,6 +79,16 @@ def test_numbers_depend_on_seed_step_and_token_alone() -> None:
 def test_equals_the_reference() -> None:
     for seed, step in ((0, 0), (1, 0), (0, 1), (2**63 - 1, 8099), (7 << 32, 3)):
         assert torch.equal(sample([seed], [step])[0, 0], reference.gumbel(seed, step, 1024))
+
+
+def test_bits_of_tensors_are_those_of_arrays() -> None:
+    """On a CPU numpy makes them; tensors elsewhere are hashed by torch."""
+    seeds, steps = torch.tensor([0, 7 << 32, 2**63 - 1]), torch.arange(40).expand(3, -1)
+    some = torch.randint(0, 1 << 20, (3, 40, 5), dtype=torch.int32)
+    for ids, stream in ((IDS, 0), (some, 0), (IDS, 3)):
+        words = [seeds[:, None], seeds[:, None] >> 32, steps, ids]
+        tensors = noise._scramble([word.to(torch.int32) for word in words], stream, noise._mix)
+        assert torch.equal(bits(seeds, steps, ids, stream), tensors)
 
 
 @NEEDS_CUDA
