@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 WORTH_IT = 2  # a shape is captured when it comes up so many times; many come up once
+MOST = 256  # graphs at a time, some megabytes each; the one that was not used for longest goes
 
 Inputs = tuple[Tensor, ...]
 Outputs = tuple[Tensor, ...]
@@ -21,10 +22,15 @@ Key = tuple[int | torch.Size, ...]
 
 
 class Graphs:
-    """Graphs by the shapes of their inputs, captured as shapes come up again."""
+    """Graphs by the shapes of their inputs, captured as shapes come up again.
+
+    Attributes:
+        replayed: whether the last run was one of a graph that was there: others take longer.
+    """
 
     def __init__(self) -> None:
-        self._graphs: dict[Key, _Graph] = {}
+        self.replayed = False
+        self._graphs: dict[Key, _Graph] = {}  # the last used is the last
         self._seen: Counter[Key] = Counter()
         self._pool = torch.cuda.graph_pool_handle()  # they never run at the same time
 
@@ -35,12 +41,18 @@ class Graphs:
         """`compute(*inputs)`, which must do the same for inputs of equal shapes and equal `size`:
         no branch on values, no transfer to the host. Outputs are the caller's to keep."""
         key = (size, *(tensor.shape for tensor in inputs))
-        if key not in self._graphs:
+        graph = self._graphs.pop(key, None)
+        self.replayed = graph is not None
+        if graph is None:
             self._seen[key] += 1
             if self._seen[key] < WORTH_IT:
                 return compute(*inputs)
-            self._graphs[key] = _Graph(compute, inputs, self._pool)
-        return self._graphs[key].replay(inputs)
+            graph = _Graph(compute, inputs, self._pool)
+            if len(self._graphs) == MOST:
+                oldest = next(iter(self._graphs))
+                del self._graphs[oldest], self._seen[oldest]
+        self._graphs[key] = graph
+        return graph.replay(inputs)
 
 
 class _Graph:

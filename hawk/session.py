@@ -136,8 +136,9 @@ class Session:
         self.drafter.observe(self._feedback(tree, law, output, commit))
         draft_s += clock.lap()
         rows, nodes = tree.tokens_BN.shape
-        # As a whole: on a GPU only the sum of the three is a time of its own.
-        self.budget.observe(rows, nodes, draft_s + forward_s + verify_s)
+        if self._cache.graphs is None or self._cache.graphs.replayed:
+            # As a whole: on a GPU only the sum of the three is a time of its own.
+            self.budget.observe(rows, nodes, draft_s + forward_s + verify_s)
         self.stats += Stats(passes=1, draft_s=draft_s, forward_s=forward_s, verify_s=verify_s)
         self._count(self._slots.images, counts, drafted=nodes - 1)
         return self._finish()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hawk import Request
+from hawk.graphs import Graphs
 from hawk.targets.base import Output
 from hawk.targets.janus import Janus
 from tests.tiny import new_session
@@ -34,6 +35,22 @@ def test_the_budget_hears_of_whole_steps_without_prompts(tiny: Janus) -> None:
     rows, nodes, seconds = session.budget.last
     assert (rows, nodes) == (len(tickets), step.nodes_per_forward)
     assert seconds == pytest.approx(step.draft_s + step.forward_s + step.verify_s)
+
+
+def test_the_budget_hears_of_no_pass_that_was_captured(
+    tiny: Janus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a step takes much longer than those that it stands for."""
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
+    session = new_session(tiny, "plain", slots=1)
+    graphs = session._cache.graphs = Graphs()
+    monkeypatch.setattr(graphs, "run", lambda compute, inputs, _size: compute(*inputs))
+    session.submit(request(1))
+    session.step()
+    assert session.budget.last is None
+    graphs.replayed = True
+    session.step()
+    assert session.budget.last is not None
 
 
 def test_cancelling_frees_the_slot_at_once(tiny: Janus) -> None:
