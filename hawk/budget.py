@@ -13,7 +13,7 @@ both, as other work or a longer image, does not count.
 import bisect
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 NODE_OPTIONS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # tree sizes, root included
 TOO_DEAR = 8.0  # a pass of so many times the cheapest one is never worth it: stop measuring
@@ -81,23 +81,32 @@ class Budget:
         """Expected time of a step with such a pass, up to a factor that all sizes share."""
         size = rows * nodes
         factors = self._factors.get(_class(size))
-        return self._guess_s(size) * (sorted(factors)[1] if factors else 1.0)
+        return self._guess_s(size) * (_middle(factors) if factors else 1.0)
 
     def observe(self, rows: int, nodes: int, seconds: float) -> None:
         """A step with such a pass took so long, from drafting to learning from it."""
         self.last = rows, nodes, seconds
         if len(self._sizes) == 1:
             return
+        size = rows * nodes
+        factors = self._factors.setdefault(_class(size), deque([1.0] * 3, maxlen=3))
         if nodes == self._trying:
-            size = rows * nodes
-            factors = self._factors.setdefault(_class(size), deque([1.0, 1.0], maxlen=3))
             factors.append(seconds * self._pace / self._guess_s(size))
             self._tried_s[_class(size)] = self._clock_s
+            self._anchor()
         expected_s = self.seconds(rows, nodes)
         self._pace = expected_s / seconds
         self._clock_s += expected_s
         self._steps += 1
         self._trying = None
+
+    def _anchor(self) -> None:
+        """Keep the mean factor at 1. Sizes are compared with each other only, and those that seemed
+        cheap by luck are compared with next: all of them together would drift away."""
+        logs = [math.log(_middle(factors)) for factors in self._factors.values()]
+        mean = math.exp(sum(logs) / len(logs))
+        for factors in self._factors.values():
+            factors.extend([factor / mean for factor in factors])
 
     def choose(self, rows: int, expected_tokens: Sequence[float]) -> int:
         """Index into `options` with the most committed tokens per second, or now and then of
@@ -159,3 +168,7 @@ class Budget:
 def _class(size: int) -> int:
     """Sizes that differ by a quarter at most cost about the same."""
     return round(CLASSES * math.log2(size))
+
+
+def _middle(factors: Iterable[float]) -> float:
+    return sorted(factors)[1]

@@ -1,5 +1,7 @@
 """Budget and Confidence: what a pass costs and what it is worth."""
 
+import math
+import random
 from collections.abc import Callable
 
 import pytest
@@ -103,6 +105,15 @@ def test_what_slows_all_sizes_alike_changes_nothing() -> None:
     longer = iter(range(200))
     sizes, _ = run(steady, nearly_flat, 100)
     assert run(growing, lambda nodes: nearly_flat(nodes) * 1.01 ** next(longer), 100)[0] == sizes
+
+
+def test_costs_do_not_drift_away() -> None:
+    """Sizes are compared with each other only, and the one that seemed best by luck is taken."""
+    noise = random.Random(0)
+    budget = Budget([(1, 0.005), (8, 0.01)], 8)
+    run(budget, lambda nodes: nearly_flat(nodes) * math.exp(noise.gauss(0, 0.3)), 100_000)
+    for nodes in budget.options:
+        assert 0.001 < budget.seconds(1, nodes) < 0.05
 
 
 def test_where_all_passes_cost_the_same_no_other_size_is_tried() -> None:
