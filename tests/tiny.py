@@ -1,6 +1,7 @@
 """A Janus small enough to run thousands of passes in a test, with laws worth drafting for, and
 drafters of random weights beside it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 from transformers import GenerationConfig, JanusConfig, JanusForConditionalGeneration, LlamaConfig
 from transformers.models.janus.configuration_janus import JanusVisionConfig, JanusVQVAEConfig
 
-from hawk import Session
+from hawk import Request, Session
 from hawk.budget import Budget
 from hawk.drafters import DRAFTERS, weights
 from hawk.drafters.base import Drafter
@@ -130,3 +131,12 @@ def new_session(
         guided=guided,
         deterministic=deterministic,
     )
+
+
+def tokens_of(session: Session, asked: Sequence[Request]) -> list[list[int]]:
+    """The first image starts alone, the others join late and leave as they finish."""
+    tickets = [session.submit(asked[0])]
+    finished = {image.ticket: image.tokens_T.tolist() for image in session.step()}
+    tickets += [session.submit(request) for request in asked[1:]]
+    finished |= {image.ticket: image.tokens_T.tolist() for image in session.run()}
+    return [finished[ticket] for ticket in tickets]

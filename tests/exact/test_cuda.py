@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from hawk import Request, Session
+from hawk import Request
 from hawk.drafters import DRAFTERS
 from hawk.targets import load_target
 from hawk.targets.base import Target
 from hawk.targets.janus import Janus
 from tests.needs import NEEDS_CUDA
-from tests.tiny import new_session
+from tests.tiny import new_session, tokens_of
 
 pytestmark = NEEDS_CUDA
 
@@ -29,21 +29,12 @@ def there(tiny_folder: Path) -> Target:
     return load_target(str(tiny_folder), dtype=torch.float32, device=torch.device("cuda"))
 
 
-def tokens_of(session: Session) -> list[list[int]]:
-    """The first image starts alone, the others join late and leave as they finish."""
-    tickets = [session.submit(ASKED[0])]
-    finished = {image.ticket: image.tokens_T.tolist() for image in session.step()}
-    tickets += [session.submit(request) for request in ASKED[1:]]
-    finished |= {image.ticket: image.tokens_T.tolist() for image in session.run()}
-    return [finished[ticket] for ticket in tickets]
-
-
 @pytest.fixture(scope="module")
 def eager(there: Target) -> list[list[int]]:
     """Tokens of plain decoding without graphs."""
     session = new_session(there, "plain", 3)
     session._cache.graphs = None
-    return tokens_of(session)
+    return tokens_of(session, ASKED)
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
@@ -52,9 +43,9 @@ def test_graphs_change_no_token(
     there: Target, eager: list[list[int]], drafter: str, deterministic: bool
 ) -> None:
     session = new_session(there, drafter, 3, deterministic=deterministic)
-    assert tokens_of(session) == eager
+    assert tokens_of(session, ASKED) == eager
     assert session._cache.graphs, "some shape must have come up again"
 
 
 def test_tokens_are_those_of_a_cpu(tiny: Janus, eager: list[list[int]]) -> None:
-    assert tokens_of(new_session(tiny, "plain", 3)) == eager
+    assert tokens_of(new_session(tiny, "plain", 3), ASKED) == eager

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from hawk import Request, Session
+from hawk import Request
 from hawk.cache import Cache
 from hawk.drafters import DRAFTERS
 from hawk.session import FIXED_NODES
 from hawk.targets.janus import Janus
-from tests.tiny import new_session
+from tests.tiny import new_session, tokens_of
 
 SLOTS = 3
 ASKED = [
@@ -42,15 +42,6 @@ class Spy:
         return self._decoder(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **rest)
 
 
-def tokens_of(session: Session) -> list[list[int]]:
-    """The first image starts alone, the others join late."""
-    tickets = [session.submit(ASKED[0])]
-    finished = {image.ticket: image.tokens_T.tolist() for image in session.step()}
-    tickets += [session.submit(request) for request in ASKED[1:]]
-    finished |= {image.ticket: image.tokens_T.tolist() for image in session.run()}
-    return [finished[ticket] for ticket in tickets]
-
-
 def kept_in_place(
     cache: Cache, path_BD: Tensor, counts: Sequence[int], *, move: bool, keep: Any = Cache.keep
 ) -> None:
@@ -62,11 +53,11 @@ def kept_in_place(
 def test_every_pass_has_one_shape(
     tiny: Janus, monkeypatch: pytest.MonkeyPatch, drafter: str
 ) -> None:
-    wanted = tokens_of(new_session(tiny, "plain", SLOTS))
+    wanted = tokens_of(new_session(tiny, "plain", SLOTS), ASKED)
     spy = Spy(tiny._decoder)
     monkeypatch.setattr(tiny, "_decoder", spy)
     monkeypatch.setattr(Cache, "keep", kept_in_place)
-    assert tokens_of(new_session(tiny, drafter, SLOTS, deterministic=True)) == wanted
+    assert tokens_of(new_session(tiny, drafter, SLOTS, deterministic=True), ASKED) == wanted
     capacity = tiny.prompt_limit + tiny.grid.cells + FIXED_NODES
     rows = 2 * SLOTS
     assert spy.trees == {
