@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.ports import free_port
 from benchmarks.turns import ALIKE, Side, take_turns
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "prompts.txt"
@@ -63,8 +63,7 @@ def main() -> None:
 @contextlib.contextmanager
 def service(model: str, slots: int) -> Generator[tuple[httpx.Client, float], None, None]:
     """`hawk serve` in a process of its own; a client of it, and the seconds to its first image."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-c", "from hawk.cli import app; app()", "serve"]
     options = ["--model", model, "--slots", str(slots), "--port", str(port)]
     limits = httpx.Limits(max_connections=None)

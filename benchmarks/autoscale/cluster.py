@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+
+from benchmarks.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 HEAD_ID = "f" * 51 + "00000"  # what the fake provider takes the head for
@@ -197,13 +198,6 @@ def _config(types: Mapping[str, NodeType], idle_s: float, address: str) -> dict[
         "file_mounts_sync_continuously": False,
     }
     return config | {name: [] for name in lists}
-
-
-def free_port() -> int:
-    """One on loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _processes() -> Iterator[tuple[int, list[str]]]:

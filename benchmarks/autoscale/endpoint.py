@@ -7,8 +7,8 @@ import httpx
 from ray import serve
 from ray.serve._private.common import ReplicaState
 
-from benchmarks.autoscale.cluster import free_port
 from benchmarks.autoscale.record import Record
+from benchmarks.ports import free_port
 from serve.app import build_app
 from serve.config import check_config
 from serve.local import APP

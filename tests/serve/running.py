@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from typing import Any
 
 import httpx
 import yaml
+
+from benchmarks.ports import free_port
 
 KEY = "k" * 32
 PROMPT = "a red apple"
@@ -78,8 +79,7 @@ class Running:
 
 def settings(folder: Path, *, slots: int, waiting: int, replicas: dict[str, Any]) -> dict[str, Any]:
     """Of a service of the tiny model on a free port, quick to grow and to shrink."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     return {
         "http": {"port": port},
         "model": {

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.ports import free_port
 from hawk import serve_cli
 from hawk.cli import app
 from serve.config import ServeConfig, check_config, overridden, read_config
@@ -108,8 +109,7 @@ def test_a_port_that_is_taken_is_said_before_anything_is_started() -> None:
 
 
 def test_who_comes_before_the_model_is_there_waits() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     config = check_config({"http": {"port": port}}, "test")
     with listening(config) as listener, socket.create_connection(("127.0.0.1", port), timeout=5):
         assert address(listener) == f"http://127.0.0.1:{port}"
