@@ -123,15 +123,15 @@ class Budget:
             return best
         self._steps = 0
         due = self._due(rows, expected_tokens, costs, best)
-        if not due:
+        if due is None:
             return best
-        self._trying = self.options[due[0]]
-        return due[0]
+        self._trying = self.options[due]
+        return due
 
     def _due(
         self, rows: int, expected_tokens: Sequence[float], costs: Sequence[float], best: int
-    ) -> list[int]:
-        """Options that are worth a try, the one that waits longest first.
+    ) -> int | None:
+        """The option that is worth a try and waits longest for it; None where there is none.
 
         What a try loses against the best option is paid by the time since the last one; the first
         is free. Those are left out which would not be the best one even if they cost no more than
@@ -149,7 +149,7 @@ class Budget:
                 due.append((tried_s, at))
             if at == best or tried_s > -math.inf:
                 floor_s = max(floor_s, costs[at])
-        return [at for _, at in sorted(due)]
+        return min(due)[1] if due else None
 
     def _latest_s(self, size: int) -> float:
         """What the last try of a size found, right or disturbed."""
