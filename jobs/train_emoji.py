@@ -22,8 +22,8 @@ from transformers import GenerationConfig, JanusForConditionalGeneration, PreTra
 from hawk.devices import resolve_device
 from jobs.emoji import codebook
 from jobs.emoji.architecture import build
+from jobs.emoji.batches import Split
 from jobs.emoji.dataset import EmojiData
-from jobs.emoji.lm import Split
 from jobs.emoji.lm import Trainer as LmTrainer
 from jobs.emoji.text import BOI, BOS, IMAGE, PAD, load_tokenizer, token_id, train_tokenizer
 from jobs.emoji.vq import Trainer as VqTrainer

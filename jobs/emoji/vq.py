@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from jobs.emoji.architecture import fast_bfloat16
-from jobs.emoji.lm import Split
+from jobs.emoji.batches import Split
 
 BATCH = 16
 PEAK_LR = 2e-3

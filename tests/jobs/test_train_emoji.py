@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from hawk import Pipeline
 from jobs import train_emoji
 from jobs.emoji import codebook, lm, vq
+from jobs.emoji.batches import Split, batches
 from jobs.emoji.dataset import EmojiData, to_pixels
 from jobs.emoji.text import PAD, token_id
 
@@ -112,8 +113,8 @@ def test_captions_are_dropped_for_guidance(data: Path) -> None:
     train = EmojiData.load(data, "train")
     tokenizer = train_emoji.text_tokenizer(train, data.parent / "tokenizer")
     codes = np.zeros((10, 256), np.uint16)
-    source = lm.batches(
-        lm.Split(data=train, codes=codes),
+    source = batches(
+        Split(data=train, codes=codes),
         tokenizer,
         np.random.default_rng(0),
         per_concept=3,
@@ -131,9 +132,9 @@ def test_what_is_behind_an_image_changes_nothing(
     train = EmojiData.load(data, "train")
     tokenizer = train_emoji.text_tokenizer(train, tmp_path / "tokenizer")
     rng = np.random.default_rng(0)
-    split = lm.Split(data=train, codes=rng.integers(0, 1024, (10, 256)).astype(np.uint16))
+    split = Split(data=train, codes=rng.integers(0, 1024, (10, 256)).astype(np.uint16))
     monkeypatch.setattr(lm, "fast_bfloat16", lambda _: contextlib.nullcontext())
-    batch = next(lm.batches(split, tokenizer, rng, per_concept=6, size=2))
+    batch = next(batches(split, tokenizer, rng, per_concept=6, size=2))
     model = train_emoji.new_model(tokenizer, torch.rand(1024, 48)).eval()
     with torch.no_grad():
         padded = lm.code_loss(model, batch)
