@@ -9,6 +9,7 @@ import typer
 from typer.main import get_group
 
 from hawk.options import (
+    CompileOption,
     DebugOption,
     DeviceOption,
     DrafterOption,
@@ -85,6 +86,7 @@ def batch(
     placement: PlacementOption = "colocated",
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    compile_layers: CompileOption = False,
     size: SizeOption = None,
     seed: BatchSeedOption = 0,
     negative_prompt: NegativeOption = None,
@@ -129,6 +131,7 @@ def batch(
                 most=most,
                 slots=slots,
                 device=device,
+                compile=compile_layers,
                 cpus=cpus_per_worker,
                 gpus=gpus_per_worker,
                 start_s=start_timeout,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hawk.options import (
+    CompileOption,
     DebugOption,
     DeviceOption,
     DtypeOption,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from hawk.pipeline import Pipeline
     from hawk.request import Request
+    from hawk.targets.random import RandomTarget
 
     Plan = Callable[[Pipeline], list[Request]]
     Found = tuple[dict[str, Any], Table]  # a report for programs, and for people
@@ -80,6 +82,7 @@ def bench(
     model: ModelOption = "emoji",
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    compile_layers: CompileOption = False,
     seed: SeedOption = 0,
     guidance: GuidanceOption = None,
     temperature: TemperatureOption = None,
@@ -96,11 +99,12 @@ def bench(
         sizes = _sizes(batch)
         if random_weights is not None:
             refuse(context, OF_IMAGES, "--random-weights makes no images")
-            found = _step_times(random_weights, sizes, device, dtype, guided=guidance != 1)
+            target = _random(random_weights, device, dtype)
+            found = _step_times(target, sizes, guided=guidance != 1, compiled=compile_layers)
         else:
             sampler = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
             plan = _plan(prompts, prompts_file, seed=seed, guidance=guidance, sampler=sampler)
-            what = {"model": model, "device": device, "dtype": dtype}
+            what = {"model": model, "device": device, "dtype": dtype, "compile": compile_layers}
             if placement == "colocated":
                 asked = drafters.split(","), rules.split(",")
                 found = _drafters(what, asked, plan, sizes, against, html)
@@ -167,21 +171,21 @@ def _placements(what: dict[str, Any], placement: str, plan: "Plan") -> "Found":
     return report, bench.table(report)
 
 
-def _step_times(
-    model: str, batches: Sequence[int], device: str, dtype: str, *, guided: bool
-) -> "Found":
-    from hawk.bench import step_time
+def _random(model: str, device: str, dtype: str) -> "RandomTarget":
     from hawk.devices import resolve_device, resolve_dtype
     from hawk.targets import catalogue
+    from hawk.targets.random import RandomTarget
 
     place = resolve_device(device)
-    report = step_time.measure(
-        catalogue.find(model),
-        batches,
-        guided=guided,
-        dtype=resolve_dtype(dtype, place),
-        device=place,
-    )
+    return RandomTarget(catalogue.find(model), dtype=resolve_dtype(dtype, place), device=place)
+
+
+def _step_times(
+    target: "RandomTarget", batches: Sequence[int], *, guided: bool, compiled: bool
+) -> "Found":
+    from hawk.bench import step_time
+
+    report = step_time.measure(target, batches, guided=guided, compiled=compiled)
     return report, step_time.table(report)
 
 

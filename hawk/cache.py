@@ -144,6 +144,8 @@ class Cache:
         mask_REC = in_tree_REC | (behind_RC < 0)[:, None]
         return lengths_R1 + depths_BE.repeat_interleave(self.branches, 0), mask_REC[:, None]
 
+    # What stands between the compiled parts of a layer, see `DecoderTarget.compile`.
+    @torch.compiler.disable()  # pyright: ignore[reportUntypedFunctionDecorator]
     def update(
         self, keys: Tensor, values: Tensor, layer_idx: int, **_: object
     ) -> tuple[Tensor, Tensor]:

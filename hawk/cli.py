@@ -15,6 +15,7 @@ from hawk.batch_cli import batch_app
 from hawk.bench_cli import bench
 from hawk.evaluate_cli import evaluate
 from hawk.options import (
+    CompileOption,
     DebugOption,
     DeterministicOption,
     DeviceOption,
@@ -80,6 +81,7 @@ def generate(
     ] = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    compile_layers: CompileOption = False,
     seed: SeedOption = 0,
     guidance: GuidanceOption = None,
     negative_prompt: NegativeOption = None,
@@ -106,6 +108,7 @@ def generate(
             "deterministic": deterministic,
             "device": device,
             "dtype": dtype,
+            "compile": compile_layers,
             "size": parse_size(size),
         }
         where = read_placement(placement, targets_per_drafter)

@@ -34,6 +34,7 @@ _MODEL = "Embedded model, folder, or hub id, as id or id@revision."
 _SLOTS = "Images in flight at most."
 _DEVICE = "auto, cpu, cuda, cuda:1, ..."
 _DTYPE = "auto, float32, bfloat16 or float16."
+_COMPILE = "Compile the model's layers: faster passes on a GPU after half a minute; for long work."
 _DETERMINISTIC = (
     "Pad every pass to one shape, so that half precision rounds alike whatever drafts; slower."
 )
@@ -55,6 +56,7 @@ PlacementOption = Annotated[str, typer.Option(help=_PLACEMENT)]
 SlotsOption = Annotated[int, typer.Option(help=_SLOTS)]
 DeviceOption = Annotated[str, typer.Option(help=_DEVICE)]
 DtypeOption = Annotated[str, typer.Option(help=_DTYPE)]
+CompileOption = Annotated[bool, typer.Option("--compile", help=_COMPILE)]
 SeedOption = Annotated[int, typer.Option(help="Seed of the first image of every prompt.")]
 GuidanceOption = Annotated[
     float | None, typer.Option(help="Classifier-free guidance, 1 is none.", show_default="model's")

@@ -123,6 +123,7 @@ class Pipeline:
         device: str = "auto",
         dtype: str = "auto",
         size: tuple[int, int] | None = None,
+        compile: bool = False,  # as torch calls it
     ) -> "Pipeline":
         """Load an embedded model by name, or another from a folder or transformers hub id.
 
@@ -131,12 +132,14 @@ class Pipeline:
             size: (height, width) in pixels, for families that have a choice; None is their own.
             device: a torch device, or `auto` for CUDA where there is some.
             dtype: float32, bfloat16, float16, or `auto`: bfloat16 on CUDA, float32 elsewhere.
+            compile: the model's layers, for long work on a GPU: passes take less time, the first
+                ones half a minute more.
         """
         drafters.check(drafter)  # before the model takes its time to load
         read_rule(rule)
         place = resolve_device(device)
         number = resolve_dtype(dtype, place)
-        target = load_target(model, dtype=number, device=place, size=size)
+        target = load_target(model, dtype=number, device=place, size=size, compile=compile)
         return cls(target, drafter=drafter, rule=rule, slots=slots, deterministic=deterministic)
 
     def __call__(

@@ -43,7 +43,7 @@ class ModelConfig(_Section):
         size: WIDTHxHEIGHT in pixels, for models that have a choice; None is their own.
         served_as: what clients call it; by default `name`, of a folder the last part of its path.
         drafters: that requests may choose from, the default first.
-        rule, device, dtype: as for `hawk generate`.
+        rule, device, dtype, compile: as for `hawk generate`.
         slots: images in flight at most; each drafter in use has as many.
         waiting: images beyond that may wait; more get 429.
     """
@@ -55,6 +55,7 @@ class ModelConfig(_Section):
     rule: str = "coupled"
     device: str = "auto"
     dtype: str = "auto"
+    compile: bool = False
     slots: int = Field(16, ge=1)
     waiting: int = Field(64, ge=10)  # the largest n must find room
 

@@ -134,6 +134,7 @@ def _loaded(config: ServeConfig, assemble: "Assemble | None") -> tuple["Engine",
         device=model.device,
         dtype=model.dtype,
         size=model.height_width,
+        compile=model.compile,
     ).target
     target.name = config.served_as  # clients are told no paths
     pipelines = [

@@ -12,7 +12,6 @@ import torch
 from rich.table import Table
 
 from hawk.pass_timer import PassTimer
-from hawk.targets.catalogue import Entry
 from hawk.targets.random import RandomTarget
 
 NODES = (1, 2, 4, 8, 16, 32)
@@ -21,25 +20,20 @@ GIB = 2**30
 
 
 def measure(
-    entry: Entry,
-    batches: Sequence[int],
-    *,
-    guided: bool,
-    dtype: torch.dtype,
-    device: torch.device,
+    target: RandomTarget, batches: Sequence[int], *, guided: bool, compiled: bool = False
 ) -> dict[str, Any]:
     """Time passes over trees of several sizes, half an image long.
 
     Args:
-        entry: whose shape the random weights take.
         batches: numbers of images in a pass.
         guided: two rows an image.
-        dtype, device: of the weights.
+        compiled: have its layers compiled first.
     """
-    target = RandomTarget(entry, dtype=dtype, device=device)
+    if compiled:
+        target.compile()
+    layout, branches = target.layout, 2 if guided else 1
+    device, dtype = layout.device, layout.dtype
     bandwidth = copy_bandwidth(device)
-    branches = 2 if guided else 1
-    layout = target.layout
     token_bytes = 2 * layout.layers * layout.heads * layout.head_size * dtype.itemsize
     rows = []
     for batch in batches:
@@ -61,10 +55,11 @@ def measure(
                 }
             )
     return {
-        "model": entry.name,
+        "model": target.name,
         "weights": "random",
         "weights_gib": round(target.read_bytes / GIB, 2),
         "guided": guided,
+        "compiled": compiled,
         "dtype": str(dtype).removeprefix("torch."),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "copy_gib_per_s": round(bandwidth / GIB, 1),
@@ -89,8 +84,8 @@ def table(report: dict[str, Any]) -> Table:
     """The report for people."""
     title = (
         f"{report['model']}, random weights ({report['weights_gib']} GiB, {report['dtype']}), "
-        f"{'guided, ' if report['guided'] else ''}{report['device']} "
-        f"at {report['copy_gib_per_s']} GiB/s"
+        f"{'guided, ' if report['guided'] else ''}{'compiled, ' if report['compiled'] else ''}"
+        f"{report['device']} at {report['copy_gib_per_s']} GiB/s"
     )
     shown = Table(
         "images", "nodes", "ms a pass", "memory limit", "share", "of one node", title=title

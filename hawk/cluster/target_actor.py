@@ -33,6 +33,7 @@ class Making:
     device: str = "auto"
     dtype: str = "auto"
     size: tuple[int, int] | None = None
+    compile: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +137,7 @@ class TargetActor:
             device=making.device,
             dtype=making.dtype,
             size=making.size,
+            compile=making.compile,
         ).target
         self._pipeline = SplitPipeline(
             target,

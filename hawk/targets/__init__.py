@@ -41,12 +41,14 @@ def load_target(
     dtype: torch.dtype,
     device: torch.device,
     size: tuple[int, int] | None = None,
+    compile: bool = False,  # as torch calls it
 ) -> Target:
     """Load an embedded model by name, or any other from a folder or transformers hub id.
 
     Args:
         model: a hub id may end in `@` and a commit, tag or branch, which pins it.
         size: (height, width) of the images in pixels, for families that have a choice.
+        compile: the decoder's layers, see `DecoderTarget.compile`.
 
     ValueError where the model cannot be found or its family is not supported.
     """
@@ -72,6 +74,8 @@ def load_target(
         raise ValueError(f"cannot load {model!r}: {error}") from error
     except Exception as error:  # tokenizers and safetensors raise bare Exception
         raise ValueError(f"cannot load {model!r}, get its files again: {error}") from error
+    if compile:
+        target.compile()
     return target
 
 

@@ -27,6 +27,9 @@ from hawk.targets.base import Branches, Output
 from hawk.targets.row_ends import RowEndCache
 from hawk.tree import Tree
 
+# One row or node is a case of its own, and so are a few ways that tensors lie in memory.
+RECOMPILE_LIMIT = 32
+
 
 @dataclass(frozen=True, kw_only=True)
 class TargetSpec:
@@ -115,6 +118,22 @@ class DecoderTarget(ABC):
             dtype=weight.dtype,
             device=weight.device,
         )
+
+    def compile(self, backend: str = "inductor") -> None:
+        """Have torch compile the layers, one piece of code for all of them and all sizes of trees.
+
+        Their norms, rotations and sums are dozens of kernels a layer, and a few once compiled. The
+        first passes wait for it, and need a C++ compiler.
+
+        Args:
+            backend: of `torch.compile`.
+        """
+        # Else there is code for each layer, as layers know their number, up to a low limit.
+        config = torch._dynamo.config  # pyright: ignore[reportPrivateUsage]
+        config.allow_unspec_int_on_nn_module = True
+        config.recompile_limit = RECOMPILE_LIMIT
+        for layer in self._decoder.layers:
+            layer.compile(dynamic=True, backend=backend)
 
     def new_cache(
         self, *, slots: int, branches: int, nodes: int, fixed_shape: bool = False

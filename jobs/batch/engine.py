@@ -16,7 +16,7 @@ from hawk.sampler import SamplerConfig
 from hawk.size import parse_size
 from jobs.batch.messages import Key, Provenance
 from jobs.batch.schema import IMAGES
-from jobs.batch.settings import Making
+from jobs.batch.settings import Making, Workers
 from jobs.batch.shard import Counts
 
 
@@ -42,7 +42,7 @@ class Engine:
 
     Args:
         making: what to make.
-        slots, device: of the pipeline.
+        workers: slots, device and such of the pipeline.
         guided: whether rows may have guidance; None where that is left to the job or the model.
         assemble: makes the pipeline around the target.
     """
@@ -50,9 +50,8 @@ class Engine:
     def __init__(
         self,
         making: Making,
+        workers: Workers,
         *,
-        slots: int,
-        device: str,
         guided: bool | None,
         assemble: Assemble = Pipeline,
     ) -> None:
@@ -62,12 +61,15 @@ class Engine:
             making.model,
             drafter=making.drafter,
             rule=making.rule,
-            slots=slots,
-            device=device,
+            slots=workers.slots,
+            device=workers.device,
             dtype=making.dtype,
             size=parse_size(making.size),
+            compile=workers.compile,
         ).target
-        self._pipeline = assemble(target, drafter=making.drafter, rule=making.rule, slots=slots)
+        self._pipeline = assemble(
+            target, drafter=making.drafter, rule=making.rule, slots=workers.slots
+        )
         default = target.default_guidance if making.guidance is None else making.guidance
         self._guided = default != 1 if guided is None else guided
         blank = torch.zeros(1, target.grid.cells, dtype=torch.int64, device=target.device)

@@ -163,9 +163,7 @@ class Pool:
             options = reservation.within(group, 0, placement.bundles()[0])
         process: Any = ray.remote(_Actor)
         actor = process.options(max_restarts=0, **options).remote()
-        started = actor.start.remote(
-            placement, **self._arguments, slots=workers.slots, device=workers.device
-        )
+        started = actor.start.remote(placement, workers=workers, **self._arguments)
         self._members.append(_Member(actor=actor, group=group, calls=[started]))
 
     def _dismiss(self, member: _Member) -> None:

@@ -62,9 +62,7 @@ class _Maker:
 
     def __init__(self, config: ProcessorConfig) -> None:
         self._seed = config.making.seed
-        self._engine = Engine(
-            config.making, slots=config.workers.slots, device=config.workers.device, guided=True
-        )
+        self._engine = Engine(config.making, config.workers, guided=True)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         known = table.select([name for name in table.column_names if name in COLUMNS])

@@ -46,7 +46,7 @@ class Workers:
     Attributes:
         least, most: how many; the job begins with the first and asks the cluster for `most`.
         slots: images in flight at most in each.
-        device: a torch device, or `auto`.
+        device, compile: as `hawk.Pipeline.from_pretrained` takes them.
         cpus, gpus: of each, as Ray counts them.
         start_s: how long to wait for `least` of them.
         pair: where each has its drafter in a process of its own, what that takes.
@@ -56,6 +56,7 @@ class Workers:
     most: int = 1
     slots: int = 8
     device: str = "auto"
+    compile: bool = False
     cpus: float = 1.0
     gpus: float = 0.0
     start_s: float = 600.0

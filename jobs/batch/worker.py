@@ -9,7 +9,7 @@ from typing import Any
 from hawk.pipeline import Assemble, Pipeline
 from jobs.batch.engine import Engine, Made
 from jobs.batch.messages import Assignment, Key, Provenance, Report
-from jobs.batch.settings import Making
+from jobs.batch.settings import Making, Workers
 from jobs.batch.shard import Counts, ShardWriter, shard_name
 from jobs.batch.storage import Folder
 
@@ -45,14 +45,13 @@ class Worker:
         self,
         making: Making,
         folder: Folder,
+        workers: Workers,
         *,
-        slots: int,
-        device: str,
         guided: bool | None,
         assemble: Assemble = Pipeline,
     ) -> None:
         self._folder = folder
-        self._engine = Engine(making, slots=slots, device=device, guided=guided, assemble=assemble)
+        self._engine = Engine(making, workers, guided=guided, assemble=assemble)
         self._shards: dict[int, _Shard] = {}
 
     def provenance(self) -> Provenance:

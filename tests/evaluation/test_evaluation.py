@@ -17,7 +17,7 @@ from hawk.evaluation.real import RealImages
 from jobs.batch.manifest import Manifest
 from jobs.batch.messages import Assignment
 from jobs.batch.schema import PROMPTS
-from jobs.batch.settings import Making
+from jobs.batch.settings import Making, Workers
 from jobs.batch.storage import Folder
 from jobs.batch.worker import Worker
 from tests.shapes import COLOURS, CONCEPTS, PIXELS, STYLES
@@ -175,7 +175,7 @@ def run_folder(tiny_folder: Path, real: RealImages, tmp_path: Path) -> Path:
     folder = Folder(str(tmp_path / "run"))
     folder.prepare()
     making = Making(model=str(tiny_folder), dtype="float32")
-    worker = Worker(making, folder, slots=4, device="cpu", guided=True)
+    worker = Worker(making, folder, Workers(slots=4, device="cpu"), guided=True)
     rows = len(prompts)
     manifest = Manifest(
         making=making, inputs="", rows=rows, rows_per_file=rows, provenance=worker.provenance()

@@ -47,5 +47,14 @@ def test_graphs_change_no_token(
     assert session._cache.graphs, "some shape must have come up again"
 
 
+def test_compiled_layers_change_no_token(tiny_folder: Path, eager: list[list[int]]) -> None:
+    there = load_target(
+        str(tiny_folder), dtype=torch.float32, device=torch.device("cuda"), compile=True
+    )
+    session = new_session(there, "jacobi", 3)
+    assert tokens_of(session, ASKED) == eager
+    assert session._cache.graphs, "compiled passes must be graphs, too"
+
+
 def test_tokens_are_those_of_a_cpu(tiny: Janus, eager: list[list[int]]) -> None:
     assert tokens_of(new_session(tiny, "plain", 3), ASKED) == eager

@@ -17,7 +17,7 @@ from hawk.gallery import tokens_sha256
 from hawk.session import Session
 from jobs.batch.messages import Assignment, Report
 from jobs.batch.schema import PROMPTS
-from jobs.batch.settings import Making
+from jobs.batch.settings import Making, Workers
 from jobs.batch.shard import Counts, shard_name
 from jobs.batch.storage import Folder
 from jobs.batch.worker import Worker
@@ -41,7 +41,7 @@ def assignment(
 
 def worker(model: Path, out: Path, *, slots: int = 4, guided: bool | None = None) -> Worker:
     making = Making(model=str(model), dtype="float32")
-    return Worker(making, Folder(str(out)), slots=slots, device="cpu", guided=guided)
+    return Worker(making, Folder(str(out)), Workers(slots=slots, device="cpu"), guided=guided)
 
 
 def work(worker: Worker, *assignments: Assignment) -> list[Report]:

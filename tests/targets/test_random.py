@@ -36,7 +36,8 @@ def test_a_session_draws_with_it_but_there_is_no_picture() -> None:
 
 @pytest.mark.parametrize("guided", [False, True])
 def test_each_batch_and_tree_is_timed_against_its_memory_limit(guided: bool) -> None:
-    report = measure(SMALL, (1, 3), guided=guided, dtype=torch.float32, device=CPU)
+    target = RandomTarget(SMALL, dtype=torch.float32, device=CPU)
+    report = measure(target, (1, 3), guided=guided)
     assert [(row["batch"], row["nodes"]) for row in report["rows"]] == [
         (batch, nodes) for batch in (1, 3) for nodes in NODES
     ]
