@@ -247,6 +247,7 @@ class Pipeline:
                 slots=self.slots,
                 guided=guided,
                 deterministic=self.deterministic,
+                ahead=self.target.device.type == "cuda",
             )
         return self._sessions[guided]
 

@@ -20,6 +20,7 @@ from hawk.noise import seed_of
 from hawk.request import Finished, Progress, Request
 from hawk.rules import Rule
 from hawk.sampler import Law
+from hawk.sent import Sent
 from hawk.slots import InFlight, Slots
 from hawk.stats import Clock, Stats
 from hawk.targets.base import Branches, Output, Target
@@ -40,6 +41,9 @@ class Session:
         deterministic: every pass has one shape, `slots` images of `FIXED_NODES` nodes, whatever is
             in flight and whatever drafts: so it is rounded alike, in half precision too. The budget
             must not ask for more nodes, nor for trees that branch.
+        ahead: whether the next tree is drafted before the host knows what became of this one. On a
+            GPU the host then has the work of a step ready while the pass runs. Not for drafters
+            that must hear first who left.
     """
 
     def __init__(  # noqa: PLR0913  each is a choice of its own
@@ -52,6 +56,7 @@ class Session:
         slots: int,
         guided: bool,
         deterministic: bool = False,
+        ahead: bool = False,
     ) -> None:
         self.target, self.drafter, self.rule, self.budget = target, drafter, rule, budget
         self.slots, self.guided = slots, guided
@@ -66,6 +71,8 @@ class Session:
             fixed_shape=deterministic,
         )
         self._root = Shapes.chain(0, target.device)
+        self._ahead = ahead
+        self._next: tuple[Tree, Tensor] | None = None  # drafted ahead, for the rows as they are
 
     def submit(self, request: Request) -> int:
         """Queue an image; returns its ticket. ValueError where the prompt does not fit."""
@@ -126,15 +133,20 @@ class Session:
         if not self.active:
             return []
         clock = Clock()
-        tree, valid = self._draft()
+        tree, valid = self._next or self._draft()
         draft_s = clock.lap()
         output = self.target.forward(tree, self._slots.guidance_B, self._cache)
         forward_s = clock.lap()
         law, commit, healthy = self._verify(tree, output)
-        counts = self._commit(commit, healthy, valid)
+        outcome = self._send(commit, healthy, valid)
+        self._slots.append(commit.tokens_BD, commit.counts_B)
         verify_s = clock.lap()
         self.drafter.observe(self._feedback(tree, law, output, commit))
+        self._next = self._draft() if self._ahead else None
         draft_s += clock.lap()
+        counts, move = self._receive(outcome)
+        self._cache.keep(commit.path_BD, counts, move=move)
+        verify_s += clock.lap()
         rows, nodes = tree.tokens_BN.shape
         if self._cache.graphs is None or self._cache.graphs.replayed:
             # As a whole: on a GPU only the sum of the three is a time of its own.
@@ -157,17 +169,20 @@ class Session:
         commit = verify(tree, verdict, self.target.grid.cells - self._slots.counts_B)
         return law, commit, verdict.healthy
 
-    def _commit(self, commit: Commit, healthy: Tensor, valid: Tensor) -> list[int]:
-        """Store the new tokens, keep their keys and values; returns the tokens of each row.
+    def _send(self, commit: Commit, healthy: Tensor, valid: Tensor) -> Sent:
+        """All that the host has to know of a step: the one transfer to it."""
+        level_D = self._slots.levels_D[: commit.path_BD.shape[1]]
+        out_of_place = (commit.path_BD != level_D) & (level_D < commit.counts_B[:, None])
+        flags = torch.stack([out_of_place.any(), healthy, valid])
+        return Sent(torch.cat([commit.counts_B, flags]))
+
+    def _receive(self, outcome: Sent) -> tuple[list[int], bool]:
+        """The tokens of each row, and whether keys and values have to move.
 
         ArithmeticError where the target's logits are not numbers, RuntimeError where the drafter's
         tokens are not of the vocabulary.
         """
-        level_D = self._slots.levels_D[: commit.path_BD.shape[1]]
-        out_of_place = (commit.path_BD != level_D) & (level_D < commit.counts_B[:, None])
-        # The one transfer to the host in a step.
-        flags = torch.stack([out_of_place.any(), healthy, valid])
-        *counts, move, is_healthy, is_valid = torch.cat([commit.counts_B, flags]).tolist()
+        *counts, move, is_healthy, is_valid = outcome.list()
         if not is_valid:
             raise RuntimeError(
                 f"the drafter {self.drafter.name} proposed tokens outside of 0 .. "
@@ -178,9 +193,7 @@ class Session:
                 f"{self.target.name} returned logits that are not numbers: its weights are broken, "
                 f"or too large for half precision (use --dtype bfloat16 or float32)"
             )
-        self._slots.append(commit.tokens_BD, commit.counts_B)
-        self._cache.keep(commit.path_BD, counts, move=bool(move))
-        return counts
+        return counts, bool(move)
 
     def _feedback(
         self, tree: Tree, law: Law, output: Output, commit: Commit, first: int = 0
@@ -202,6 +215,7 @@ class Session:
         entering = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
         if not entering:
             return
+        self._next = None
         slots = range(self.active, self.active + len(entering))
         guidance = [float(request.guidance) for _, request, _ in entering]
         guidance_B = torch.tensor(guidance, device=self.target.device)
@@ -262,6 +276,7 @@ class Session:
 
     def _leave(self, slot: int) -> None:
         """Free a slot; what moves into it moves everywhere."""
+        self._next = None
         last = self._slots.leave(slot)
         if slot != last:
             self._cache.move_slot(last, slot)

@@ -107,7 +107,7 @@ def new_drafter(target: Target, drafter: str, slots: int, budget: Budget, rule: 
     )
 
 
-def new_session(
+def new_session(  # noqa: PLR0913  each is a choice of a test
     target: Target,
     drafter: str = "jacobi",
     slots: int = 2,
@@ -115,6 +115,7 @@ def new_session(
     guided: bool = True,
     rule: str = "coupled",
     deterministic: bool = False,
+    ahead: bool = False,
 ) -> Session:
     """A session whose budget takes the largest trees, as costs are flat."""
     most = DRAFTERS[drafter].most_nodes
@@ -130,6 +131,7 @@ def new_session(
         slots=slots,
         guided=guided,
         deterministic=deterministic,
+        ahead=ahead,
     )
 
 

@@ -117,12 +117,13 @@ def test_mixed_settings_share_a_batch(
     assert tokens_of(new_session(tiny, drafter, 4, guided=True), asked) == wanted
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("drafter", DRAFTERS)
 def test_images_join_late_and_leave_early(
-    tiny: Janus, expected: dict[tuple[float, str], list[list[int]]], drafter: str
+    tiny: Janus, expected: dict[tuple[float, str], list[list[int]]], drafter: str, ahead: bool
 ) -> None:
     asked = requests(5.0, SAMPLERS["full"])
-    session = new_session(tiny, drafter, 3, guided=True)
+    session = new_session(tiny, drafter, 3, guided=True, ahead=ahead)
     finished: dict[int, list[int]] = {}
     tickets: list[int] = []
     cancelled = session.submit(replace(asked[0], seed=1))
