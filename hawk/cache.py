@@ -13,6 +13,7 @@ Letters: L layers, S slots, R rows, H heads, C capacity, E head size, N nodes, D
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
@@ -28,13 +29,19 @@ VISIBLE_STEP, VISIBLE_STEP_OF_GRAPHS = 32, 128
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What a decoder stores for one token: `layers` x 2 x `heads` x `head_size` of `dtype`."""
+    """What a decoder stores for one token: `layers` x 2 x `heads` x `head_size` of `dtype`.
+
+    Attributes:
+        device: where passes begin and end.
+        layer_devices: of each layer, where that is not all.
+    """
 
     layers: int
     heads: int
     head_size: int
     dtype: torch.dtype
     device: torch.device
+    layer_devices: tuple[torch.device, ...] = ()
 
 
 class Cache:
@@ -64,20 +71,27 @@ class Cache:
     ) -> None:
         self.slots, self.branches, self.capacity = slots, branches, capacity
         self.entries = entries
-        size = (layout.layers, 2, slots * branches, layout.heads, capacity, layout.head_size)
+        size = (2, slots * branches, layout.heads, capacity, layout.head_size)
+        devices = layout.layer_devices or (layout.device,) * layout.layers
+        # A block for all layers in a row that are on one device.
+        self._blocks = [
+            torch.zeros(len(list(same)), *size, dtype=layout.dtype, device=device)
+            for device, same in groupby(devices)
+        ]
+        self._layers = [memory for block in self._blocks for memory in block]
         device = layout.device
-        self._memory = torch.zeros(size, dtype=layout.dtype, device=device)
         self.lengths_SG = torch.zeros(slots, branches, dtype=torch.int64, device=device)
         self._longest = [0] * slots  # host copy of the longest row of each slot
         self._positions_C = torch.arange(capacity, device=device)
         self._rows: slice | Tensor = slice(0, 0)
         self._index: Tensor | None = None
         self.visible = 0
-        self.graphs = Graphs() if device.type == "cuda" else None
+        split = any(block.device != device for block in self._blocks)
+        self.graphs = Graphs() if device.type == "cuda" and not split else None
 
     @property
     def device(self) -> torch.device:
-        return self._memory.device
+        return self.lengths_SG.device
 
     def pretend(self, length: int) -> None:
         """Make every row as long as if it held `length` entries; for timing passes."""
@@ -150,13 +164,15 @@ class Cache:
         self, keys: Tensor, values: Tensor, layer_idx: int, **_: object
     ) -> tuple[Tensor, Tensor]:
         """Called by each attention module: store [R, H, N, E], return what it attends to."""
-        memory = self._memory[layer_idx]
+        memory, rows = self._layers[layer_idx], self._rows
+        if isinstance(rows, Tensor):
+            rows = rows.to(keys.device)
         if self._index is None:
-            memory[0, self._rows, :, : keys.shape[2]] = keys
-            memory[1, self._rows, :, : keys.shape[2]] = values
+            memory[0, rows, :, : keys.shape[2]] = keys
+            memory[1, rows, :, : keys.shape[2]] = values
             return keys, values
-        index = self._index.expand_as(keys)
-        all_keys, all_values = memory[0, self._rows], memory[1, self._rows]
+        index = self._index.to(keys.device).expand_as(keys)
+        all_keys, all_values = memory[0, rows], memory[1, rows]
         all_keys.scatter_(2, index, keys)
         all_values.scatter_(2, index, values)
         return all_keys[:, :, : self.visible], all_values[:, :, : self.visible]
@@ -176,11 +192,13 @@ class Cache:
             start_R1 = lengths_B1.reshape(rows, 1)
             source = start_R1 + path_BD.repeat_interleave(self.branches, 0)
             target = start_R1 + self._positions_C[:levels]
-            memory = self._memory[:, :, :rows]
             view = (1, 1, rows, 1, levels, 1)
-            size = (*memory.shape[:4], levels, memory.shape[5])
-            moved = memory.gather(4, source.view(view).expand(size))
-            memory.scatter_(4, target.view(view).expand(size), moved)
+            for block in self._blocks:
+                memory = block[:, :, :rows]
+                size = (*memory.shape[:4], levels, memory.shape[5])
+                there = source.view(view).to(block.device).expand(size)
+                here = target.view(view).to(block.device).expand(size)
+                memory.scatter_(4, here, memory.gather(4, there))
         lengths_B1 += torch.tensor(counts, device=self.device)[:, None]
         for slot, count in enumerate(counts):
             self._longest[slot] += count
@@ -188,7 +206,8 @@ class Cache:
     def move_slot(self, source: int, target: int) -> None:
         """Copy one slot over another."""
         a, b = source * self.branches, target * self.branches
-        self._memory[:, :, b : b + self.branches] = self._memory[:, :, a : a + self.branches]
+        for block in self._blocks:
+            block[:, :, b : b + self.branches] = block[:, :, a : a + self.branches]
         self.lengths_SG[target] = self.lengths_SG[source]
         self._longest[target] = self._longest[source]
 

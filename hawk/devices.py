@@ -17,6 +17,11 @@ def resolve_device(device: str) -> torch.device:
     return place
 
 
+def resolve_devices(devices: str) -> tuple[torch.device, ...]:
+    """One or more devices, with commas between them; else as `resolve_device`."""
+    return tuple(resolve_device(device) for device in devices.split(","))
+
+
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     """One of `DTYPES` by its name; `auto` is bfloat16 on CUDA, float32 elsewhere. ValueError
     otherwise."""

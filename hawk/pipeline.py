@@ -9,7 +9,7 @@ from PIL import Image
 
 from hawk import drafters
 from hawk.budget import Budget
-from hawk.devices import resolve_device, resolve_dtype
+from hawk.devices import resolve_devices, resolve_dtype
 from hawk.drafters.guesses import Guesses
 from hawk.loop import Loop
 from hawk.pass_timer import PassTimer
@@ -130,16 +130,23 @@ class Pipeline:
         Args:
             model: a hub id may end in `@` and a commit, tag or branch, which pins it.
             size: (height, width) in pixels, for families that have a choice; None is their own.
-            device: a torch device, or `auto` for CUDA where there is some.
+            device: a torch device, or `auto` for CUDA where there is some. Several, as in
+                `cuda:0,cuda:1`, divide the layers of a model that is too large for one.
             dtype: float32, bfloat16, float16, or `auto`: bfloat16 on CUDA, float32 elsewhere.
             compile: the model's layers, for long work on a GPU: passes take less time, the first
                 ones half a minute more.
         """
         drafters.check(drafter)  # before the model takes its time to load
         read_rule(rule)
-        place = resolve_device(device)
-        number = resolve_dtype(dtype, place)
-        target = load_target(model, dtype=number, device=place, size=size, compile=compile)
+        place, *others = resolve_devices(device)
+        target = load_target(
+            model,
+            dtype=resolve_dtype(dtype, place),
+            device=place,
+            others=others,
+            size=size,
+            compile=compile,
+        )
         return cls(target, drafter=drafter, rule=rule, slots=slots, deterministic=deterministic)
 
     def __call__(

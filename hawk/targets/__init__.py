@@ -1,5 +1,6 @@
 """Targets: the models that Hawk speeds up."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -40,6 +41,7 @@ def load_target(
     *,
     dtype: torch.dtype,
     device: torch.device,
+    others: Sequence[torch.device] = (),
     size: tuple[int, int] | None = None,
     compile: bool = False,  # as torch calls it
 ) -> Target:
@@ -47,6 +49,7 @@ def load_target(
 
     Args:
         model: a hub id may end in `@` and a commit, tag or branch, which pins it.
+        others: more devices, to divide the decoder's layers among; see `hawk.targets.split`.
         size: (height, width) of the images in pixels, for families that have a choice.
         compile: the decoder's layers, see `DecoderTarget.compile`.
 
@@ -60,6 +63,7 @@ def load_target(
         size=size,
         dtype=dtype,
         device=device,
+        others=tuple(others),
     )
     found = _family(source)
     if found not in FAMILIES:

@@ -117,6 +117,7 @@ class DecoderTarget(ABC):
             head_size=getattr(config, "head_dim", None) or config.hidden_size // heads,
             dtype=weight.dtype,
             device=weight.device,
+            layer_devices=tuple(next(layer.parameters()).device for layer in self._decoder.layers),
         )
 
     def compile(self, backend: str = "inductor") -> None:

@@ -164,7 +164,9 @@ class LlamaGen(DecoderTarget):
                 part.load_state_dict(load_file(path), assign=True)
             except RuntimeError as error:
                 raise ValueError(f"{file} does not fit config.json: {error}") from error
-            part.to(source.device, source.dtype)
+            part.to(source.dtype)
+        source.place(model, model.decoder)
+        vq.to(source.device)
         encoder = text.model(T5EncoderModel, attention="eager")
         return cls(model, vq, encoder, text.tokenizer(), source.name)
 

@@ -20,15 +20,21 @@ STORED_BYTES = {"float32": 4, "float64": 8}  # a number; 2 for all else that is 
 
 def check(source: Source) -> None:
     """ValueError where the weights are known to be larger than the free memory of the device."""
-    numbers, have = weights_in(source), free_bytes(source.device)
-    if numbers is None or have is None:
+    numbers = weights_in(source)
+    devices = dict.fromkeys((source.device, *source.others))
+    free = [free_bytes(device) for device in devices]
+    known = [number for number in free if number is not None]
+    if numbers is None or len(known) < len(free):
         return
-    need = numbers * source.dtype.itemsize
+    need, have = numbers * source.dtype.itemsize, sum(known)
     if need > have:
         name = str(source.dtype).removeprefix("torch.")
+        where = " and ".join(str(device) for device in devices)
+        more = ", several as in cuda:0,cuda:1" if source.device.type == "cuda" else ""
         raise ValueError(
-            f"it needs {need / GIB:.1f} GiB for its weights in {name}, and {source.device} has "
-            f"{have / GIB:.1f} GiB free: use another device, --dtype bfloat16, or a smaller model"
+            f"it needs {need / GIB:.1f} GiB for its weights in {name}, and {where} has "
+            f"{have / GIB:.1f} GiB free: use another device{more}, --dtype bfloat16, "
+            f"or a smaller model"
         )
 
 

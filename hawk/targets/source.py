@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
 from hawk.grid import Grid
+from hawk.targets.split import split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class Source:
         revision: commit, tag or branch of a hub id; None is its main branch.
         size: (height, width) in pixels that images shall have; None is the model's own.
         dtype, device: of the loaded weights.
+        others: more devices, to divide the layers of the decoder among.
     """
 
     location: str | Path
@@ -30,6 +32,7 @@ class Source:
     size: tuple[int, int] | None
     dtype: torch.dtype
     device: torch.device
+    others: tuple[torch.device, ...] = ()
 
     def file(self, name: str) -> Path | None:
         """A file of the model, fetched where it is on a hub; None where the model has none."""
@@ -73,7 +76,15 @@ class Source:
         missing = sorted(report["missing_keys"])
         if missing:
             raise ValueError(f"{len(missing)} weights are missing, {missing[0]} among them")
-        return model.to(self.device).eval()
+        self.place(model)
+        return model.eval()
+
+    def place(self, model: Any, decoder: Any = None) -> None:
+        """Move a model to where it is to be; a decoder in it that it does not tell is given."""
+        if self.others:
+            split(model, decoder or model.get_decoder(), (self.device, *self.others))
+        else:
+            model.to(self.device)
 
 
 def whole_cells(size: tuple[int, int], step: int, family: str) -> Grid:

@@ -57,5 +57,18 @@ def test_compiled_layers_change_no_token(tiny_folder: Path, eager: list[list[int
     assert session._cache.graphs, "compiled passes must be graphs, too"
 
 
+def test_layers_on_two_devices_change_no_token(tiny_folder: Path, eager: list[list[int]]) -> None:
+    """The drafter's tokens move keys and values on both."""
+    target = load_target(
+        str(tiny_folder),
+        dtype=torch.float32,
+        device=torch.device("cuda"),
+        others=[torch.device("cpu")],
+    )
+    assert isinstance(target, Janus)
+    assert {device.type for device in target.layout.layer_devices} == {"cuda", "cpu"}
+    assert tokens_of(new_session(target, "jacobi", 3, ahead=True), ASKED) == eager
+
+
 def test_tokens_are_those_of_a_cpu(tiny: Janus, eager: list[list[int]]) -> None:
     assert tokens_of(new_session(tiny, "plain", 3), ASKED) == eager

@@ -34,7 +34,13 @@ def published(family: str, folder: Path) -> list[str]:
     return [family, str(folder / "hf"), out, "--vq", str(vq), *size]
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
+@pytest.mark.parametrize(
+    "device",
+    [
+        *("cpu", "cpu,cpu"),
+        *(pytest.param(device, marks=NEEDS_CUDA) for device in ("cuda", "cuda,cpu")),
+    ],
+)
 @pytest.mark.parametrize(
     ("family", "size", "pixels", "cells"),
     [
