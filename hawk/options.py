@@ -32,7 +32,7 @@ screen = Console(stderr=True)  # for people; stdout is for results
 
 _MODEL = "Embedded model, folder, or hub id, as id or id@revision."
 _SLOTS = "Images in flight at most."
-_DEVICE = "auto, cpu, cuda, cuda:1, ..."
+_DEVICE = "auto, cpu, cuda, ...; cuda:0,cuda:1 divides the layers of a model among them."
 _DTYPE = "auto, float32, bfloat16 or float16."
 _COMPILE = "Compile the model's layers: faster passes on a GPU after half a minute; for long work."
 _DETERMINISTIC = (
@@ -85,6 +85,9 @@ FileModelOption = Annotated[str | None, typer.Option(help=_MODEL, show_default="
 FileSlotsOption = Annotated[int | None, typer.Option(help=_SLOTS, show_default="16")]
 FileDeviceOption = Annotated[str | None, typer.Option(help=_DEVICE, show_default="auto")]
 FilePlacementOption = Annotated[str | None, typer.Option(help=_PLACEMENT, show_default="colocated")]
+FileCompileOption = Annotated[
+    bool | None, typer.Option("--compile", help=_COMPILE, show_default="no")
+]
 FileDtypeOption = Annotated[str | None, typer.Option(help=_DTYPE, show_default="auto")]
 
 

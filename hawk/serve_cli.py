@@ -12,6 +12,7 @@ import typer
 
 from hawk.options import (
     DebugOption,
+    FileCompileOption,
     FileDeviceOption,
     FileDtypeOption,
     FileModelOption,
@@ -42,13 +43,21 @@ def serve(
     slots: FileSlotsOption = None,
     device: FileDeviceOption = None,
     dtype: FileDtypeOption = None,
+    compile_layers: FileCompileOption = None,
     placement: FilePlacementOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Serve images over HTTP on this machine: OpenAI's API, and a page to play on."""
     options = {
-        "model": {"name": model, "size": size, "slots": slots, "device": device, "dtype": dtype},
+        "model": {
+            "name": model,
+            "size": size,
+            "slots": slots,
+            "device": device,
+            "dtype": dtype,
+            "compile": compile_layers,
+        },
         "http": {"host": host, "port": port},
         "replicas": {"placement": placement},
     }

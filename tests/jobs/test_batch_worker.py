@@ -15,6 +15,7 @@ from PIL import Image, ImageChops
 import hawk
 from hawk.gallery import tokens_sha256
 from hawk.session import Session
+from hawk.targets.hf import DecoderTarget
 from jobs.batch.messages import Assignment, Report
 from jobs.batch.schema import PROMPTS
 from jobs.batch.settings import Making, Workers
@@ -54,6 +55,16 @@ def work(worker: Worker, *assignments: Assignment) -> list[Report]:
 
 def read(out: Path, shard: int) -> list[dict[str, Any]]:
     return pq.read_table(out / shard_name(shard)).to_pylist()
+
+
+def test_layers_are_compiled_where_asked(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[DecoderTarget] = []
+    monkeypatch.setattr(DecoderTarget, "compile", lambda self: compiled.append(self))
+    workers = Workers(device="cpu", compile=True)
+    Worker(Making(model=str(tiny_folder)), Folder(str(tmp_path)), workers, guided=None)
+    assert len(compiled) == 1
 
 
 def test_images_are_those_of_the_pipeline(tiny_folder: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hawk.targets.hf import DecoderTarget
 from serve import replica
 from serve.replica import Replica
 from tests.serve.conftest import tiny_config
@@ -36,3 +37,14 @@ def test_who_loads_the_model_does_not_stay(
     Replica(tiny_config(tiny_folder)).engine.close()
     [thread] = threads
     assert not thread.is_alive()
+
+
+def test_layers_are_compiled_where_asked(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[DecoderTarget] = []
+    monkeypatch.setattr(DecoderTarget, "compile", lambda self: compiled.append(self))
+    config = tiny_config(tiny_folder)
+    model = config.model.model_copy(update={"compile": True})
+    Replica(config.model_copy(update={"model": model})).engine.close()
+    assert len(compiled) == 1

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from hawk.cli import app
 from hawk.pipeline import Pipeline
+from hawk.targets.hf import DecoderTarget
 
 runner = CliRunner()
 
@@ -132,6 +133,18 @@ def test_out_of_memory_says_what_to_lower(
     monkeypatch.setattr(Pipeline, "run", fail)
     _, stderr = hawk("generate", "a", "--model", tiny_folder, "--out", tmp_path, code=1)
     assert "lower --slots" in stderr
+
+
+def test_layers_are_compiled_where_asked(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[DecoderTarget] = []
+    monkeypatch.setattr(DecoderTarget, "compile", lambda self: compiled.append(self))
+    arguments = ["generate", "a", "--model", tiny_folder, "--out", tmp_path]
+    hawk(*arguments)
+    assert not compiled
+    hawk(*arguments, "--compile")
+    assert len(compiled) == 1
 
 
 def test_debug_shows_where_it_broke(tiny_folder: Path, tmp_path: Path) -> None:
