@@ -21,9 +21,9 @@ TYPES = {
 }
 IDLE_S = 8.0
 TITLES = {
-    "grow": "A job for two workers of two GPUs, on a head without any",
+    "grow": "A job for two pairs of two GPUs each, on a head without any",
     "lose": "The same, and a node is killed",
-    "exceed": "A job for four such workers, where there can be two",
+    "exceed": "A job for four pairs, where there can be two",
     "swell": "An endpoint of one or two replicas: three clients, then none",
 }
 

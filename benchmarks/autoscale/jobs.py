@@ -1,4 +1,4 @@
-"""Batch jobs on a cluster that grows: a plain one, one that loses a node, a greedy one."""
+"""Batch jobs of pairs on a cluster that grows: a plain one, one that loses a node, a greedy one."""
 
 import io
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from rich.console import Console
 
 from benchmarks.autoscale.cluster import FakeCluster
 from benchmarks.autoscale.record import Record
+from hawk.cluster.placement import Placement
 from jobs.batch.inspection import inspect
 from jobs.batch.progress import Meter
 from jobs.batch.run import Job, run
@@ -18,8 +19,7 @@ from jobs.batch.settings import Making, Workers
 from jobs.batch.shard import Counts
 from jobs.batch.storage import Folder
 
-PAIR_GPUS = 2  # of a node, and of a worker
-WORKER_CPUS = 0.5
+CPUS, GPUS = 0.5, 1.0  # of a target, and of its drafter: together they take a node's two GPUs
 START_S = 600.0
 LEAVE_S = 120.0
 
@@ -99,9 +99,10 @@ def _job(
             most=most,
             slots=work.slots,
             device="cpu",
-            cpus=WORKER_CPUS,
-            gpus=PAIR_GPUS,
+            cpus=CPUS,
+            gpus=GPUS,
             start_s=START_S,
+            pair=Placement(draft_cpus=CPUS, draft_gpus=GPUS),
         ),
         rows_per_file=work.rows_per_file,
         address=cluster.address,
