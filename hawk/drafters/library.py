@@ -5,7 +5,8 @@ nodes (depth, rank); the tokens that it commits are expected to be the sum over 
 of hit probabilities on the way there. Shapes are grown best-first (as in EAGLE-2, Li et al., arXiv
 2406.16858) for a range of confidence profiles beforehand; a pass only evaluates and picks.
 
-Letters: B rows, O sizes, T shapes a size, N nodes, D levels, J steps ahead, M guesses a step.
+Letters: B rows, O sizes, T shapes a size, N nodes, D levels, J steps ahead, M guesses a step, W
+ways from the root.
 """
 
 import heapq
@@ -71,7 +72,8 @@ class Library:
             Size(nodes, steps, used, device, reach=reach)
             for nodes, reach in zip(options, [*depths, steps], strict=True)
         ]
-        self._steps, self._guesses, self._device = steps, guesses, device
+        self._guesses, self._device = guesses, device
+        self._sure = steps * guesses  # column of a sure hit, behind the guesses
 
     def tree(
         self, roots_B: Tensor, guesses_BJM: Tensor, hits_BJM: Tensor, budget: Budget
@@ -85,8 +87,9 @@ class Library:
             budget: knows what passes cost.
         """
         table = torch.nn.functional.pad(hits_BJM.flatten(1), (0, 1), value=1.0)
-        table = torch.nn.functional.pad(table, (0, 1), value=0.0)
-        expected_BOT = table[:, self._columns_OTND].prod(-1).sum(-1)
+        ways_WD, nodes_WX = self._ways
+        expected_BX = table[:, ways_WD].prod(-1) @ nodes_WX
+        expected_BOT = expected_BX.unflatten(1, (len(self.sizes), -1))
         best_BO, shape_BO = expected_BOT.max(-1)
         at = budget.choose(len(roots_B), best_BO.mean(0).tolist())
         size, shape_B = self.sizes[at], shape_BO[:, at]
@@ -99,28 +102,37 @@ class Library:
     def _column(self, size: Size) -> Tensor:
         """Column of each node in the flat table of guesses, [T, N]; the root's comes last."""
         drafts = (size.shapes.depths_TN - 1) * self._guesses + size.ranks_TN
-        return drafts.where(size.shapes.depths_TN > 0, self._steps * self._guesses)
+        return drafts.where(size.shapes.depths_TN > 0, self._sure)
 
     @cached_property
-    def _columns_OTND(self) -> Tensor:
-        """Columns of each node's way from the root, padded with a sure hit; absent nodes lead to a
-        sure miss."""
-        sizes = self.sizes
-        shapes = max(len(size.ranks_TN) for size in sizes)
-        nodes = max(size.shapes.nodes for size in sizes)
-        levels = max(size.shapes.levels for size in sizes)
-        sure = self._steps * self._guesses
-        columns = torch.full((len(sizes), shapes, nodes, levels), sure, device=self._device)
-        columns[..., 0] = sure + 1
-        for at, size in enumerate(sizes):
+    def _ways(self) -> tuple[Tensor, Tensor]:
+        """The ways from the root that nodes of any shape take. Shapes share most of theirs, so each
+        is worked out once.
+
+        Returns:
+            int64 [W, D], columns of the nodes on each way, padded with a sure hit; and how many
+            nodes of each shape take it, float32 [W, O x T], none of shapes that a size lacks.
+        """
+        most = max(len(size.ranks_TN) for size in self.sizes)
+        levels = max(size.shapes.levels for size in self.sizes)
+        ways, shapes = [], []
+        for at, size in enumerate(self.sizes):
             way_TND = size.shapes.path_TND
             found_TND = self._column(size).gather(1, way_TND.flatten(1)).view_as(way_TND)
             # Below a node its way repeats the node itself, which must count once.
             beyond = torch.arange(way_TND.shape[2], device=self._device)
-            found_TND[beyond > size.shapes.depths_TN[..., None]] = sure
-            t, n, d = way_TND.shape
-            columns[at, :t, :n, :d] = found_TND
-        return columns
+            found_TND[beyond > size.shapes.depths_TN[..., None]] = self._sure
+            more = levels - found_TND.shape[2]
+            ways.append(
+                torch.nn.functional.pad(found_TND, (0, more), value=self._sure).flatten(0, 1)
+            )
+            number_T = at * most + torch.arange(len(way_TND), device=self._device)
+            shapes.append(number_T.repeat_interleave(size.shapes.nodes))
+        ways_WD, way_X = torch.cat(ways).unique(dim=0, return_inverse=True)
+        nodes_WX = torch.zeros(len(ways_WD), len(self.sizes) * most, device=self._device)
+        one = torch.ones((), device=self._device)
+        nodes_WX.index_put_((way_X, torch.cat(shapes)), one, accumulate=True)
+        return ways_WD, nodes_WX
 
 
 def _grow(

@@ -43,6 +43,23 @@ def test_the_tree_with_the_most_expected_tokens_is_taken(seed: int) -> None:
         assert wanted[tree.shape_B[row]] == pytest.approx(max(wanted))
 
 
+def test_a_budget_hears_what_the_best_tree_of_each_size_would_commit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    made, heard = library(), []
+    hits = torch.rand(3, STEPS, GUESSES).sort(-1, descending=True).values * 0.6
+    guesses = torch.zeros(3, STEPS, GUESSES, dtype=torch.int64)
+    monkeypatch.setattr(FREE, "choose", lambda _, expected: heard.extend(expected) or 0)
+    made.tree(torch.zeros(3, dtype=torch.int64), guesses, hits, FREE)
+    for size, mean in zip(made.sizes, heard, strict=True):
+        shapes = range(len(size.ranks_TN))
+        best = [
+            max(expected_by_hand(size, shape, hits[row]) for shape in shapes) for row in range(3)
+        ]
+        assert mean == pytest.approx(sum(best) / 3)
+
+
 def test_tokens_are_the_guesses_of_their_step_and_rank() -> None:
     made = library()
     guesses = torch.arange(STEPS * GUESSES).view(1, STEPS, GUESSES)
