@@ -13,6 +13,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 
+from serve import ports
 from serve.config import ServeConfig, check_config
 from serve.remote import Ingress
 from serve.replica import Replica
@@ -27,6 +28,7 @@ class ModelReplica(Replica):
     """A replica that knows its name in the cluster, and its drafter where that is apart."""
 
     def __init__(self, config: ServeConfig) -> None:
+        ports.keep_shut()
         name = serve.get_replica_context().replica_id.unique_id
         placement = config.replicas.pair
         if placement is None:

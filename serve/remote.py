@@ -12,6 +12,7 @@ from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
+from serve import ports
 from serve.config import ServeConfig
 from serve.events import Message
 from serve.ingress import build_api
@@ -107,6 +108,7 @@ class Ingress:
     """What Serve starts as a HTTP replica. ValueError where keys are required and missing."""
 
     def __init__(self, model: DeploymentHandle, config: ServeConfig) -> None:
+        ports.keep_shut()
         keys = Keys.of_environment(os.environ)
         self._service = Service(Remote(model), config, keys, self._all_pages)
         self._context = serve.get_replica_context()

@@ -22,6 +22,8 @@ from benchmarks.ports import free_port
 KEY = "k" * 32
 PROMPT = "a red apple"
 WAIT_S = 120
+# As /proc/net has them: a state, 127.0.0.1 (alone or mapped into IPv6), ::1.
+LISTEN, LOOPBACK, LOOPBACK_6 = "0A", "0100007F", "00000000000000000000000001000000"
 
 
 @dataclass
@@ -54,6 +56,14 @@ class Running:
         """Process ids of model replicas, of this service only."""
         return [pid for pid, command in self._processes() if "ServeReplica:hawk:Model" in command]
 
+    def open_to_others(self) -> list[str]:
+        """Commands of its processes that listen on more than loopback."""
+        return [
+            command
+            for pid, command in self._processes()
+            if not _sockets(pid).isdisjoint(_listening_beyond_loopback(pid))
+        ]
+
     def ray_address(self) -> str:
         """Of the Ray that it runs on."""
         commands = "".join(command for _, command in self._processes())
@@ -75,6 +85,24 @@ class Running:
                 return True
             pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         return False
+
+
+def _sockets(pid: int) -> set[str]:
+    """Inodes of a process's sockets."""
+    links = [str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()]
+    return {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
+
+
+def _listening_beyond_loopback(pid: int) -> set[str]:
+    """Inodes of the sockets that take connections from elsewhere, in its network."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            _, address, _, state, *_, inode = line.split()[:10]
+            host = address.partition(":")[0]
+            if state == LISTEN and not host.endswith(LOOPBACK) and host != LOOPBACK_6:
+                found.add(inode)
+    return found
 
 
 def settings(folder: Path, *, slots: int, waiting: int, replicas: dict[str, Any]) -> dict[str, Any]:

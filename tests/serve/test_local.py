@@ -52,6 +52,11 @@ def test_images_are_those_of_plain_decoding(service: Running, expected: dict[int
     assert alone["b64_json"] == three[0]["b64_json"]
 
 
+def test_nobody_else_reaches_any_process_of_it(service: Running) -> None:
+    """Ray's own ports and Serve's, beside the one that was asked for."""
+    assert service.open_to_others() == []
+
+
 def test_the_openai_client_streams(service: Running) -> None:
     stream = sdk(service.url, KEY).images.generate(
         prompt=PROMPT, stream=True, partial_images=3, extra_body={"seed": 4}
