@@ -32,9 +32,9 @@ def check(source: Source) -> None:
         where = " and ".join(str(device) for device in devices)
         more = ", several as in cuda:0,cuda:1" if source.device.type == "cuda" else ""
         raise ValueError(
-            f"it needs {need / GIB:.1f} GiB for its weights in {name}, and {where} has "
-            f"{have / GIB:.1f} GiB free: use another device{more}, --dtype bfloat16, "
-            f"or a smaller model"
+            f"it needs {need / GIB:.1f} GiB for its weights in {name}, and "
+            f"{have / GIB:.1f} GiB are free on {where}: use another device{more}, --dtype "
+            f"bfloat16, or a smaller model"
         )
 
 
