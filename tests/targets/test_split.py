@@ -13,6 +13,7 @@ from hawk.cache import Cache, Layout
 from hawk.devices import resolve_devices
 from hawk.targets import load_target, memory
 from hawk.targets.split import Ferry, split
+from hawk.tree import Shapes, Tree
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 
@@ -69,7 +70,13 @@ def test_keys_and_values_are_where_their_layer_is() -> None:
     states = torch.ones(1, 1, 2, 2)
     assert cache.update(states, states, 1)[0].device == CPU
     assert cache.update(states.to(META), states.to(META), 2)[0].device == META
-    cache.keep(torch.tensor([[0, 2]]), [2], move=True)
+    chain = Shapes.chain(1, CPU)
+    zeros_B = torch.zeros(1, dtype=torch.int64)
+    tree = Tree(shapes=chain, shape_B=zeros_B, tokens_BN=torch.zeros(1, 2, dtype=torch.int64))
+    cache.place(*cache.begin_tree(tree))
+    assert cache.update(states, states, 0)[0].device == CPU
+    assert cache.update(states.to(META), states.to(META), 2)[1].device == META
+    cache.keep(torch.tensor([[0, 1]]), [2], move=True)
 
 
 def test_a_list_of_devices_needs_each_of_them() -> None:
