@@ -62,17 +62,21 @@ def test_from_published_files_to_png(
     conversion = published(family, tmp_path)
     if conversion:
         assert "is ready" in hawk("convert", *conversion)
-    out = hawk(
+    asked = [
         *("generate", "a red apple", "-n", "2", "--compare", "--json", "--guidance", "2"),
         *("--model", str(tmp_path / "converted"), "--out", str(tmp_path / "images")),
-        *("--slots", "2", "--device", device, "--dtype", "float32", *size),
-    )
-    report = json.loads(out.splitlines()[-1])
+        *("--slots", "2", "--dtype", "float32", *size),
+    ]
+    report = json.loads(hawk(*asked, "--device", device).splitlines()[-1])
     assert report["tokens"] == 2 * cells
     assert report["plain"]["identical_images"] == 2
     for image in report["images"]:
         with Image.open(image["path"]) as picture:
             assert picture.size == pixels
+    if device == "cpu,cpu":
+        whole = json.loads(hawk(*asked, "--device", "cpu").splitlines()[-1])
+        tokens = [image["tokens_sha256"] for image in report["images"]]
+        assert tokens == [image["tokens_sha256"] for image in whole["images"]]
 
 
 @pytest.mark.parametrize(
