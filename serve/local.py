@@ -10,6 +10,7 @@ import secrets
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ ENVIRONMENT = {
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
 }
+LOOK_S = 0.05  # between two looks at whether a replica is up
 STORE_BYTES = 200_000_000  # of Ray's object store: pictures pass through it, nothing stays
 
 
@@ -110,13 +112,24 @@ def start_ray(config: ServeConfig) -> None:
 
 
 def start_model(config: ServeConfig) -> "DeploymentHandle":
-    """Model replicas on the Ray that runs, without HTTP; returns when one is up."""
+    """Model replicas on the Ray that runs, without HTTP; returns when one is up.
+
+    RuntimeError where none can start.
+    """
     from ray import serve
+    from ray.serve.schema import ApplicationStatus
 
     from serve.app import build_model
 
     serve.start(proxy_location="Disabled", logging_config=QUIET)
-    return serve.run(build_model(config), name=APP, route_prefix=None, logging_config=QUIET)
+    model = serve.RunTarget(build_model(config), APP, route_prefix=None, logging_config=QUIET)
+    [handle] = serve.run_many([model], wait_for_applications_running=False)
+    # Serve itself would look once a second.
+    while (app := serve.status().applications[APP]).status != ApplicationStatus.RUNNING:
+        if app.status == ApplicationStatus.DEPLOY_FAILED:
+            raise RuntimeError(f"no replica of the model starts: {app.message}")
+        time.sleep(LOOK_S)
+    return handle
 
 
 def address(listener: socket.socket) -> str:
