@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from hawk.targets import load_target
+from hawk.targets.hf import DecoderTarget
 from hawk.targets.janus import Janus
 from tests.shapes import save_shapes
 from tests.tiny import save_tiny_drafters, save_tiny_janus
@@ -43,6 +44,14 @@ def real_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("real") / "real.npz"
     save_shapes(path)
     return path
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[DecoderTarget]:
+    """Targets whose layers were to be compiled, which would take half a minute each."""
+    targets: list[DecoderTarget] = []
+    monkeypatch.setattr(DecoderTarget, "compile", lambda self: targets.append(self))
+    return targets
 
 
 def load(folder: Path) -> Janus:

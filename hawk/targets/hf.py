@@ -124,11 +124,15 @@ class DecoderTarget(ABC):
         """Have torch compile the layers, one piece of code for all of them and all sizes of trees.
 
         Their norms, rotations and sums are dozens of kernels a layer, and a few once compiled. The
-        first passes wait for it, and need a C++ compiler.
+        first passes wait for it.
 
         Args:
             backend: of `torch.compile`.
+
+        RuntimeError where there is no C++ compiler for the backend `inductor`.
         """
+        if backend == "inductor":
+            _require_compiler()
         # Else there is code for each layer, as layers know their number, up to a low limit.
         config = torch._dynamo.config  # pyright: ignore[reportPrivateUsage]
         config.allow_unspec_int_on_nn_module = True
@@ -235,3 +239,16 @@ def to_uint8(images_B3HW: Tensor) -> Tensor:
     """Images with values from -1 to 1 as uint8 [B, H, W, 3]."""
     scaled = images_B3HW.float().add(1).mul(127.5).round().clamp(0, 255)
     return scaled.to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def _require_compiler() -> None:
+    # Else torch would look for it in the first pass, and its error has many lines.
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise RuntimeError(
+            "compiling layers needs a C++ compiler: install g++ or clang, or set CXX to one"
+        ) from error

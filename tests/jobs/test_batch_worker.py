@@ -58,10 +58,8 @@ def read(out: Path, shard: int) -> list[dict[str, Any]]:
 
 
 def test_layers_are_compiled_where_asked(
-    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_folder: Path, tmp_path: Path, compiled: list[DecoderTarget]
 ) -> None:
-    compiled: list[DecoderTarget] = []
-    monkeypatch.setattr(DecoderTarget, "compile", lambda self: compiled.append(self))
     workers = Workers(device="cpu", compile=True)
     Worker(Making(model=str(tiny_folder)), Folder(str(tmp_path)), workers, guided=None)
     assert len(compiled) == 1

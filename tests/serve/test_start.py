@@ -39,11 +39,7 @@ def test_who_loads_the_model_does_not_stay(
     assert not thread.is_alive()
 
 
-def test_layers_are_compiled_where_asked(
-    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compiled: list[DecoderTarget] = []
-    monkeypatch.setattr(DecoderTarget, "compile", lambda self: compiled.append(self))
+def test_layers_are_compiled_where_asked(tiny_folder: Path, compiled: list[DecoderTarget]) -> None:
     config = tiny_config(tiny_folder)
     model = config.model.model_copy(update={"compile": True})
     Replica(config.model_copy(update={"model": model})).engine.close()

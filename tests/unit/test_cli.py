@@ -136,15 +136,23 @@ def test_out_of_memory_says_what_to_lower(
 
 
 def test_layers_are_compiled_where_asked(
-    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_folder: Path, tmp_path: Path, compiled: list[DecoderTarget]
 ) -> None:
-    compiled: list[DecoderTarget] = []
-    monkeypatch.setattr(DecoderTarget, "compile", lambda self: compiled.append(self))
     arguments = ["generate", "a", "--model", tiny_folder, "--out", tmp_path]
     hawk(*arguments)
     assert not compiled
     hawk(*arguments, "--compile")
     assert len(compiled) == 1
+
+
+def test_compiling_without_a_compiler_says_what_to_install(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
+    arguments = ["generate", "a", "--model", tiny_folder, "--out", tmp_path, "--compile"]
+    _, stderr = hawk(*arguments, code=1)
+    assert "C++ compiler" in stderr
+    assert stderr.count("\n") == 1
 
 
 def test_debug_shows_where_it_broke(tiny_folder: Path, tmp_path: Path) -> None:
