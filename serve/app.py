@@ -21,7 +21,7 @@ from serve.service import SEATS
 
 DRAIN_S = 10.0  # beyond the time limit of a request: who runs may finish
 BACKLOG = 4  # calls that a replica holds, in units of what its engine takes; it refuses the rest
-ATTEMPTS = 2  # at loading a model before a deployment counts as failed
+ATTEMPTS = 2  # at a first replica before a deployment counts as failed
 
 
 class ModelReplica(Replica):
@@ -45,7 +45,7 @@ def build_app(args: ServeConfig | Mapping[str, Any]) -> Application:
     return _ingress(config).bind(build_model(config), config)
 
 
-def build_model(config: ServeConfig) -> Application:
+def build_model(config: ServeConfig, attempts: int = ATTEMPTS) -> Application:
     """The model replicas alone, for who speaks HTTP by himself."""
     replicas = config.replicas
     capacity = config.model.slots + config.model.waiting
@@ -69,7 +69,7 @@ def build_model(config: ServeConfig) -> Application:
         max_ongoing_requests=BACKLOG * capacity,
         max_queued_requests=capacity,  # at an ingress, while no replica is up
         graceful_shutdown_timeout_s=config.limits.seconds + DRAIN_S,
-        max_constructor_retry_count=ATTEMPTS,
+        max_constructor_retry_count=attempts,
         **bundles,
     )(ModelReplica).bind(config)
 

@@ -4,8 +4,10 @@ This process speaks HTTP itself and calls the replicas: on one machine, Serve's 
 ingress behind it would be two more processes on every request's way; docs/serve.md has the times.
 """
 
+import contextlib
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
@@ -13,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from serve.config import LOOPBACK, ServeConfig
@@ -20,6 +23,7 @@ from serve.keys import VARIABLE, Keys
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
+    from ray.serve.schema import ApplicationStatusOverview
 
 APP = "hawk"
 QUIET = {"log_level": "WARNING"}
@@ -117,22 +121,38 @@ def start_ray(config: ServeConfig) -> None:
 def start_model(config: ServeConfig) -> "DeploymentHandle":
     """Model replicas on the Ray that runs, without HTTP; returns when one is up.
 
-    RuntimeError where none can start.
+    ValueError where they cannot load the model as asked, RuntimeError where else they do not start.
     """
     from ray import serve
-    from ray.serve.schema import ApplicationStatus
 
     from serve.app import build_model
 
+    logging.getLogger("ray.serve").setLevel(QUIET["log_level"])  # of this process
     serve.start(proxy_location="Disabled", logging_config=QUIET)
-    model = serve.RunTarget(build_model(config), APP, route_prefix=None, logging_config=QUIET)
-    [handle] = serve.run_many([model], wait_for_applications_running=False)
+    model = build_model(config, attempts=1)
+    target = serve.RunTarget(model, APP, route_prefix=None, logging_config=QUIET)
+    [handle] = serve.run_many([target], wait_for_applications_running=False)
     # Serve itself would look once a second.
-    while (app := serve.status().applications[APP]).status != ApplicationStatus.RUNNING:
-        if app.status == ApplicationStatus.DEPLOY_FAILED:
-            raise RuntimeError(f"no replica of the model starts: {app.message}")
+    while not _is_up(serve.status().applications[APP]):
         time.sleep(LOOK_S)
     return handle
+
+
+def _is_up(app: "ApplicationStatusOverview") -> bool:
+    """Whether a replica answers. ValueError or RuntimeError where one has failed to start."""
+    for deployment in app.deployments.values():
+        if deployment.status_trigger.value == "REPLICA_STARTUP_FAILED":
+            raise cause(deployment.message)
+    if app.status.value == "DEPLOY_FAILED":
+        raise RuntimeError(f"no replica of the model starts: {app.message}")
+    return app.status.value == "RUNNING"
+
+
+def cause(trace: str) -> Exception:
+    """The error at the end of a trace, which is all that Serve keeps of it."""
+    *_, last = re.finditer(r"^([\w.]+): ", trace, re.MULTILINE)
+    words = trace[last.end() :].strip()
+    return ValueError(words) if last[1] == "ValueError" else RuntimeError(f"{last[1]}: {words}")
 
 
 def address(listener: socket.socket) -> str:
@@ -165,5 +185,7 @@ def end() -> None:
     from ray import serve
 
     serve.delete(APP)  # waits for calls in flight
-    serve.shutdown()
-    ray.shutdown()
+    # Ray prints that Serve's controller fails, when it is Serve that ends it.
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        serve.shutdown()
+        ray.shutdown()

@@ -1,4 +1,4 @@
-"""Start: who loads the model, and who does not."""
+"""Start: who loads the model, who does not, and what is said where it cannot be loaded."""
 
 import subprocess
 import sys
@@ -6,11 +6,13 @@ import threading
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hawk.targets.hf import DecoderTarget
-from serve import replica
+from serve import local, replica
 from serve.replica import Replica
 from tests.serve.conftest import tiny_config
+from tests.serve.running import WAIT_S, settings
 
 
 def test_only_a_model_replica_loads_torch() -> None:
@@ -44,3 +46,49 @@ def test_layers_are_compiled_where_asked(tiny_folder: Path, compiled: list[Decod
     model = config.model.model_copy(update={"compile": True})
     Replica(config.model_copy(update={"model": model})).engine.close()
     assert len(compiled) == 1
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_what_cannot_start_says_why(tiny_folder: Path, tmp_path: Path) -> None:
+    config = settings(tiny_folder, slots=1, waiting=10, replicas={})
+    config["model"]["drafters"] = ["medusa"]
+    file = tmp_path / "serve.yaml"
+    file.write_text(yaml.safe_dump(config))
+    ended = subprocess.run(
+        [sys.executable, "-c", "from hawk.cli import app; app()", "serve", "--config", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.splitlines()[-1].startswith("hawk: no drafter 'medusa'")
+    assert "Traceback" not in ended.stderr
+    assert "raylet" not in ended.stderr, "Ray's words about how we end it"
+
+
+@pytest.mark.parametrize(
+    ("end", "kind", "words"),
+    [
+        ("ValueError: no such: thing", ValueError, "no such: thing"),
+        ("ValueError: two\nlines", ValueError, "two\nlines"),
+        ("torch.OutOfMemoryError: 3 GiB", RuntimeError, "torch.OutOfMemoryError: 3 GiB"),
+    ],
+)
+def test_the_cause_is_at_the_end_of_a_trace(end: str, kind: type[Exception], words: str) -> None:
+    trace = f"""Traceback (most recent call last):
+  File "a.py", line 1, in a
+KeyError: 'a'
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "b.py", line 2, in b
+    x: int = f(y: 3)
+{end}
+"""
+    cause = local.cause(trace)
+    assert type(cause) is kind
+    assert str(cause) == words
