@@ -150,9 +150,10 @@ def _is_up(app: "ApplicationStatusOverview") -> bool:
 
 def cause(trace: str) -> Exception:
     """The error at the end of a trace, which is all that Serve keeps of it."""
-    *_, last = re.finditer(r"^([\w.]+): ", trace, re.MULTILINE)
-    words = trace[last.end() :].strip()
-    return ValueError(words) if last[1] == "ValueError" else RuntimeError(f"{last[1]}: {words}")
+    begins = [found.start() for found in re.finditer(r"^[\w.]+: ", trace, re.MULTILINE)]
+    error = trace[begins[-1] :].strip() if begins else trace.strip()  # of a process that was killed
+    words = error.removeprefix("ValueError: ")
+    return RuntimeError(error) if words == error else ValueError(words)
 
 
 def address(listener: socket.socket) -> str:

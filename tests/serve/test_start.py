@@ -92,3 +92,9 @@ Traceback (most recent call last):
     cause = local.cause(trace)
     assert type(cause) is kind
     assert str(cause) == words
+
+
+def test_a_process_that_was_killed_leaves_no_trace() -> None:
+    cause = local.cause("The actor died unexpectedly.\n\tclass_name: ModelReplica\n")
+    assert type(cause) is RuntimeError
+    assert "died unexpectedly" in str(cause)
