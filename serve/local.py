@@ -47,7 +47,7 @@ ENVIRONMENT = {
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
 }
-LOOK_S = 0.05  # between two looks at whether a replica is up
+LOOK_S = 0.2  # between two looks at whether a replica is up
 STORE_BYTES = 200_000_000  # of Ray's object store: pictures pass through it, nothing stays
 
 

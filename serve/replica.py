@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from hawk.request import Request
     from serve.engine import Engine, Event, Pixels
 
-SMALL_BYTES = 3 * 128 * 128  # of a picture that is a file sooner than a thread has begun
-
 Message = Admitted | Partial[bytes] | Done[bytes] | Refused
 
 
@@ -164,14 +162,12 @@ def _loaded(config: ServeConfig, assemble: "Assemble | None") -> tuple["Engine",
 
 
 async def _encoded(event: "Event", job: Job) -> Message:
-    """The event with its picture as a file; a large one is encoded beside the loop."""
-    if not isinstance(event, (Partial, Done)):
-        return event
-    made = (event.picture, job.format, job.quality)
-    small = event.picture.size <= SMALL_BYTES
-    picture = encode(*made) if small else await asyncio.to_thread(encode, *made)
-    encoded: Any = replace(event, picture=picture)
-    return encoded
+    """The event with its picture as a file; encoding runs beside the loop."""
+    if isinstance(event, (Partial, Done)):
+        picture = await asyncio.to_thread(encode, event.picture, job.format, job.quality)
+        encoded: Any = replace(event, picture=picture)
+        return encoded
+    return event
 
 
 def encode(pixels: "Pixels", format: Format, quality: int | None) -> bytes:
