@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 GAP_PIXELS = 4
 LEAST_PIXELS = 128  # smaller images are enlarged to this in the sheet
+PNG_LEVEL = 1  # of compression: a third of the time of zlib's usual 6, for a sixth more bytes
 
 
 class Gallery:
@@ -36,7 +37,7 @@ class Gallery:
 
     def add(self, picture: "Picture") -> None:
         self._pictures[picture.place] = picture
-        picture.image.save(self.path(picture))
+        picture.image.save(self.path(picture), compress_level=PNG_LEVEL)
 
     def path(self, picture: "Picture") -> Path:
         """Named by place: nothing that a user wrote gets into a file name."""

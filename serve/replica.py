@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from hawk.gallery import PNG_LEVEL
 from serve.config import ServeConfig
 from serve.messages import Admitted, Card, Done, Format, Job, Partial, Refused
 from serve.metrics import EngineMeter
@@ -171,8 +172,10 @@ async def _encoded(event: "Event", job: Job) -> Message:
 
 
 def encode(pixels: "Pixels", format: Format, quality: int | None) -> bytes:
-    """A picture as a file; the same pixels give the same bytes."""
+    """A picture as a file; the same pixels give the same bytes, in PNG those of `hawk generate`."""
     buffer = io.BytesIO()
     options: Any = {} if quality is None else {"quality": quality}
+    if format == "png":
+        options["compress_level"] = PNG_LEVEL
     Image.fromarray(pixels).save(buffer, format, **options)
     return buffer.getvalue()

@@ -4,6 +4,7 @@ import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pyarrow as pa
@@ -89,6 +90,27 @@ def test_slots_are_filled_from_the_next_shard(tiny_folder: Path, tmp_path: Path)
     assert {0, 1} in together
     assert reports[-1].hungry
     assert [len(read(tmp_path, shard)) for shard in (0, 1)] == [5, 3]
+
+
+def test_the_next_image_is_made_while_one_is_compressed(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, more = worker(tiny_folder, tmp_path, slots=1), Event()
+    save = Image.Image.save
+
+    def patient(image: Image.Image, *rest: Any) -> None:
+        assert more.wait(20), "the first picture was waited for"
+        save(image, *rest)
+
+    monkeypatch.setattr(Image.Image, "save", patient)
+    flying = made.work([assignment(0, ["a", "b"])]).flying
+    while (0, 1) not in flying:
+        flying = made.work([]).flying
+    assert (0, 0) in flying  # this process may still die of it
+    more.set()
+    while made._engine.flying:
+        made.work([])
+    assert all(row["image"] for row in read(tmp_path, 0))
 
 
 def test_a_report_comes_before_the_first_pass_over_new_rows(

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from hawk import Pipeline
-from hawk.gallery import tokens_sha256
+from hawk.gallery import Gallery, tokens_sha256
 from hawk.targets.janus import Janus
 from jobs.emoji.text import PAD
 from tests.serve.conftest import Listen, sdk
@@ -84,16 +84,17 @@ def test_without_a_seed_images_differ_and_can_be_made_again(url: str) -> None:
     assert again["b64_json"] == first["b64_json"]
 
 
-def test_the_bytes_are_those_of_hawk_generate(url: str, tiny: Janus) -> None:
+def test_the_bytes_are_those_of_hawk_generate(url: str, tiny: Janus, tmp_path: Path) -> None:
     own = Pipeline(tiny, drafter="plain", rule="coupled", slots=1)(PROMPT, seed=7).pictures[0]
-    buffer = io.BytesIO()
-    own.image.save(buffer, "png")
+    gallery = Gallery(tmp_path)
+    gallery.add(own)
+    file = gallery.path(own).read_bytes()
     for drafter in ("auto", "jacobi", "plain"):
         [data] = post(url, {"prompt": PROMPT, "seed": 7, "drafter": drafter}).json()["data"]
-        assert base64.b64decode(data["b64_json"]) == buffer.getvalue()
+        assert base64.b64decode(data["b64_json"]) == file
         assert data["hawk"]["tokens_sha256"] == tokens_sha256(own.tokens)
     streamed = events(url, seed=7, partial_images=3)[-1]
-    assert base64.b64decode(streamed["b64_json"]) == buffer.getvalue()
+    assert base64.b64decode(streamed["b64_json"]) == file
 
 
 def test_hawk_says_how_it_was_made(url: str) -> None:
