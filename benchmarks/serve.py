@@ -4,7 +4,8 @@
 
 * cold start: from `hawk serve` to the first image in a client's hands;
 * one request at a time: what it takes beyond the seconds of the engine, which the answer tells, and
-  what a call of a replica takes that makes nothing;
+  what a call of a replica takes that makes nothing. Asked over a bare connection, as a client's
+  library would add a millisecond of its own;
 * 16 clients at once, beside an offline pipeline with 16 slots that makes the same images. The two
   take turns on the same cores, so that both see the same machine.
 """
@@ -19,6 +20,8 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -28,6 +31,7 @@ from benchmarks.turns import ALIKE, Side, take_turns
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "prompts.txt"
 START_S, ANSWER_S = 300, 3600  # a client may stand still for a while
+IMAGES = "/v1/images/generations"
 Tell = Callable[[], object]
 
 
@@ -41,8 +45,10 @@ def main() -> None:
     prompts = EXAMPLES.read_text().splitlines()
     prompts = [prompts[place % len(prompts)] for place in range(max(asked.images, asked.requests))]
     with service(asked.model, asked.clients) as (client, cold_start_s):
-        overheads_s = [overhead(client, prompt) for prompt in prompts[: asked.requests]]
-        bare_s = [bare(client) for _ in range(asked.requests)]
+        address = client.base_url
+        connection = HTTPConnection(address.host, address.port, timeout=ANSWER_S)
+        overheads_s = [overhead(connection, prompt) for prompt in prompts[: asked.requests]]
+        bare_s = [bare(connection) for _ in range(asked.requests)]
     settings = (prompts[: asked.images], asked.model, asked.clients)
     offline_s, served_s = take_turns([Side(offline, *settings), Side(served, *settings)])
     print(  # noqa: T201 its result
@@ -95,23 +101,42 @@ def _is_ready(client: httpx.Client) -> bool:
 
 def engine_seconds(client: httpx.Client, prompt: str) -> float:
     """Ask for an image; returns what it took in the engine."""
-    body = {"prompt": prompt, "seed": 0}
-    answer = client.post("/v1/images/generations", json=body).raise_for_status()
-    return answer.json()["data"][0]["hawk"]["seconds"]
+    answer = client.post(IMAGES, json=body(prompt)).raise_for_status()
+    return told(answer.content)
 
 
-def overhead(client: httpx.Client, prompt: str) -> float:
+def overhead(connection: HTTPConnection, prompt: str) -> float:
     """Seconds of a request outside of the engine."""
+    asked = json.dumps(body(prompt))
     began = time.monotonic()
-    engine_s = engine_seconds(client, prompt)
-    return time.monotonic() - began - engine_s
+    answer = exchange(connection, "POST", IMAGES, asked)
+    return time.monotonic() - began - told(answer)
 
 
-def bare(client: httpx.Client) -> float:
+def bare(connection: HTTPConnection) -> float:
     """Seconds of a request that goes the same way, to a replica and back, for no image."""
     began = time.monotonic()
-    client.get("/healthz").raise_for_status()
+    exchange(connection, "GET", "/healthz")
     return time.monotonic() - began
+
+
+def exchange(connection: HTTPConnection, method: str, path: str, text: str | None = None) -> bytes:
+    """The body of an answer. RuntimeError where it is an error."""
+    connection.request(method, path, text, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    content = answer.read()
+    if answer.status != HTTPStatus.OK:
+        raise RuntimeError(f"{method} {path}: {answer.status} {content.decode()}")
+    return content
+
+
+def body(prompt: str) -> dict[str, object]:
+    return {"prompt": prompt, "seed": 0}
+
+
+def told(answer: bytes) -> float:
+    """Seconds of the engine."""
+    return json.loads(answer)["data"][0]["hawk"]["seconds"]
 
 
 def served(tell: Tell, prompts: list[str], model: str, clients: int) -> None:
