@@ -28,7 +28,7 @@ class ModelReplica(Replica):
     """A replica that knows its name in the cluster, and its drafter where that is apart."""
 
     def __init__(self, config: ServeConfig) -> None:
-        ports.keep_shut()
+        ports.guard()
         name = serve.get_replica_context().replica_id.unique_id
         placement = config.replicas.pair
         if placement is None:

@@ -31,6 +31,8 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # all of its ports on loopback
+    # Calls of replicas past Ray's own queues take 3 ms less; they have to show the token too.
+    "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
     # A replica's model works in a thread of its own; its calls need not cross to another one.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     # A node asks for its own object store before that is there, and would wait for a second.

@@ -1,18 +1,35 @@
-"""Ports: the one that Serve opens in every replica, kept shut."""
+"""Ports: the one that Serve opens in every replica, kept from strangers."""
+
+from typing import Any
+
+LOOPBACK = "127.0.0.1"
 
 
-def keep_shut() -> None:
-    """Keep Serve from opening a port in this process, which is about to become a replica.
+def guard() -> None:
+    """Keep strangers from the port that Serve opens in this process, which becomes a replica.
 
-    Replicas of Ray 2.60 listen on all interfaces for gRPC calls of other deployments, ask nobody
-    for a token, and unpickle what comes: whoever reaches the port runs code here. Handles call
-    replicas as actors unless RAY_SERVE_USE_GRPC_BY_DEFAULT says otherwise; then it stays open.
+    Replicas of Ray 2.60 listen on all interfaces for gRPC calls of other deployments and unpickle
+    what comes, after they have asked for Ray's token where RAY_AUTH_MODE is `token`. While handles
+    call replicas as actors, as they do by default, nobody needs the port and it stays shut. Where
+    RAY_SERVE_USE_GRPC_BY_DEFAULT opens it, a Ray of this machine alone has it on loopback, as all
+    of its ports.
     """
+    import ray.util
     from ray.serve._private import constants, replica  # there already, where a replica begins
 
+    opened: Any = replica
     if not constants.RAY_SERVE_USE_GRPC_BY_DEFAULT:
-        replica.add_port_to_grpc_server = _no_port  # pyright: ignore[reportPrivateImportUsage]
+        opened.add_port_to_grpc_server = _nowhere
+    elif ray.util.get_node_ip_address() == LOOPBACK:
+        opened.add_port_to_grpc_server = _on_loopback
 
 
-def _no_port(server: object, address: str) -> int:
+def _nowhere(server: object, address: str) -> int:
     return 0
+
+
+def _on_loopback(server: object, address: str) -> int:
+    from ray._common.tls_utils import add_port_to_grpc_server
+
+    _, port = address.rsplit(":", 1)
+    return add_port_to_grpc_server(server, f"{LOOPBACK}:{port}")

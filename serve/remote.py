@@ -108,7 +108,7 @@ class Ingress:
     """What Serve starts as a HTTP replica. ValueError where keys are required and missing."""
 
     def __init__(self, model: DeploymentHandle, config: ServeConfig) -> None:
-        ports.keep_shut()
+        ports.guard()
         keys = Keys.of_environment(os.environ)
         self._service = Service(Remote(model), config, keys, self._all_pages)
         self._context = serve.get_replica_context()

@@ -61,8 +61,13 @@ class Running:
         return [
             command
             for pid, command in self._processes()
-            if not _sockets(pid).isdisjoint(_listening_beyond_loopback(pid))
+            for host, _ in _takes(pid)
+            if not host.endswith(LOOPBACK) and host != LOOPBACK_6
         ]
+
+    def replica_ports(self) -> list[int]:
+        """Ports that its model replicas listen on."""
+        return [port for pid in self.replicas() for _, port in _takes(pid)]
 
     def ray_address(self) -> str:
         """Of the Ray that it runs on."""
@@ -93,15 +98,21 @@ def _sockets(pid: int) -> set[str]:
     return {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
 
 
-def _listening_beyond_loopback(pid: int) -> set[str]:
-    """Inodes of the sockets that take connections from elsewhere, in its network."""
-    found = set()
+def _takes(pid: int) -> list[tuple[str, int]]:
+    """Host and port of what a process listens on."""
+    sockets, listening = _sockets(pid), _listening(pid)
+    return [listening[inode] for inode in sockets & set(listening)]
+
+
+def _listening(pid: int) -> dict[str, tuple[str, int]]:
+    """Host, as /proc has it, and port of each socket that takes connections, in its network."""
+    found: dict[str, tuple[str, int]] = {}
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             _, address, _, state, *_, inode = line.split()[:10]
-            host = address.partition(":")[0]
-            if state == LISTEN and not host.endswith(LOOPBACK) and host != LOOPBACK_6:
-                found.add(inode)
+            host, port = address.split(":")
+            if state == LISTEN:
+                found[inode] = host, int(port, 16)
     return found
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 
@@ -55,6 +56,19 @@ def test_images_are_those_of_plain_decoding(service: Running, expected: dict[int
 def test_nobody_else_reaches_any_process_of_it(service: Running) -> None:
     """Ray's own ports and Serve's, beside the one that was asked for."""
     assert service.open_to_others() == []
+
+
+def test_its_replicas_unpickle_nothing_from_strangers(service: Running) -> None:
+    answers = set[grpc.StatusCode]()
+    for port in service.replica_ports():
+        with (
+            grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+            pytest.raises(grpc.RpcError) as refused,
+        ):
+            channel.unary_unary("/ray.serve.ASGIService/HandleRequest")(b"", timeout=WAIT_S)
+        answers.add(refused.value.code())  # pyright: ignore[reportAttributeAccessIssue]
+    # Ray's own port knows no such call.
+    assert answers == {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNIMPLEMENTED}
 
 
 def test_the_openai_client_streams(service: Running) -> None:
