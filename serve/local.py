@@ -31,8 +31,10 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # all of its ports on loopback
-    # Calls of replicas past Ray's own queues take 3 ms less; they have to show the token too.
+    # Calls of replicas past Ray's own queues take 3 ms less; they have to show the token too, which
+    # a proxy that this machine uses for the rest of the world is not to see.
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
+    "no_grpc_proxy": "127.0.0.1",
     # A replica's model works in a thread of its own; its calls need not cross to another one.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     # A node asks for its own object store before that is there, and would wait for a second.

@@ -133,7 +133,9 @@ def settings(folder: Path, *, slots: int, waiting: int, replicas: dict[str, Any]
 
 
 @contextlib.contextmanager
-def running(command: list[str], config: dict[str, Any], folder: Path) -> Iterator[Running]:
+def running(
+    command: list[str], config: dict[str, Any], folder: Path, **environment: str
+) -> Iterator[Running]:
     """What Python makes of a command and a file of settings behind it, until SIGTERM; its first
     line on stdout is JSON and has the address."""
     file, complaints = folder / "serve.yaml", folder / "stderr"
@@ -142,7 +144,7 @@ def running(command: list[str], config: dict[str, Any], folder: Path) -> Iterato
         complaints.open("w") as stderr,
         subprocess.Popen(
             [sys.executable, *command, str(file)],
-            env=os.environ | {"HAWK_API_KEYS": KEY},
+            env=os.environ | {"HAWK_API_KEYS": KEY} | environment,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,

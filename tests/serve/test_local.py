@@ -42,7 +42,10 @@ def service(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         tiny_folder, slots=SLOTS, waiting=WAITING, replicas={"ceiling": MOST_REPLICAS, "images": 2}
     )
     command = ["-c", "from hawk.cli import app; app()", "serve", "--json", "--config"]
-    with running(command, config, tmp_path_factory.mktemp("serve")) as service:
+    proxy = "http://127.0.0.1:9"  # which answers nobody: no call on this machine is to go there
+    with running(
+        command, config, tmp_path_factory.mktemp("serve"), http_proxy=proxy, https_proxy=proxy
+    ) as service:
         yield service
 
 
