@@ -49,7 +49,6 @@ ENVIRONMENT = {
     "RAY_task_events_report_interval_ms": "0",
     "REPORTER_UPDATE_INTERVAL_MS": "60000",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
-    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
 }
 LOOK_S = 0.2  # between two looks at whether a replica is up
 STORE_BYTES = 200_000_000  # of Ray's object store: pictures pass through it, nothing stays
