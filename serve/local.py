@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from serve import ports
 from serve.config import LOOPBACK, ServeConfig
 from serve.keys import VARIABLE, Keys
 
@@ -34,7 +35,7 @@ ENVIRONMENT = {
     # Calls of replicas past Ray's own queues take 3 ms less; they have to show the token too, which
     # a proxy that this machine uses for the rest of the world is not to see.
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
-    "no_grpc_proxy": "127.0.0.1",
+    "no_grpc_proxy": ports.NODE_IP,
     # A replica's model works in a thread of its own; its calls need not cross to another one.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     # A node asks for its own object store before that is there, and would wait for a second.
@@ -117,7 +118,7 @@ def start_ray(config: ServeConfig) -> None:
         object_store_memory=STORE_BYTES,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        _node_ip_address="127.0.0.1",
+        _node_ip_address=ports.NODE_IP,
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-LOOPBACK = "127.0.0.1"
+NODE_IP = "127.0.0.1"  # of a Ray for this machine alone
 
 
 def guard() -> None:
@@ -20,7 +20,7 @@ def guard() -> None:
     opened: Any = replica
     if not constants.RAY_SERVE_USE_GRPC_BY_DEFAULT:
         opened.add_port_to_grpc_server = _nowhere
-    elif ray.util.get_node_ip_address() == LOOPBACK:
+    elif ray.util.get_node_ip_address() == NODE_IP:
         opened.add_port_to_grpc_server = _on_loopback
 
 
@@ -32,4 +32,4 @@ def _on_loopback(server: object, address: str) -> int:
     from ray._common.tls_utils import add_port_to_grpc_server
 
     _, port = address.rsplit(":", 1)
-    return add_port_to_grpc_server(server, f"{LOOPBACK}:{port}")
+    return add_port_to_grpc_server(server, f"{NODE_IP}:{port}")

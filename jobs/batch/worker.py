@@ -122,12 +122,12 @@ class Worker:
         )
 
     def _run(self, news: _News) -> None:
-        until, full = time.monotonic() + REPORT_S, self._engine.free
+        until, free = time.monotonic() + REPORT_S, self._engine.free
         while time.monotonic() < until:
             done = self._engine.step()
             for made in done:
                 self._store(made, news)
-            if done or self._engine.free > full or not self._engine.flying:
+            if done or self._engine.free > free or not self._engine.flying:
                 return
 
     def _store(self, made: Made, news: _News) -> None:
