@@ -3,17 +3,15 @@
 An image owns a slot, and a slot owns one row, or two where guidance runs a second branch. Active
 slots are packed at the front, so a pass works on views and copies nothing but its new entries.
 A pass writes its whole tree behind each row's length; `keep` then moves the accepted path together
-and forgets the rest.
+and forgets the rest. All that a row stores for one entry lies together, so that both are copies of
+whole entries by their index.
 
-Transformers' own static cache keeps one length for all rows, so this class takes its place behind
-the interface that the attention modules call (`update`).
-
-Letters: L layers, S slots, R rows, H heads, C capacity, E head size, N nodes, D levels.
+Letters: L layers, S slots, G branches, R rows, H heads, C capacity, E head size, N nodes or other
+entries of a pass, V entries that the pass sees, D levels.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +23,8 @@ from hawk.tree import Tree
 # The visible length grows in steps, so that few attention shapes occur. Each of them is
 # a graph to capture, on a GPU, where entries that nobody sees cost little.
 VISIBLE_STEP, VISIBLE_STEP_OF_GRAPHS = 32, 128
+PROMPT_STEP = 64  # entries that there is more room for, where a prompt does not fit
+WORD = torch.complex128  # 16 bytes: copies by index go number by number, and these are the largest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,80 +45,99 @@ class Layout:
 
 
 class Cache:
-    """Static key/value memory.
+    """Static key/value memory, which grows with the prompts that are there.
 
     Args:
         layout: of the decoder.
         slots: images in flight at most.
         branches: rows a slot, 2 with guidance.
-        capacity: longest prompt plus image plus the largest tree.
+        prompt_limit: longest prompt.
+        room: entries behind a prompt: the image and the largest tree.
         entries: of every pass over trees: smaller ones are padded to it, over all slots, and see
             the whole memory, so that no pass has another shape. None lets shapes vary.
 
     Attributes:
+        capacity: entries that each row has room for now.
         visible: entries of the memory that the coming pass over trees sees.
-        graphs: of such passes, on a GPU.
+        index: row [R, 1] and place [R, N] of the entries of the pass, for `write`.
+        graphs: of passes over trees, on a GPU.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is a choice of its own
         self,
         layout: Layout,
         *,
         slots: int,
         branches: int,
-        capacity: int,
+        prompt_limit: int,
+        room: int,
         entries: int | None = None,
     ) -> None:
-        self.slots, self.branches, self.capacity = slots, branches, capacity
-        self.entries = entries
-        size = (2, slots * branches, layout.heads, capacity, layout.head_size)
-        devices = layout.layer_devices or (layout.device,) * layout.layers
-        # A block for all layers in a row that are on one device.
-        self._blocks = [
-            torch.zeros(len(list(same)), *size, dtype=layout.dtype, device=device)
-            for device, same in groupby(devices)
-        ]
-        self._layers = [memory for block in self._blocks for memory in block]
+        self.slots, self.branches, self.entries = slots, branches, entries
+        self._layout, self._prompt_limit, self._room = layout, prompt_limit, room
         device = layout.device
+        devices = layout.layer_devices or (device,) * layout.layers
+        self.graphs = Graphs() if device.type == "cuda" and set(devices) == {device} else None
+        self.capacity = 0
+        self._layers = [
+            torch.empty(slots * branches, 0, 2, layout.heads, layout.head_size, dtype=layout.dtype, device=device)
+            for device in devices
+        ]
         self.lengths_SG = torch.zeros(slots, branches, dtype=torch.int64, device=device)
         self._longest = [0] * slots  # host copy of the longest row of each slot
-        self._positions_C = torch.arange(capacity, device=device)
-        self._rows: slice | Tensor = slice(0, 0)
-        self._index: Tensor | None = None
+        self._rows = slice(0, 0)
         self.visible = 0
-        split = any(block.device != device for block in self._blocks)
-        self.graphs = Graphs() if device.type == "cuda" and not split else None
+        self._make_room(prompt_limit if entries is not None else 1)
 
     @property
     def device(self) -> torch.device:
         return self.lengths_SG.device
+
+    def _make_room(self, prompt: int) -> None:
+        """Have every row fit a prompt of so many entries."""
+        steps = -(-prompt // PROMPT_STEP) * PROMPT_STEP
+        capacity = min(steps, self._prompt_limit) + self._room
+        if capacity <= self.capacity:
+            return
+        if self.graphs is not None:
+            self.graphs.clear()  # they are of the old memory
+        used = max(self._longest)
+        for number, old in enumerate(self._layers):
+            new = old.new_zeros(len(old), capacity, *old.shape[2:])
+            new[:, :used] = old[:, :used]
+            self._layers[number] = new
+        self.capacity = capacity
+        self._positions_C = torch.arange(capacity, device=self.device)
+        self._rows_R1 = torch.arange(len(self._layers[0]), device=self.device)[:, None]
 
     def pretend(self, length: int) -> None:
         """Make every row as long as if it held `length` entries; for timing passes."""
         self.lengths_SG.fill_(length)
         self._longest = [length] * self.slots
 
-    def begin_prompts(self, slots: Sequence[int], lengths_RN: Tensor) -> tuple[Tensor, Tensor]:
+    def begin_prompts(self, slots: range, lengths_RN: Tensor) -> tuple[Tensor, Tensor]:
         """The next forward writes whole prompts, padded on the right, into fresh slots.
 
         Returns:
-            positions int64 [R, P] and mask bool [R, 1, P, P] for the attention, P of the longest.
+            positions int64 [R, P] and mask [R, 1, P, P] for the attention, P of the longest.
         """
-        first = torch.tensor(slots, device=self.device)[:, None] * self.branches
-        self._rows = (first + torch.arange(self.branches, device=self.device)).flatten()
-        self._index = None
-        self.lengths_SG[list(slots)] = lengths_RN
-        for slot, longest in zip(slots, lengths_RN.amax(1).tolist(), strict=True):
-            self._longest[slot] = longest
-        places_P = self._positions_C[: max(self._longest[slot] for slot in slots)]
-        rows, causal_PP = lengths_RN.numel(), places_P[None, :] <= places_P[:, None]
-        return places_P.expand(rows, -1), causal_PP.expand(rows, 1, -1, -1)
+        self.lengths_SG[slots.start : slots.stop] = lengths_RN
+        lengths = lengths_RN.amax(1).tolist()
+        self._make_room(max(lengths))
+        self._longest[slots.start : slots.stop] = lengths
+        self.visible = max(lengths)
+        self._rows = slice(slots.start * self.branches, slots.stop * self.branches)
+        places_P = self._positions_C[: self.visible]
+        places_RP = places_P.expand(lengths_RN.numel(), -1)
+        self.index = self._rows_R1[: len(places_RP)], places_RP
+        causal_PP = places_P[None, :] <= places_P[:, None]
+        return places_RP, self._added(causal_PP[None, None])
 
     def begin_tree(self, tree: Tree) -> tuple[Tensor, Tensor]:
         """The next forward writes row b of the tree behind the rows of slot b.
 
         Returns:
-            depths int64 [B, E] and ancestors bool [B, E, E] of its entries, for `place`.
+            depths int64 [B, N] and ancestors bool [B, N, N] of its entries, for `place`.
         """
         return self._begin_nodes(tree.depths_BN, tree.shapes.ancestors_TNN[tree.shape_B])
 
@@ -144,38 +163,28 @@ class Cache:
         graph of it must look at the lengths of its own time.
 
         Returns:
-            positions int64 [R, E] and mask bool [R, 1, E, visible] for the attention.
+            positions int64 [R, E] and mask [R, 1, E, V] for the attention.
         """
         rows, entries = depths_BE.shape
         lengths_R1 = self.lengths_SG[:rows].reshape(-1, 1)
-        index_RE = lengths_R1 + self._positions_C[:entries]
-        self._index = index_RE[:, None, :, None]
-        behind_RC = self._positions_C[: self.visible] - lengths_R1
-        inside_RC = (behind_RC >= 0) & (behind_RC < entries)
+        self.index = self._rows_R1[: len(lengths_R1)], lengths_R1 + self._positions_C[:entries]
+        behind_RV = self._positions_C[: self.visible] - lengths_R1
+        inside_RV = (behind_RV >= 0) & (behind_RV < entries)
         ancestors_REE = ancestors_BEE.repeat_interleave(self.branches, 0)
-        place_REC = behind_RC.clamp(0, entries - 1)[:, None].expand(-1, entries, -1)
-        in_tree_REC = ancestors_REE.gather(2, place_REC) & inside_RC[:, None]
-        mask_REC = in_tree_REC | (behind_RC < 0)[:, None]
-        return lengths_R1 + depths_BE.repeat_interleave(self.branches, 0), mask_REC[:, None]
+        place_REV = behind_RV.clamp(0, entries - 1)[:, None].expand(-1, entries, -1)
+        in_tree_REV = ancestors_REE.gather(2, place_REV) & inside_RV[:, None]
+        mask_REV = in_tree_REV | (behind_RV < 0)[:, None]
+        positions_RE = lengths_R1 + depths_BE.repeat_interleave(self.branches, 0)
+        return positions_RE, self._added(mask_REV[:, None])
 
-    # What stands between the compiled parts of a layer, see `DecoderTarget.compile`.
-    @torch.compiler.disable()  # pyright: ignore[reportUntypedFunctionDecorator]
-    def update(
-        self, keys: Tensor, values: Tensor, layer_idx: int, **_: object
-    ) -> tuple[Tensor, Tensor]:
-        """Called by each attention module: store [R, H, N, E], return what it attends to."""
-        memory, rows = self._layers[layer_idx], self._rows
-        if isinstance(rows, Tensor):
-            rows = rows.to(keys.device)
-        if self._index is None:
-            memory[0, rows, :, : keys.shape[2]] = keys
-            memory[1, rows, :, : keys.shape[2]] = values
-            return keys, values
-        index = self._index.to(keys.device).expand_as(keys)
-        all_keys, all_values = memory[0, rows], memory[1, rows]
-        all_keys.scatter_(2, index, keys)
-        all_values.scatter_(2, index, values)
-        return all_keys[:, :, : self.visible], all_values[:, :, : self.visible]
+    def _added(self, mask: Tensor) -> Tensor:
+        """A mask as what is added to scores; attention would make one of it in every layer."""
+        zeros = torch.zeros(mask.shape, dtype=self._layout.dtype, device=mask.device)
+        return zeros.masked_fill_(~mask, -torch.inf)
+
+    def seen(self, layer: int) -> Tensor:
+        """Memory [R, V, 2, H, E] of the rows of the pass: keys, and behind them values."""
+        return self._layers[layer][self._rows, : self.visible]
 
     def keep(self, path_BD: Tensor, counts: Sequence[int], *, move: bool) -> None:
         """Keep the first `counts` nodes of each path; everything else of the last tree is dropped.
@@ -185,31 +194,42 @@ class Cache:
             counts: nodes kept in each slot.
             move: whether some kept node is not already in its place (path[d] != d).
         """
-        active, levels = path_BD.shape
+        active = len(path_BD)
         lengths_B1 = self.lengths_SG[:active]
         if move:
-            rows = active * self.branches
-            start_R1 = lengths_B1.reshape(rows, 1)
-            source = start_R1 + path_BD.repeat_interleave(self.branches, 0)
-            target = start_R1 + self._positions_C[:levels]
-            view = (1, 1, rows, 1, levels, 1)
-            for block in self._blocks:
-                memory = block[:, :, :rows]
-                size = (*memory.shape[:4], levels, memory.shape[5])
-                there = source.view(view).to(block.device).expand(size)
-                here = target.view(view).to(block.device).expand(size)
-                memory.scatter_(4, here, memory.gather(4, there))
+            path_BD = path_BD[:, : max(counts)]
+            start_R1 = lengths_B1.reshape(-1, 1)
+            source_RD = start_R1 + path_BD.repeat_interleave(self.branches, 0)
+            target_RD = start_R1 + self._positions_C[: path_BD.shape[1]]
+            rows_R1 = self._rows_R1[: len(start_R1)]
+            for memory in self._layers:
+                here = [index.to(memory.device) for index in (rows_R1, source_RD, target_RD)]
+                words = _words(memory)
+                words[here[0], here[2]] = words[here[0], here[1]]
         lengths_B1 += torch.tensor(counts, device=self.device)[:, None]
         for slot, count in enumerate(counts):
             self._longest[slot] += count
 
     def move_slot(self, source: int, target: int) -> None:
         """Copy one slot over another."""
-        a, b = source * self.branches, target * self.branches
-        for block in self._blocks:
-            block[:, :, b : b + self.branches] = block[:, :, a : a + self.branches]
+        a, b, used = source * self.branches, target * self.branches, self._longest[source]
+        for memory in self._layers:
+            memory[b : b + self.branches, :used] = memory[a : a + self.branches, :used]
         self.lengths_SG[target] = self.lengths_SG[source]
-        self._longest[target] = self._longest[source]
+        self._longest[target] = used
+
+
+def write(seen_RV2HE: Tensor, index: tuple[Tensor, ...], stored: Tensor) -> None:
+    """Write keys and values [R, N, 2 x H, E] where they belong."""
+    if torch.compiler.is_compiling():  # which makes a kernel of its own
+        seen_RV2HE[index] = stored.unflatten(2, (2, -1))
+    else:
+        _words(seen_RV2HE)[index] = _words(stored)
+
+
+def _words(entries: Tensor) -> Tensor:
+    """A view [..., W] of entries whose numbers begin in the third dimension."""
+    return entries.flatten(2).view(WORD)
 
 
 def _padded(

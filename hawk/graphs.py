@@ -37,6 +37,11 @@ class Graphs:
     def __len__(self) -> int:
         return len(self._graphs)
 
+    def clear(self) -> None:
+        """Forget all: the memory that they were captured over is another."""
+        self._graphs.clear()
+        self._seen.clear()
+
     def run(self, compute: Compute, inputs: Inputs, size: int) -> Outputs:
         """`compute(*inputs)`, which must do the same for inputs of equal shapes and equal `size`:
         no branch on values, no transfer to the host. Outputs are the caller's to keep."""

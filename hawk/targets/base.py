@@ -90,7 +90,7 @@ class Target(Protocol):
         ...
 
     def prefill(
-        self, prompts: Sequence[Branches], slots: Sequence[int], guidance_B: Tensor, cache: Cache
+        self, prompts: Sequence[Branches], slots: range, guidance_B: Tensor, cache: Cache
     ) -> Output:
         """Write prompts into fresh slots; the one node of the output is the first image token's."""
         ...

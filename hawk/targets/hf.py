@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hawk.cache import Cache, Layout
+from hawk.decoder import Decoder
 from hawk.grid import Grid
 from hawk.identity import Identity
 from hawk.sampler import SamplerConfig
@@ -58,17 +59,14 @@ class DecoderTarget(ABC):
     def __init__(self, spec: TargetSpec, decoder: Any, row_end: Tensor | None = None) -> None:
         self.name, self.grid, self.vocabulary = spec.name, spec.grid, spec.vocabulary
         self.prompt_limit = spec.prompt_limit
-        attention = decoder.config._attn_implementation
-        if attention != "sdpa":
-            raise ValueError(f"the decoder must use sdpa attention, got {attention!r}")
         if spec.prompt_limit < 1:
             positions = decoder.config.max_position_embeddings
             raise ValueError(
                 f"{spec.name} has {positions} positions, too few for an image of "
                 f"{spec.grid.height} x {spec.grid.width} tokens: ask for a smaller size"
             )
-        self._decoder, self._row_end_D = decoder, row_end
-        self.hidden_size = int(decoder.config.hidden_size)
+        self._decoder = Decoder(decoder)
+        self._row_end_D, self.hidden_size = row_end, self._decoder.hidden_size
 
     @property
     @abstractmethod
@@ -104,21 +102,12 @@ class DecoderTarget(ABC):
 
     @property
     def device(self) -> torch.device:
-        return next(self._decoder.parameters()).device
+        return self._decoder.device
 
     @property
     def layout(self) -> Layout:
         """What the decoder stores for one token."""
-        config, weight = self._decoder.config, next(self._decoder.parameters())
-        heads = config.num_attention_heads
-        return Layout(
-            layers=config.num_hidden_layers,
-            heads=config.num_key_value_heads or heads,
-            head_size=getattr(config, "head_dim", None) or config.hidden_size // heads,
-            dtype=weight.dtype,
-            device=weight.device,
-            layer_devices=tuple(next(layer.parameters()).device for layer in self._decoder.layers),
-        )
+        return self._decoder.layout
 
     def compile(self, backend: str = "inductor") -> None:
         """Have torch compile the layers, one piece of code for all of them and all sizes of trees.
@@ -143,31 +132,35 @@ class DecoderTarget(ABC):
     def new_cache(
         self, *, slots: int, branches: int, nodes: int, fixed_shape: bool = False
     ) -> Cache:
-        capacity = self.prompt_limit + self.grid.cells + nodes
+        room = self.grid.cells + nodes
         if self._row_end_D is None:
             return self.cache_type(
                 self.layout,
                 slots=slots,
                 branches=branches,
-                capacity=capacity,
+                prompt_limit=self.prompt_limit,
+                room=room,
                 entries=nodes if fixed_shape else None,
             )
         return RowEndCache(
             self.layout,
             slots=slots,
             branches=branches,
-            capacity=capacity + self.grid.height + nodes,
+            prompt_limit=self.prompt_limit,
+            room=room + self.grid.height + nodes,
             entries=2 * nodes if fixed_shape else None,
             width=self.grid.width,
         )
 
     @torch.inference_mode()
     def prefill(
-        self, prompts: Sequence[Branches], slots: Sequence[int], guidance_B: Tensor, cache: Cache
+        self, prompts: Sequence[Branches], slots: range, guidance_B: Tensor, cache: Cache
     ) -> Output:
         if cache.entries is not None and len(slots) > 1:  # shapes are those of each prompt alone
-            rows = zip(prompts, slots, guidance_B.split(1), strict=True)
-            alone = [self.prefill([prompt], [slot], scale, cache) for prompt, slot, scale in rows]
+            alone = [
+                self.prefill([prompt], range(slot, slot + 1), scale, cache)
+                for prompt, slot, scale in zip(prompts, slots, guidance_B.split(1), strict=True)
+            ]
             return Output(
                 logits_BNV=torch.cat([output.logits_BNV for output in alone]),
                 hidden_BND=torch.cat([output.hidden_BND for output in alone]),
@@ -175,7 +168,7 @@ class DecoderTarget(ABC):
         embeds_RPD, lengths_R = self.embed_prompts(guidance.rows(prompts, cache.branches))
         lengths_BG = lengths_R.view(len(slots), cache.branches)
         positions_RP, mask_R1PP = cache.begin_prompts(slots, lengths_BG)
-        hidden = self._run(embeds_RPD, positions_RP, mask_R1PP, cache)
+        hidden = self._decoder(embeds_RPD, positions_RP, mask_R1PP, cache)
         last_RD = hidden[torch.arange(len(hidden), device=self.device), lengths_R - 1]
         return self._output(last_RD[:, None], guidance_B, cache)
 
@@ -214,7 +207,7 @@ class DecoderTarget(ABC):
             more = (0, entries - entries_RED.shape[1], 0, padded_rows - len(entries_RED))
             entries_RED = F.pad(entries_RED, (0, 0, *more))
             guidance_B = F.pad(guidance_B, (0, cache.slots - rows))
-        hidden_RND = self._run(entries_RED, positions_RE, mask_R1EC, cache)
+        hidden_RND = self._decoder(entries_RED, positions_RE, mask_R1EC, cache)
         if law_BN is not None:
             law_RN1 = law_BN.repeat_interleave(cache.branches, 0)[..., None]
             hidden_RND = hidden_RND.gather(1, law_RN1.expand(-1, -1, hidden_RND.shape[2]))
@@ -224,15 +217,6 @@ class DecoderTarget(ABC):
     def _output(self, hidden_RND: Tensor, guidance_B: Tensor, cache: Cache) -> Output:
         logits = guidance.mix(self.head(hidden_RND), guidance_B, cache.branches)
         return Output(logits_BNV=logits, hidden_BND=hidden_RND[:: cache.branches])
-
-    def _run(self, embeds: Tensor, positions: Tensor, mask: Tensor, cache: Cache) -> Tensor:
-        return self._decoder(
-            inputs_embeds=embeds,
-            position_ids=positions,
-            attention_mask=mask,
-            cache=cache,
-            use_cache=True,
-        ).last_hidden_state
 
 
 def to_uint8(images_B3HW: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ from hawk.targets.source import Source
 MODEL_FILE, VQ_FILE, TEXT_FOLDER = "model.safetensors", "vq.safetensors", "text_encoder"
 PATCH = 16  # pixels a cell
 NULL = -1  # stands for a place of the null prompt
-OUTSIDE = -1  # position of prompt tokens, which have none
+OUTSIDE = 2**31  # position of prompt tokens, which have none: behind all cells
 
 
 class LlamaGenModel(nn.Module):
@@ -81,7 +81,7 @@ class GridRotary(nn.Module):
         self._width, self._head_size, self._theta = width, head_size, theta
 
     def forward(self, like: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosine and sine [R, N, head size] of cells; zeros where the position is `OUTSIDE`."""
+        """Cosine and sine [R, N, head size] of cells; zeros behind the last of them."""
         half = self._head_size // 2
         steps_F = torch.arange(0, half, 2, dtype=torch.float32, device=position_ids.device) / half
         frequencies_F = self._theta**-steps_F
@@ -89,7 +89,7 @@ class GridRotary(nn.Module):
         rows = (cells // self._width) * frequencies_F
         columns = (cells % self._width) * frequencies_F
         turns = torch.cat([rows, columns, rows, columns], -1)
-        inside = cells != OUTSIDE
+        inside = cells < self._width**2
         return (turns.cos() * inside).to(like.dtype), (turns.sin() * inside).to(like.dtype)
 
 
@@ -101,8 +101,8 @@ class CellCache(Cache):
         """Lengths of the prompts."""
         return torch.zeros_like(self.lengths_SG)
 
-    def begin_prompts(self, slots: Sequence[int], lengths_RN: Tensor) -> tuple[Tensor, Tensor]:
-        self._prompts_SG[list(slots)] = lengths_RN
+    def begin_prompts(self, slots: range, lengths_RN: Tensor) -> tuple[Tensor, Tensor]:
+        self._prompts_SG[slots.start : slots.stop] = lengths_RN
         positions_RP, mask = super().begin_prompts(slots, lengths_RN)
         return torch.full_like(positions_RP, OUTSIDE), mask
 

@@ -4,7 +4,7 @@ Such a token is certain, so it takes no step, no noise, no draft and no place in
 cells, for everyone but this module. Here each node that ends a row is followed, in the same pass,
 by a companion that holds the forced token, and the law of the next cell is read at the companion.
 
-Letters: R rows, B images, N nodes, F companions, D levels, C capacity.
+Letters: R rows, B images, N nodes, F companions, D levels.
 """
 
 from collections.abc import Sequence
@@ -20,22 +20,30 @@ class RowEndCache(Cache):
     """A Cache that keeps companions beside the nodes that end a row.
 
     Args:
-        layout, slots, branches, capacity, entries: as for Cache; the last two have to leave room
-            for them.
+        layout, slots, branches, prompt_limit, room, entries: as for Cache; the last two have to
+            count them in.
         width: cells in a row.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  as for Cache
         self,
         layout: Layout,
         *,
         slots: int,
         branches: int,
-        capacity: int,
+        prompt_limit: int,
+        room: int,
         width: int,
         entries: int | None = None,
     ) -> None:
-        super().__init__(layout, slots=slots, branches=branches, capacity=capacity, entries=entries)
+        super().__init__(
+            layout,
+            slots=slots,
+            branches=branches,
+            prompt_limit=prompt_limit,
+            room=room,
+            entries=entries,
+        )
         self._width = width
         self._cells = [0] * slots  # stored cells of each slot, on the host
         self._cells_S = torch.zeros(slots, dtype=torch.int64, device=self.device)
@@ -43,8 +51,8 @@ class RowEndCache(Cache):
         # one, else the node itself; None where no node has one.
         self.law_BN: Tensor | None = None
 
-    def begin_prompts(self, slots: Sequence[int], lengths_RN: Tensor) -> tuple[Tensor, Tensor]:
-        self._cells_S[list(slots)] = 0
+    def begin_prompts(self, slots: range, lengths_RN: Tensor) -> tuple[Tensor, Tensor]:
+        self._cells_S[slots.start : slots.stop] = 0
         for slot in slots:
             self._cells[slot] = 0
         return super().begin_prompts(slots, lengths_RN)
