@@ -63,7 +63,7 @@ class Cache:
         graphs: of passes over trees, on a GPU.
     """
 
-    def __init__(  # noqa: PLR0913  each is a choice of its own
+    def __init__(
         self,
         layout: Layout,
         *,
@@ -79,10 +79,8 @@ class Cache:
         devices = layout.layer_devices or (device,) * layout.layers
         self.graphs = Graphs() if device.type == "cuda" and set(devices) == {device} else None
         self.capacity = 0
-        self._layers = [
-            torch.empty(slots * branches, 0, 2, layout.heads, layout.head_size, dtype=layout.dtype, device=device)
-            for device in devices
-        ]
+        size = (slots * branches, 0, 2, layout.heads, layout.head_size)
+        self._layers = [torch.empty(size, dtype=layout.dtype, device=place) for place in devices]
         self.lengths_SG = torch.zeros(slots, branches, dtype=torch.int64, device=device)
         self._longest = [0] * slots  # host copy of the longest row of each slot
         self._rows = slice(0, 0)

@@ -167,7 +167,7 @@ class Beside(nn.Module):
         return torch.cat([part(hidden) for part in self._parts], -1)
 
 
-def _product(*parts: nn.Module) -> nn.Module:
+def _product(*parts: Any) -> nn.Module:
     """One product in place of several of the same input."""
     if any(type(part) is not nn.Linear or type(part.weight.data) is not Tensor for part in parts):
         return Beside(parts)

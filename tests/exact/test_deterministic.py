@@ -34,12 +34,14 @@ class Spy:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._decoder, name)
 
-    def __call__(self, *, inputs_embeds: Tensor, attention_mask: Tensor, **rest: Any) -> Any:
-        if inputs_embeds.shape[1] == attention_mask.shape[-1]:
-            self.prompts.append(inputs_embeds.shape)
+    def __call__(
+        self, hidden_RND: Tensor, positions_RN: Tensor, mask: Tensor, cache: Cache
+    ) -> Tensor:
+        if hidden_RND.shape[1] == mask.shape[-1]:
+            self.prompts.append(hidden_RND.shape)
         else:
-            self.trees.add((inputs_embeds.shape, attention_mask.shape))
-        return self._decoder(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **rest)
+            self.trees.add((hidden_RND.shape, mask.shape))
+        return self._decoder(hidden_RND, positions_RN, mask, cache)
 
 
 def kept_in_place(

@@ -55,11 +55,11 @@ class Toy:
     def new_cache(
         self, *, slots: int, branches: int, nodes: int, fixed_shape: bool = False
     ) -> Cache:
-        layout = Layout(layers=1, heads=1, head_size=1, dtype=torch.float32, device=CPU)
-        return Cache(layout, slots=slots, branches=branches, capacity=1 + CELLS + nodes)
+        layout = Layout(layers=1, heads=1, head_size=2, dtype=torch.float32, device=CPU)
+        return Cache(layout, slots=slots, branches=branches, prompt_limit=1, room=CELLS + nodes)
 
     def prefill(
-        self, prompts: Sequence[Branches], slots: Sequence[int], guidance_B: Tensor, cache: Cache
+        self, prompts: Sequence[Branches], slots: range, guidance_B: Tensor, cache: Cache
     ) -> Output:
         cache.begin_prompts(slots, torch.ones(len(prompts), 1, dtype=torch.int64))
         logits = self.first_V.expand(len(prompts), 1, -1)

@@ -27,6 +27,7 @@ TARGETS = (
     "hawk.targets.vq",
     "hawk.targets.words",
     "hawk.cache",
+    "hawk.decoder",
     "hawk.identity",
     "hawk.grid",
     "hawk.sampler",
@@ -81,6 +82,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # the law of a token, and what agrees with it
     "hawk.sampler": ("hawk.noise",),
     "hawk.cache": ("hawk.graphs", "hawk.tree"),
+    "hawk.decoder": ("hawk.cache",),
     "hawk.rules": ("hawk.noise", "hawk.sampler", "hawk.tree"),
     "hawk.relaxed": ("hawk.noise", "hawk.rules", "hawk.sampler", "hawk.tree"),
     "hawk.verifier": ("hawk.rules", "hawk.tree"),
