@@ -79,7 +79,7 @@ class Cache:
         devices = layout.layer_devices or (device,) * layout.layers
         self.graphs = Graphs() if device.type == "cuda" and set(devices) == {device} else None
         self.capacity = 0
-        size = (slots * branches, 0, 2, layout.heads, layout.head_size)
+        size = (slots * branches, 2 * layout.heads, 0, layout.head_size)
         self._layers = [torch.empty(size, dtype=layout.dtype, device=place) for place in devices]
         self.lengths_SG = torch.zeros(slots, branches, dtype=torch.int64, device=device)
         self._longest = [0] * slots  # host copy of the longest row of each slot
@@ -101,8 +101,8 @@ class Cache:
             self.graphs.clear()  # they are of the old memory
         used = max(self._longest)
         for number, old in enumerate(self._layers):
-            new = old.new_zeros(len(old), capacity, *old.shape[2:])
-            new[:, :used] = old[:, :used]
+            new = old.new_zeros(*old.shape[:2], capacity, old.shape[3])
+            new[:, :, :used] = old[:, :, :used]
             self._layers[number] = new
         self.capacity = capacity
         self._positions_C = torch.arange(capacity, device=self.device)
@@ -127,7 +127,7 @@ class Cache:
         self._rows = slice(slots.start * self.branches, slots.stop * self.branches)
         places_P = self._positions_C[: self.visible]
         places_RP = places_P.expand(lengths_RN.numel(), -1)
-        self.index = self._rows_R1[: len(places_RP)], places_RP
+        self._index(places_RP)
         causal_PP = places_P[None, :] <= places_P[:, None]
         return places_RP, self._added(causal_PP[None, None])
 
@@ -165,7 +165,7 @@ class Cache:
         """
         rows, entries = depths_BE.shape
         lengths_R1 = self.lengths_SG[:rows].reshape(-1, 1)
-        self.index = self._rows_R1[: len(lengths_R1)], lengths_R1 + self._positions_C[:entries]
+        self._index(lengths_R1 + self._positions_C[:entries])
         behind_RV = self._positions_C[: self.visible] - lengths_R1
         inside_RV = (behind_RV >= 0) & (behind_RV < entries)
         ancestors_REE = ancestors_BEE.repeat_interleave(self.branches, 0)
@@ -175,14 +175,18 @@ class Cache:
         positions_RE = lengths_R1 + depths_BE.repeat_interleave(self.branches, 0)
         return positions_RE, self._added(mask_REV[:, None])
 
+    def _index(self, places_RN: Tensor) -> None:
+        rows_RN = self._rows_R1[: len(places_RN)].expand_as(places_RN)
+        self.index = rows_RN.flatten(), places_RN.flatten()
+
     def _added(self, mask: Tensor) -> Tensor:
         """A mask as what is added to scores; attention would make one of it in every layer."""
         zeros = torch.zeros(mask.shape, dtype=self._layout.dtype, device=mask.device)
         return zeros.masked_fill_(~mask, -torch.inf)
 
     def seen(self, layer: int) -> Tensor:
-        """Memory [R, V, 2, H, E] of the rows of the pass: keys, and behind them values."""
-        return self._layers[layer][self._rows, : self.visible]
+        """Memory [R, 2 x H, V, E] of the rows of the pass: heads of keys, then those of values."""
+        return self._layers[layer][self._rows, :, : self.visible]
 
     def keep(self, path_BD: Tensor, counts: Sequence[int], *, move: bool) -> None:
         """Keep the first `counts` nodes of each path; everything else of the last tree is dropped.
@@ -202,7 +206,7 @@ class Cache:
             rows_R1 = self._rows_R1[: len(start_R1)]
             for memory in self._layers:
                 here = [index.to(memory.device) for index in (rows_R1, source_RD, target_RD)]
-                words = _words(memory)
+                words = memory.view(WORD).transpose(1, 2)
                 words[here[0], here[2]] = words[here[0], here[1]]
         lengths_B1 += torch.tensor(counts, device=self.device)[:, None]
         for slot, count in enumerate(counts):
@@ -212,22 +216,16 @@ class Cache:
         """Copy one slot over another."""
         a, b, used = source * self.branches, target * self.branches, self._longest[source]
         for memory in self._layers:
-            memory[b : b + self.branches, :used] = memory[a : a + self.branches, :used]
+            memory[b : b + self.branches, :, :used] = memory[a : a + self.branches, :, :used]
         self.lengths_SG[target] = self.lengths_SG[source]
         self._longest[target] = used
 
 
-def write(seen_RV2HE: Tensor, index: tuple[Tensor, ...], stored: Tensor) -> None:
-    """Write keys and values [R, N, 2 x H, E] where they belong."""
-    if torch.compiler.is_compiling():  # which makes a kernel of its own
-        seen_RV2HE[index] = stored.unflatten(2, (2, -1))
-    else:
-        _words(seen_RV2HE)[index] = _words(stored)
-
-
-def _words(entries: Tensor) -> Tensor:
-    """A view [..., W] of entries whose numbers begin in the third dimension."""
-    return entries.flatten(2).view(WORD)
+def write(seen: Tensor, row_T: Tensor, place_T: Tensor, entries: Tensor) -> None:
+    """Write entries [T, 2 x H, E] into memory [R, 2 x H, V, E] where they belong."""
+    if not torch.compiler.is_compiling():  # a compiled copy is one anyway
+        seen, entries = seen.view(WORD), entries.view(WORD)
+    seen.transpose(1, 2).index_put_((row_T, place_T), entries)
 
 
 def _padded(

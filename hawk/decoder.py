@@ -9,6 +9,8 @@ Letters: R rows, N entries of a pass, D hidden, H heads of keys and values, Q qu
 heads to each of H, E head size, P positions, V entries of the memory that the pass sees.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,17 +71,19 @@ class Decoder(nn.Module):
             positions_RN: int64; those behind the last of the model have the turn of the last.
             mask_R1NV: added to the scores of attention.
         """
-        turns_RN2E = self._turns_P2E[positions_RN.clamp(max=len(self._turns_P2E) - 1)]
+        places_T = positions_RN.flatten().clamp(max=len(self._turns_P2E) - 1)
+        cosine_T1E, sine_T1E = self._turns_P2E[places_T].split(1, 1)
         # Query heads that share keys stand as more entries, so that none of them sees a copy.
         mask = mask_R1NV.repeat_interleave(self._groups, 2) if self._groups > 1 else mask_R1NV
-        given = (turns_RN2E, mask, *cache.index)
+        given = (cosine_T1E, sine_T1E, mask, *cache.index)
+        hidden_TD = hidden_RND.flatten(0, 1)
         for number, layer in enumerate(self.layers):
             seen = cache.seen(number)
-            if seen.device != hidden_RND.device:
-                hidden_RND = hidden_RND.to(seen.device)
+            if seen.device != hidden_TD.device:
+                hidden_TD = hidden_TD.to(seen.device)
                 given = tuple(tensor.to(seen.device) for tensor in given)
-            hidden_RND = layer(hidden_RND, seen, *given)
-        return _normed(hidden_RND.to(self.device), self.norm)
+            hidden_TD = layer(hidden_TD, seen, *given)
+        return _normed(hidden_TD.to(self.device), self.norm).view_as(hidden_RND)
 
 
 class Layer(nn.Module):
@@ -95,9 +99,9 @@ class Layer(nn.Module):
         attention, mlp = theirs.self_attn, theirs.mlp
         self._heads, self._size = heads, int(attention.head_dim)
         self._qkv = _product(attention.q_proj, attention.k_proj, attention.v_proj)
-        self._out = attention.o_proj
+        self._out = _product(attention.o_proj)
         self._gate_up = _product(mlp.gate_proj, mlp.up_proj)
-        self._down, self._activation = mlp.down_proj, mlp.act_fn
+        self._down, self._activation = _product(mlp.down_proj), mlp.act_fn
         self._norms = nn.ModuleList([theirs.input_layernorm, theirs.post_attention_layernorm])
         self._swin = getattr(attention.config, "swin_norm", False)  # norms behind, not before
         self._head_norm: tuple[Tensor, Tensor] | None = None
@@ -105,55 +109,50 @@ class Layer(nn.Module):
             norms = attention.q_norm, attention.k_norm
             self._head_norm = _joined(norms, "weight"), _joined(norms, "bias")
 
-    def forward(
-        self,
-        hidden_RND: Tensor,
-        seen_RV2HE: Tensor,
-        turns_RN2E: Tensor,
-        mask: Tensor,
-        *index: Tensor,
-    ) -> Tensor:
-        """Hidden states behind the layer.
+    def forward(self, hidden_TD: Tensor, *given: Tensor) -> Tensor:
+        """Hidden states behind the layer; the rest is for `_attended`."""
+        first, second = self._norms
+        if self._swin:
+            hidden_TD = hidden_TD + _normed(self._attended(hidden_TD, *given), first)
+            return hidden_TD + _normed(self._gated(hidden_TD), second)
+        hidden_TD = hidden_TD + self._attended(_normed(hidden_TD, first), *given)
+        return hidden_TD + self._gated(_normed(hidden_TD, second))
 
+    def _attended(  # noqa: PLR0913
+        self,
+        hidden_TD: Tensor,
+        seen: Tensor,
+        cosine_T1E: Tensor,
+        sine_T1E: Tensor,
+        mask: Tensor,
+        row_T: Tensor,
+        place_T: Tensor,
+    ) -> Tensor:
+        """
         Args:
-            seen_RV2HE: memory of keys and values, written at `index` first.
+            seen: memory [R, 2 x H, V, E] of keys and values, to be written at `index` first.
             mask: [R, 1, N x G, V], added to scores.
         """
-        first, second = self._norms
-        given = seen_RV2HE, turns_RN2E, mask, index
-        if self._swin:
-            hidden_RND = hidden_RND + _normed(self._attended(hidden_RND, *given), first)
-            return hidden_RND + _normed(self._gated(hidden_RND), second)
-        hidden_RND = hidden_RND + self._attended(_normed(hidden_RND, first), *given)
-        return hidden_RND + self._gated(_normed(hidden_RND, second))
-
-    def _attended(
-        self,
-        hidden_RND: Tensor,
-        seen_RV2HE: Tensor,
-        turns_RN2E: Tensor,
-        mask: Tensor,
-        index: tuple[Tensor, ...],
-    ) -> Tensor:
-        rows, entries, _ = hidden_RND.shape
-        heads, size = self._heads, self._size
-        qkv = self._qkv(hidden_RND).view(rows, entries, -1, size)
-        turning = qkv[:, :, :-heads]
+        heads, size, rows = self._heads, self._size, len(seen)
+        qkv = self._qkv(hidden_TD).view(len(hidden_TD), -1, size)
+        queried = qkv.shape[1] - 2 * heads
+        turning = qkv.narrow(1, 0, queried + heads)
         if self._head_norm is not None:
             gain, shift = self._head_norm
             turning.copy_(torch.addcmul(shift, F.layer_norm(turning, (size,)), gain))
-        cosine, sine = turns_RN2E[:, :, :, None].unbind(2)
         other_half = turning.roll(size // 2, -1)
-        turning.mul_(cosine).addcmul_(other_half, sine)
-        write(seen_RV2HE, index, qkv[:, :, -2 * heads :])
-        keys, values = seen_RV2HE.transpose(1, 3).unbind(2)
-        queries = qkv[:, :, : -2 * heads].unflatten(2, (heads, -1)).transpose(1, 2).flatten(2, 3)
+        turning.mul_(cosine_T1E).addcmul_(other_half, sine_T1E)
+        write(seen, row_T, place_T, qkv.narrow(1, queried, 2 * heads))
+        keys, values = seen.chunk(2, 1)
+        queries = qkv.narrow(1, 0, queried).view(rows, -1, heads, queried // heads, size)
+        queries = queries.transpose(1, 2).flatten(2, 3)
         mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-        return self._out(mixed.unflatten(2, (entries, -1)).transpose(1, 2).flatten(2))
+        mixed = mixed.view(rows, heads, -1, queried // heads, size).transpose(1, 2)
+        return self._out(mixed.reshape(len(hidden_TD), -1))
 
-    def _gated(self, hidden_RND: Tensor) -> Tensor:
-        gate, up = self._gate_up(hidden_RND).chunk(2, -1)
-        return self._down(self._activation(gate) * up)
+    def _gated(self, hidden_TD: Tensor) -> Tensor:
+        gate, up = self._gate_up(hidden_TD).chunk(2, -1)
+        return self._down(self._activation(gate).mul_(up))
 
 
 class Beside(nn.Module):
@@ -167,21 +166,19 @@ class Beside(nn.Module):
         return torch.cat([part(hidden) for part in self._parts], -1)
 
 
-def _product(*parts: Any) -> nn.Module:
+def _product(*parts: Any) -> Callable[[Tensor], Tensor]:
     """One product in place of several of the same input."""
     if any(type(part) is not nn.Linear or type(part.weight.data) is not Tensor for part in parts):
         return Beside(parts)
-    whole = nn.Linear(1, 1, bias=False, device="meta")
-    whole.weight = nn.Parameter(_joined(parts, "weight"), requires_grad=False)
-    if parts[0].bias is not None:
-        whole.bias = nn.Parameter(_joined(parts, "bias"), requires_grad=False)
-    whole.out_features, whole.in_features = whole.weight.shape
-    return whole
+    bias = None if parts[0].bias is None else _joined(parts, "bias")
+    return partial(F.linear, weight=_joined(parts, "weight"), bias=bias)
 
 
 def _joined(parts: Any, name: str) -> Tensor:
     """The parameters of that name one behind the other; the parts share this memory from now on."""
     parameters = [getattr(part, name) for part in parts]
+    if len(parameters) == 1:
+        return parameters[0].data
     whole = torch.cat([parameter.detach() for parameter in parameters])
     shares = whole.split([len(parameter) for parameter in parameters])
     for parameter, share in zip(parameters, shares, strict=True):

@@ -55,7 +55,7 @@ class Toy:
     def new_cache(
         self, *, slots: int, branches: int, nodes: int, fixed_shape: bool = False
     ) -> Cache:
-        layout = Layout(layers=1, heads=1, head_size=2, dtype=torch.float32, device=CPU)
+        layout = Layout(layers=1, heads=1, head_size=4, dtype=torch.float32, device=CPU)
         return Cache(layout, slots=slots, branches=branches, prompt_limit=1, room=CELLS + nodes)
 
     def prefill(

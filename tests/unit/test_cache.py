@@ -9,7 +9,7 @@ from hawk.cache import PROMPT_STEP, Cache, Layout, write
 from hawk.tree import Shapes, Tree
 
 CPU = torch.device("cpu")
-LAYOUT = Layout(layers=2, heads=1, head_size=2, dtype=torch.float32, device=CPU)
+LAYOUT = Layout(layers=2, heads=1, head_size=4, dtype=torch.float32, device=CPU)
 
 
 def new_cache(prompt_limit: int = 20, room: int = 20) -> Cache:
@@ -22,8 +22,10 @@ def store(cache: Cache, numbers_RN: Tensor) -> tuple[Tensor, Tensor]:
     numbers = numbers_RN[:, :, None, None].float()
     for layer in range(2):
         both = torch.cat([numbers + layer, -numbers - layer], 2)
-        write(cache.seen(layer), cache.index, both.expand(-1, -1, -1, 2).contiguous())
-    keys, values = cache.seen(1)[:, :, :, 0, 1].unbind(2)
+        write(
+            cache.seen(layer), *cache.index, both.expand(-1, -1, -1, 4).flatten(0, 1).contiguous()
+        )
+    keys, values = cache.seen(1)[..., 1].unbind(1)
     return keys, values
 
 
