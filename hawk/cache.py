@@ -43,16 +43,38 @@ class Layout:
     device: torch.device
     layer_devices: tuple[torch.device, ...] = ()
 
+    @property
+    def token_bytes(self) -> int:
+        return self.layers * 2 * self.heads * self.head_size * self.dtype.itemsize
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """Entries of a row.
+
+    Attributes:
+        prompt_limit: longest prompt.
+        image: entries behind a prompt: the image and the largest tree.
+    """
+
+    prompt_limit: int
+    image: int
+
+    def capacity(self, prompt: int) -> int:
+        """Entries of every row where the longest prompt has so many; it grows in steps."""
+        stepped = -(-prompt // PROMPT_STEP) * PROMPT_STEP
+        entries = min(stepped, self.prompt_limit) + self.image
+        return -(-entries // VISIBLE_STEP) * VISIBLE_STEP
+
 
 class Cache:
-    """Static key/value memory, which grows with the prompts that are there.
+    """Static key/value memory.
 
     Args:
         layout: of the decoder.
         slots: images in flight at most.
         branches: rows a slot, 2 with guidance.
-        prompt_limit: longest prompt.
-        room: entries behind a prompt: the image and the largest tree.
+        room: of a row, which grows with the prompts that are there.
         entries: of every pass over trees: smaller ones are padded to it, over all slots, and see
             the whole memory, so that no pass has another shape. None lets shapes vary.
 
@@ -69,12 +91,11 @@ class Cache:
         *,
         slots: int,
         branches: int,
-        prompt_limit: int,
-        room: int,
+        room: Room,
         entries: int | None = None,
     ) -> None:
         self.slots, self.branches, self.entries = slots, branches, entries
-        self._layout, self._prompt_limit, self._room = layout, prompt_limit, room
+        self._layout, self._room = layout, room
         device = layout.device
         devices = layout.layer_devices or (device,) * layout.layers
         self.graphs = Graphs() if device.type == "cuda" and set(devices) == {device} else None
@@ -85,7 +106,7 @@ class Cache:
         self._longest = [0] * slots  # host copy of the longest row of each slot
         self._rows = slice(0, 0)
         self.visible = 0
-        self._make_room(prompt_limit if entries is not None else 1)
+        self._make_room(1 if entries is None else room.prompt_limit)
 
     @property
     def device(self) -> torch.device:
@@ -93,8 +114,7 @@ class Cache:
 
     def _make_room(self, prompt: int) -> None:
         """Have every row fit a prompt of so many entries."""
-        steps = -(-prompt // PROMPT_STEP) * PROMPT_STEP
-        capacity = min(steps, self._prompt_limit) + self._room
+        capacity = self._room.capacity(prompt)
         if capacity <= self.capacity:
             return
         if self.graphs is not None:
@@ -117,7 +137,7 @@ class Cache:
         """The next forward writes whole prompts, padded on the right, into fresh slots.
 
         Returns:
-            positions int64 [R, P] and mask [R, 1, P, P] for the attention, P of the longest.
+            positions int64 [R, P] and mask [1, 1, P, P] for the attention, P of the longest.
         """
         self.lengths_SG[slots.start : slots.stop] = lengths_RN
         lengths = lengths_RN.amax(1).tolist()
@@ -128,8 +148,8 @@ class Cache:
         places_P = self._positions_C[: self.visible]
         places_RP = places_P.expand(lengths_RN.numel(), -1)
         self._index(places_RP)
-        causal_PP = places_P[None, :] <= places_P[:, None]
-        return places_RP, self._added(causal_PP[None, None])
+        later_PP = places_P[None, :] > places_P[:, None]
+        return places_RP, self._added(later_PP[None, None])
 
     def begin_tree(self, tree: Tree) -> tuple[Tensor, Tensor]:
         """The next forward writes row b of the tree behind the rows of slot b.
@@ -166,51 +186,60 @@ class Cache:
         rows, entries = depths_BE.shape
         lengths_R1 = self.lengths_SG[:rows].reshape(-1, 1)
         self._index(lengths_R1 + self._positions_C[:entries])
-        behind_RV = self._positions_C[: self.visible] - lengths_R1
-        inside_RV = (behind_RV >= 0) & (behind_RV < entries)
-        ancestors_REE = ancestors_BEE.repeat_interleave(self.branches, 0)
-        place_REV = behind_RV.clamp(0, entries - 1)[:, None].expand(-1, entries, -1)
-        in_tree_REV = ancestors_REE.gather(2, place_REV) & inside_RV[:, None]
-        mask_REV = in_tree_REV | (behind_RV < 0)[:, None]
+        # By how far an entry of the memory lies behind the last one before the tree: all see what
+        # lies before, none what lies behind the tree.
+        unseen_BEM = F.pad(F.pad(~ancestors_BEE, (1, 0)), (0, 1), value=True)
+        behind_RV = (self._positions_C[: self.visible] + 1 - lengths_R1).clamp(0, entries + 1)
+        unseen_REV = unseen_BEM.repeat_interleave(self.branches, 0).gather(
+            2, behind_RV[:, None].expand(-1, entries, -1)
+        )
         positions_RE = lengths_R1 + depths_BE.repeat_interleave(self.branches, 0)
-        return positions_RE, self._added(mask_REV[:, None])
+        return positions_RE, self._added(unseen_REV[:, None])
 
     def _index(self, places_RN: Tensor) -> None:
         rows_RN = self._rows_R1[: len(places_RN)].expand_as(places_RN)
         self.index = rows_RN.flatten(), places_RN.flatten()
 
-    def _added(self, mask: Tensor) -> Tensor:
-        """A mask as what is added to scores; attention would make one of it in every layer."""
-        zeros = torch.zeros(mask.shape, dtype=self._layout.dtype, device=mask.device)
-        return zeros.masked_fill_(~mask, -torch.inf)
+    def _added(self, unseen: Tensor) -> Tensor:
+        """A mask as what is added to scores: attention would make that of it in every layer."""
+        zeros = torch.zeros(unseen.shape, dtype=self._layout.dtype, device=unseen.device)
+        return zeros.masked_fill_(unseen, -torch.inf)
 
     def seen(self, layer: int) -> Tensor:
         """Memory [R, 2 x H, V, E] of the rows of the pass: heads of keys, then those of values."""
         return self._layers[layer][self._rows, :, : self.visible]
 
-    def keep(self, path_BD: Tensor, counts: Sequence[int], *, move: bool) -> None:
+    def keep(self, path_BD: Tensor, counts_B: Tensor, counts: Sequence[int], *, move: bool) -> None:
         """Keep the first `counts` nodes of each path; everything else of the last tree is dropped.
 
         Args:
             path_BD: int64, nodes of the last tree, root first.
-            counts: nodes kept in each slot.
+            counts_B: nodes kept in each slot.
+            counts: the same on the host.
             move: whether some kept node is not already in its place (path[d] != d).
         """
-        active = len(path_BD)
-        lengths_B1 = self.lengths_SG[:active]
+        lengths_BG = self.lengths_SG[: len(path_BD)]
         if move:
-            path_BD = path_BD[:, : max(counts)]
-            start_R1 = lengths_B1.reshape(-1, 1)
-            source_RD = start_R1 + path_BD.repeat_interleave(self.branches, 0)
-            target_RD = start_R1 + self._positions_C[: path_BD.shape[1]]
-            rows_R1 = self._rows_R1[: len(start_R1)]
+            path_RD = path_BD[:, : max(counts)].repeat_interleave(self.branches, 0)
+            start_R1 = lengths_BG.reshape(-1, 1)
+            source_RD = start_R1 + path_RD
+            target_RD = start_R1 + self._positions_C[: path_RD.shape[1]]
+            rows_R1 = self._rows_R1[: len(path_RD)]
             for memory in self._layers:
                 here = [index.to(memory.device) for index in (rows_R1, source_RD, target_RD)]
                 words = memory.view(WORD).transpose(1, 2)
                 words[here[0], here[2]] = words[here[0], here[1]]
-        lengths_B1 += torch.tensor(counts, device=self.device)[:, None]
+        lengths_BG += counts_B[:, None]
         for slot, count in enumerate(counts):
             self._longest[slot] += count
+
+    def clear(self, slot: int, *, whole: bool) -> None:
+        """Forget what lies behind a slot's entries, or the entries too: what is no number would
+        count even where it is masked."""
+        for branch, length in enumerate(self.lengths_SG[slot].tolist()):
+            row, first = slot * self.branches + branch, 0 if whole else length
+            for memory in self._layers:
+                memory[row, :, first:] = 0
 
     def move_slot(self, source: int, target: int) -> None:
         """Copy one slot over another."""

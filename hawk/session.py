@@ -145,7 +145,7 @@ class Session:
         self._next = self._draft() if self._ahead else None
         draft_s += clock.lap()
         counts, move = self._receive(outcome)
-        self._cache.keep(commit.path_BD, counts, move=move)
+        self._cache.keep(commit.path_BD, commit.counts_B, counts, move=move)
         verify_s += clock.lap()
         rows, nodes = tree.tokens_BN.shape
         if self._cache.graphs is None or self._cache.graphs.replayed:

@@ -1,8 +1,6 @@
-"""What all families share: prompts and trees through a transformers decoder, guided laws out.
+"""What all families share: prompts and trees through our decoder, guided laws out.
 
-The decoder is the unmodified transformers module. It is given embeddings, explicit positions, a
-4-D bool mask and our Cache, and must run `sdpa` attention (with eager attention a bool mask is
-silently wrong).
+Transformers reads configurations, weights and tokenizers; its modules make no pass.
 
 Letters: R rows (branches of an image next to each other), B images, N nodes, E entries of a pass
 (nodes and row ends), P prompt, D hidden, V image vocabulary, T cells.
@@ -18,23 +16,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hawk.cache import Cache, Layout
+from hawk.cache import Cache, Layout, Room
 from hawk.decoder import Decoder
 from hawk.grid import Grid
 from hawk.identity import Identity
 from hawk.sampler import SamplerConfig
 from hawk.targets import guidance
 from hawk.targets.base import Branches, Output
-from hawk.targets.row_ends import RowEndCache
+from hawk.targets.row_ends import RowEndCache, image_entries
 from hawk.tree import Tree
 
 # One row or node is a case of its own, and so are a few ways that tensors lie in memory.
 RECOMPILE_LIMIT = 32
+PROMPT_LIMIT = 512  # tokens, unless told otherwise: memory has to be there for all of them
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetSpec:
-    """What a Target says about itself; see there."""
+    """What a Target says about itself; see there. The prompt limit is what the model has positions
+    for."""
 
     name: str
     grid: Grid
@@ -47,7 +47,7 @@ class DecoderTarget(ABC):
 
     Args:
         spec: what it says about itself.
-        decoder: the stack.
+        decoder: the stack, a module of transformers.
         row_end: embedding [D] of the token that the model writes after every row, if it does.
     """
 
@@ -58,7 +58,10 @@ class DecoderTarget(ABC):
 
     def __init__(self, spec: TargetSpec, decoder: Any, row_end: Tensor | None = None) -> None:
         self.name, self.grid, self.vocabulary = spec.name, spec.grid, spec.vocabulary
-        self.prompt_limit = spec.prompt_limit
+        self.prompt_limit, self._most_tokens = (
+            min(spec.prompt_limit, PROMPT_LIMIT),
+            spec.prompt_limit,
+        )
         if spec.prompt_limit < 1:
             positions = decoder.config.max_position_embeddings
             raise ValueError(
@@ -67,6 +70,14 @@ class DecoderTarget(ABC):
             )
         self._decoder = Decoder(decoder)
         self._row_end_D, self.hidden_size = row_end, self._decoder.hidden_size
+
+    def limit_prompts(self, tokens: int) -> None:
+        """Read prompts of up to so many tokens. ValueError where the model cannot."""
+        if not 1 <= tokens <= self._most_tokens:
+            raise ValueError(
+                f"the prompt limit of {self.name} must be 1 to {self._most_tokens} tokens, got {tokens}"
+            )
+        self.prompt_limit = tokens
 
     @property
     @abstractmethod
@@ -122,34 +133,22 @@ class DecoderTarget(ABC):
         """
         if backend == "inductor":
             _require_compiler()
-        # Else there is code for each layer, as layers know their number, up to a low limit.
-        config = torch._dynamo.config  # pyright: ignore[reportPrivateUsage]
-        config.allow_unspec_int_on_nn_module = True
-        config.recompile_limit = RECOMPILE_LIMIT
+        torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT  # pyright: ignore[reportPrivateUsage]
         for layer in self._decoder.layers:
             layer.compile(dynamic=True, backend=backend)
 
     def new_cache(
         self, *, slots: int, branches: int, nodes: int, fixed_shape: bool = False
     ) -> Cache:
-        room = self.grid.cells + nodes
-        if self._row_end_D is None:
-            return self.cache_type(
-                self.layout,
-                slots=slots,
-                branches=branches,
-                prompt_limit=self.prompt_limit,
-                room=room,
-                entries=nodes if fixed_shape else None,
-            )
-        return RowEndCache(
+        row_ends = self._row_end_D is not None
+        kind = partial(RowEndCache, width=self.grid.width) if row_ends else self.cache_type
+        image = image_entries(self.grid, nodes, row_ends=row_ends)
+        return kind(
             self.layout,
             slots=slots,
             branches=branches,
-            prompt_limit=self.prompt_limit,
-            room=room + self.grid.height + nodes,
-            entries=2 * nodes if fixed_shape else None,
-            width=self.grid.width,
+            room=Room(prompt_limit=self.prompt_limit, image=image),
+            entries=nodes * (1 + row_ends) if fixed_shape else None,
         )
 
     @torch.inference_mode()

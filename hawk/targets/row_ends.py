@@ -12,38 +12,36 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hawk.cache import Cache, Layout
+from hawk.cache import Cache, Layout, Room
+from hawk.grid import Grid
 from hawk.tree import Tree
+
+
+def image_entries(grid: Grid, nodes: int, *, row_ends: bool) -> int:
+    """Most entries that a row stores behind its prompt, with trees of up to `nodes` nodes: each
+    node of a tree may end a row."""
+    return grid.cells + nodes + (grid.height + nodes if row_ends else 0)
 
 
 class RowEndCache(Cache):
     """A Cache that keeps companions beside the nodes that end a row.
 
     Args:
-        layout, slots, branches, prompt_limit, room, entries: as for Cache; the last two have to
-            count them in.
+        layout, slots, branches, room, entries: as for Cache; the last two have to count them in.
         width: cells in a row.
     """
 
-    def __init__(  # noqa: PLR0913  as for Cache
+    def __init__(
         self,
         layout: Layout,
         *,
         slots: int,
         branches: int,
-        prompt_limit: int,
-        room: int,
+        room: Room,
         width: int,
         entries: int | None = None,
     ) -> None:
-        super().__init__(
-            layout,
-            slots=slots,
-            branches=branches,
-            prompt_limit=prompt_limit,
-            room=room,
-            entries=entries,
-        )
+        super().__init__(layout, slots=slots, branches=branches, room=room, entries=entries)
         self._width = width
         self._cells = [0] * slots  # stored cells of each slot, on the host
         self._cells_S = torch.zeros(slots, dtype=torch.int64, device=self.device)
@@ -90,15 +88,17 @@ class RowEndCache(Cache):
         depths_BE = torch.cat([deeper_BN, deeper_BN.gather(1, node_BF) + 1], 1)
         return self._begin_nodes(depths_BE, ancestors_BEE)
 
-    def keep(self, path_BD: Tensor, counts: Sequence[int], *, move: bool) -> None:
+    def keep(self, path_BD: Tensor, counts_B: Tensor, counts: Sequence[int], *, move: bool) -> None:
         """As in Cache; the companions of kept nodes are kept after them."""
-        active = len(path_BD)
-        before = self._cells[:active]
+        before = self._cells[: len(path_BD)]
         ends = [self._ends(cells, count) for cells, count in zip(before, counts, strict=True)]
         if self.law_BN is not None and any(ends):
             path_BD, move = self._with_companions(path_BD, self.law_BN), True
-        super().keep(path_BD, [a + b for a, b in zip(counts, ends, strict=True)], move=move)
-        self._cells_S[:active] += torch.tensor(counts, device=self.device)
+        cells_B = self._cells_S[: len(path_BD)]
+        ends_B = (cells_B + counts_B) // self._width - cells_B // self._width
+        both = [a + b for a, b in zip(counts, ends, strict=True)]
+        super().keep(path_BD, counts_B + ends_B, both, move=move)
+        cells_B += counts_B
         for slot, count in enumerate(counts):
             self._cells[slot] += count
 

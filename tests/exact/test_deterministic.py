@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hawk import Request
-from hawk.cache import Cache
+from hawk.cache import Cache, Room
 from hawk.drafters import DRAFTERS
 from hawk.session import FIXED_NODES
 from hawk.targets.janus import Janus
@@ -45,10 +45,16 @@ class Spy:
 
 
 def kept_in_place(
-    cache: Cache, path_BD: Tensor, counts: Sequence[int], *, move: bool, keep: Any = Cache.keep
+    cache: Cache,
+    path_BD: Tensor,
+    counts_B: Tensor,
+    counts: Sequence[int],
+    *,
+    move: bool,
+    keep: Any = Cache.keep,
 ) -> None:
     assert not move, "keys and values of a token must be where plain decoding has them"
-    keep(cache, path_BD, counts, move=False)
+    keep(cache, path_BD, counts_B, counts, move=False)
 
 
 @pytest.mark.parametrize("drafter", DRAFTERS)
@@ -60,7 +66,8 @@ def test_every_pass_has_one_shape(
     monkeypatch.setattr(tiny, "_decoder", spy)
     monkeypatch.setattr(Cache, "keep", kept_in_place)
     assert tokens_of(new_session(tiny, drafter, SLOTS, deterministic=True), ASKED) == wanted
-    capacity = tiny.prompt_limit + tiny.grid.cells + FIXED_NODES
+    room = Room(prompt_limit=tiny.prompt_limit, image=tiny.grid.cells + FIXED_NODES)
+    capacity = room.capacity(tiny.prompt_limit)
     rows = 2 * SLOTS
     assert spy.trees == {
         ((rows, FIXED_NODES, tiny.hidden_size), (rows, 1, FIXED_NODES, capacity)),

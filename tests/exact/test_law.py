@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hawk import Request, SamplerConfig, Session
 from hawk.budget import Budget
-from hawk.cache import Cache, Layout
+from hawk.cache import Cache, Layout, Room
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.jacobi import Jacobi
 from hawk.drafters.sjd import Scd, Sjd
@@ -56,7 +56,9 @@ class Toy:
         self, *, slots: int, branches: int, nodes: int, fixed_shape: bool = False
     ) -> Cache:
         layout = Layout(layers=1, heads=1, head_size=4, dtype=torch.float32, device=CPU)
-        return Cache(layout, slots=slots, branches=branches, prompt_limit=1, room=CELLS + nodes)
+        return Cache(
+            layout, slots=slots, branches=branches, room=Room(prompt_limit=1, image=CELLS + nodes)
+        )
 
     def prefill(
         self, prompts: Sequence[Branches], slots: range, guidance_B: Tensor, cache: Cache

@@ -102,7 +102,7 @@ def check_trees(
                 got = output.logits_BNV[row, node]
                 assert torch.allclose(got, mixed, atol=2e-3, rtol=1e-3), (row, len(image), node)
         path = shapes.path_TND[torch.tensor([0, 1]), torch.tensor([6, 6])]
-        cache.keep(path, counts, move=True)
+        cache.keep(path, torch.tensor(counts), counts, move=True)
         for row, image in enumerate(images):
             image += tree.tokens_BN[row, path[row, : counts[row]]].tolist()
         counts = counts[::-1] if len(images[0]) > 4 else [3, 4]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaModel
 
-from hawk.cache import Cache
+from hawk.cache import Cache, Room
 from hawk.decoder import Decoder
 from hawk.devices import resolve_devices
 from hawk.targets import load_target, memory
@@ -51,13 +51,13 @@ def test_layers_get_what_they_are_given_on_their_device() -> None:
     given: list[set[torch.device]] = []
     for layer in decoder.layers:
         layer.register_forward_pre_hook(lambda _, args: given.append({x.device for x in args}))
-    cache = Cache(decoder.layout, slots=1, branches=1, prompt_limit=2, room=2)
+    cache = Cache(decoder.layout, slots=1, branches=1, room=Room(prompt_limit=2, image=2))
     begun = cache.begin_prompts(range(1), torch.tensor([[2]]))
     with torch.inference_mode(), pytest.raises(NotImplementedError, match="meta tensor"):
         decoder(torch.ones(1, 2, 16), *begun, cache)  # what leaves the last layer has no numbers
     assert given == [{CPU}, {CPU}, {META}]
     cache.place(*cache.begin_tree(chain(2)))
-    cache.keep(torch.tensor([[0, 1]]), [2], move=True)
+    cache.keep(torch.tensor([[0, 1]]), torch.tensor([2]), [2], move=True)
     cache.move_slot(0, 0)
 
 

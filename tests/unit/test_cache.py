@@ -5,15 +5,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from hawk.cache import PROMPT_STEP, Cache, Layout, write
+from hawk.cache import PROMPT_STEP, VISIBLE_STEP, Cache, Layout, Room, write
 from hawk.tree import Shapes, Tree
 
 CPU = torch.device("cpu")
 LAYOUT = Layout(layers=2, heads=1, head_size=4, dtype=torch.float32, device=CPU)
 
 
-def new_cache(prompt_limit: int = 20, room: int = 20) -> Cache:
-    return Cache(LAYOUT, slots=2, branches=2, prompt_limit=prompt_limit, room=room)
+def new_cache(prompt_limit: int = 20, image: int = 20) -> Cache:
+    room = Room(prompt_limit=prompt_limit, image=image)
+    return Cache(LAYOUT, slots=2, branches=2, room=room)
 
 
 def store(cache: Cache, numbers_RN: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,7 +69,7 @@ def test_an_accepted_path_closes_up_and_the_rest_is_dropped() -> None:
     prompt(cache, [[3, 2], [5, 1]])
     begin(cache, [0, 0, 0, 2], rows=2)
     store(cache, torch.tensor([[7, 8, 9, 10]] * 4))
-    cache.keep(torch.tensor([[0, 2, 3], [0, 1, 1]]), counts=[3, 1], move=True)
+    cache.keep(torch.tensor([[0, 2, 3], [0, 1, 1]]), torch.tensor([3, 1]), [3, 1], move=True)
     assert cache.lengths_SG.tolist() == [[6, 5], [6, 2]]
     _, seen = begin(cache, [0], rows=2)
     keys, values = store(cache, torch.tensor([[20]] * 4))
@@ -99,12 +100,12 @@ def test_a_pass_allocates_no_key_value_memory() -> None:
 
 
 def test_memory_grows_with_the_prompts_and_keeps_what_is_there() -> None:
-    cache = new_cache(prompt_limit=PROMPT_STEP + 6, room=10)
-    assert cache.capacity == PROMPT_STEP + 10
+    cache = new_cache(prompt_limit=PROMPT_STEP + 40, image=20)
+    assert cache.capacity == PROMPT_STEP + VISIBLE_STEP
     cache.begin_prompts(range(1), torch.tensor([[3, 2]]))
     store(cache, torch.tensor([[1, 2, 3], [4, 5, 0]]))
     cache.begin_prompts(range(1, 2), torch.tensor([[PROMPT_STEP + 1, 1]]))
-    assert cache.capacity == PROMPT_STEP + 6 + 10, "no more than the longest prompt needs"
+    assert cache.capacity == PROMPT_STEP + 2 * VISIBLE_STEP, "the longest prompt needs no more"
     store(cache, torch.ones(2, PROMPT_STEP + 1))
     _, seen = begin(cache, [0], rows=1)
     keys, _ = store(cache, torch.tensor([[20], [20]]))
@@ -112,8 +113,24 @@ def test_memory_grows_with_the_prompts_and_keeps_what_is_there() -> None:
     assert keys[1][seen[1, 0]].tolist() == [5, 6, 21]
 
 
+def test_what_is_no_number_is_cleared_without_a_trace_on_what_is() -> None:
+    cache = new_cache()
+    prompt(cache, [[3, 2], [5, 1]])
+    begin(cache, [0, 0], rows=2)
+    store(cache, torch.full((4, 2), torch.nan))
+    cache.clear(0, whole=False)
+    cache.clear(1, whole=True)
+    _, seen = begin(cache, [0], rows=2)
+    keys, values = store(cache, torch.tensor([[20]] * 4))
+    assert keys.isfinite().all()
+    assert values.isfinite().all()
+    assert keys[0][seen[0, 0]].tolist() == [1, 2, 3, 21]
+    assert keys[1][seen[1, 0]].tolist() == [101, 102, 21]
+    assert keys[2:].count_nonzero() == 2
+
+
 def test_a_tree_that_does_not_fit_is_refused() -> None:
-    cache = new_cache(prompt_limit=5, room=3)
+    cache = new_cache(prompt_limit=5, image=VISIBLE_STEP - 5)
     prompt(cache, [[5, 1]])
     with pytest.raises(ValueError, match="does not fit"):
-        begin(cache, [0, 0, 1, 2], rows=1)
+        begin(cache, [0] * (VISIBLE_STEP - 4), rows=1)
