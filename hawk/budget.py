@@ -1,66 +1,74 @@
-"""Budget: how many nodes a pass should verify, from what passes cost on this machine.
+"""Budget: how many nodes a pass should have, by measured committed tokens per second.
 
-A pass over more nodes costs more and commits more; the best size maximises expected committed
-tokens per second. Cost is taken as a function of all nodes in the pass (rows x nodes), the height
-of its matrix products.
-
-Passes are timed before the first image, whatever else the machine does just then. So that curve is
-a first guess, which is corrected for as long as images are made: now and then a step tries another
-size, and is held against the step before it. Both are whole steps, drafts and all; what slows down
-both, as other work or a longer image, does not count.
+What a size is worth is two things, each measured by itself. A pass over `rows x nodes` nodes takes
+so many seconds on this machine, whatever is drafted. A window of `nodes` nodes commits so many
+tokens a pass, whatever the machine and the load; that shows over stretches of passes only, since a
+node far ahead pays passes later. Both begin with a guess (timed passes, a typical curve), which is
+corrected for as long as images are made; now and then a stretch tries the next smaller or larger
+size, as often as its expected loss may cost.
 """
 
 import bisect
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-NODE_OPTIONS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # tree sizes, root included
-TOO_DEAR = 8.0  # a pass of so many times the cheapest one is never worth it: stop measuring
-LOSS = 0.002  # share of the time that tries of one size may lose
-PAUSE = 4  # steps from one try to the next, at least
-CLASSES = 3  # of sizes, each time they double: so no two options fall into one
+NODE_OPTIONS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128)  # root included
+TIMED = (2, 4, 8, 16, 32, 64, 128)  # nodes of an image in the passes that are timed at first
+TOO_DEAR = 10.0  # a pass of so many times the cheapest one is never worth it: stop timing
+
+STRETCH = 16  # passes between decisions
+TRIAL = 12  # passes of a stretch that tries another size
+SETTLE = 4  # passes after a change of size that do not count: the window is still the old one
+LOSS = 0.01  # share of the passes that trials may cost
+
+# Tokens a pass commits beyond the one that is always right, of windows of n nodes: GAIN at last,
+# SCALE says how soon. Of the embedded model; only ratios matter once a few passes are seen.
+GAIN, SCALE = 5.5, 17.0
+TRUST = 60.0  # accepted drafts that the curve of all sizes counts for beside a size's own
+MEMORY = 3000.0  # accepted drafts after which old ones fade
+COMPARED = 6  # steps after a change of size that are held against those before it
+CLASSES = 3  # of sizes, each time they double: those of one class cost about the same
 
 
 class Budget:
-    """The cost curve of one target.
+    """Sizes of trees and what they are worth.
 
     Args:
         curve: (rows x nodes, seconds) points in rising order, the first guess. With one point all
-            passes cost the same, for good.
-        most_nodes: largest tree that may be chosen.
-        branching: whether a node may have more than one child.
-
-    Attributes:
-        most_nodes, branching: as given.
-        options: sizes of trees to choose from.
-        last: rows, nodes and seconds of the last step; None before the first.
+            passes cost the same.
+        options: nodes of trees to choose from, in rising order, the root included.
     """
 
-    def __init__(
-        self, curve: Sequence[tuple[int, float]], most_nodes: int, *, branching: bool = True
-    ) -> None:
+    def __init__(self, curve: Sequence[tuple[int, float]], options: Sequence[int]) -> None:
+        self.options = tuple(options)
         self._sizes = [size for size, _ in curve]
         self._seconds = [seconds for _, seconds in curve]
-        self.most_nodes, self.branching = most_nodes, branching
-        self.options = tuple(n for n in NODE_OPTIONS if n <= most_nodes)
-        self.last: tuple[int, int, float] | None = None
-        # By class: what the last three tries found, as factors of the first guess. The middle one
-        # counts, so that no single disturbed step misleads.
-        self._factors: dict[int, deque[float]] = {}
-        self._tried_s: dict[int, float] = {}
-        self._clock_s = 0.0  # all steps so far, by their expected seconds
-        self._pace = 1.0  # expected seconds of the last step in one of its real ones
-        self._steps = 0  # since a try was last thought of
-        self._trying: int | None = None  # nodes of the try that was chosen last
+        self._factors: dict[int, float] = {}  # by class of size, of the curve
+        self._pace: float | None = None  # seconds of late steps over what was expected of them
+        self._before: float | None = None  # the same, before the size changed
+        self._changed: tuple[int, int] | None = None  # classes before and after the last change
+        self._compared: list[float] = []
+        self._hits = dict.fromkeys(self.options, 0.0)  # drafts that were accepted
+        self._hoped = dict.fromkeys(self.options, 0.0)  # and by the typical curve
+        self._now = 0  # index of the option in use
+        self._rows = 0  # of the last pass
+        self._left = 0  # passes of the stretch to come
+        self._settled = 0  # passes since the size changed
+        self._saved = 0.0  # passes that trials may cost
+        self._whole = True  # whether the pass may be as large as the option
+
+    @classmethod
+    def fixed(cls, nodes: int) -> "Budget":
+        """Every pass has so many nodes."""
+        return cls([(1, 1.0)], [nodes])
 
     @classmethod
     def measure(
         cls, time_pass: Callable[[int, int], float], slots: int, most_nodes: int
     ) -> "Budget":
         """Time passes with `time_pass(rows, nodes)`, few and small ones first."""
-        shapes = {1: (1, 1)}
-        for nodes in (2, 4, 8, 16, 32):
+        shapes = {1: (1, 1), slots: (slots, 1)}
+        for nodes in TIMED:
             if nodes <= most_nodes:
                 shapes[nodes] = (1, nodes)
                 shapes[slots * nodes] = (slots, nodes)
@@ -70,91 +78,91 @@ class Budget:
             curve.append((size, max(seconds, curve[-1][1]) if curve else seconds))
             if seconds > TOO_DEAR * curve[0][1]:
                 break
-        return cls(curve, most_nodes)
+        return cls(curve, [nodes for nodes in NODE_OPTIONS if nodes <= most_nodes])
 
     @property
     def curve_ms(self) -> dict[int, float]:
-        """Milliseconds by the number of nodes in a pass: the first guess, corrected."""
+        """Milliseconds by the number of nodes in a pass."""
         return {size: round(1000 * self.seconds(1, size), 2) for size in self._sizes}
 
     def seconds(self, rows: int, nodes: int) -> float:
-        """Expected time of a step with such a pass, up to a factor that all sizes share."""
+        """What a step with such a pass takes."""
         size = rows * nodes
-        factors = self._factors.get(_class(size))
-        return self._guess_s(size) * (_middle(factors) if factors else 1.0)
+        return self._guess_s(size) * self._factors.get(_class(size), 1.0)
 
-    def observe(self, rows: int, nodes: int, seconds: float) -> None:
-        """A step with such a pass took so long, from drafting to learning from it."""
-        self.last = rows, nodes, seconds
-        if len(self._sizes) == 1:
-            return
-        size = rows * nodes
-        factors = self._factors.setdefault(_class(size), deque([1.0] * 3, maxlen=3))
-        if nodes == self._trying:
-            factors.append(seconds * self._pace / self._guess_s(size))
-            self._tried_s[_class(size)] = self._clock_s
-            self._anchor()
-        expected_s = self.seconds(rows, nodes)
-        self._pace = expected_s / seconds
-        self._clock_s += expected_s
-        self._steps += 1
-        self._trying = None
+    def tokens(self, nodes: int) -> float:
+        """What a pass over a window of that size commits, of one image."""
+        hits, hoped = sum(self._hits.values()), sum(self._hoped.values())
+        share = (hits + TRUST) / (hoped + TRUST)
+        own = (self._hits[nodes] + TRUST * share) / (self._hoped[nodes] + TRUST)
+        return 1 + own * _typical(nodes)
 
-    def _anchor(self) -> None:
-        """Keep the mean factor at 1. Sizes are compared with each other only, and those that seemed
-        cheap by luck are compared with next: all of them together would drift away."""
-        logs = [math.log(_middle(factors)) for factors in self._factors.values()]
-        mean = math.exp(sum(logs) / len(logs))
-        for factors in self._factors.values():
-            factors.extend([factor / mean for factor in factors])
-
-    def choose(self, rows: int, expected_tokens: Sequence[float]) -> int:
-        """Index into `options` with the most committed tokens per second, or now and then of
-        another that is worth a try.
+    def choose(self, rows: int, lacking: int) -> int:
+        """Nodes of the next tree.
 
         Args:
             rows: images in the pass.
-            expected_tokens: mean tokens that a pass commits per image, for each option.
+            lacking: tokens that the image with the longest way to go lacks.
         """
-        costs = [self.seconds(rows, nodes) for nodes in self.options]
-        rates = [tokens / cost for tokens, cost in zip(expected_tokens, costs, strict=True)]
+        if len(self.options) == 1:
+            return self.options[0]
+        if not self._left or rows != self._rows:
+            self._begin(rows)
+        self._rows = rows
+        self._left -= 1
+        # More nodes than there are steps left are of no use.
+        most = self.options[min(bisect.bisect_left(self.options, lacking), len(self.options) - 1)]
+        nodes = self.options[self._now]
+        self._whole = nodes <= most
+        return min(nodes, most)
+
+    def observe(self, rows: int, nodes: int, tokens: int, seconds: float) -> None:
+        """A step over trees of so many nodes committed so many tokens and took so long, from
+        drafting to learning from it."""
+        if len(self.options) == 1:
+            return
+        self._time(_class(rows * nodes), seconds / self.seconds(rows, nodes))
+        self._settled += 1
+        if self._whole and nodes > 1 and self._settled > SETTLE:
+            self._hits[nodes] += tokens - rows
+            self._hoped[nodes] += rows * _typical(nodes)
+            fade = min(1.0, MEMORY / max(self._hoped[nodes], 1.0))
+            self._hits[nodes] *= fade
+            self._hoped[nodes] *= fade
+
+    def _begin(self, rows: int) -> None:
+        """Begin a stretch with the best size, or with one beside it that is worth a try."""
+        rates = [self.tokens(nodes) / self.seconds(rows, nodes) for nodes in self.options]
         best = rates.index(max(rates))
-        if self._steps < PAUSE:
-            return best
-        self._steps = 0
-        due = self._due(rows, expected_tokens, costs, best)
-        if due is None:
-            return best
-        self._trying = self.options[due]
-        return due
+        self._left, chosen = STRETCH, best
+        self._saved += LOSS * STRETCH
+        beside = [at for at in (best - 1, best + 1) if 0 <= at < len(rates)]
+        seldom = min(beside, key=lambda at: self._hoped[self.options[at]])
+        cost = TRIAL * (1 - rates[seldom] / rates[best])
+        if self._now == best and rows == self._rows and cost <= self._saved:
+            self._saved -= cost
+            self._left, chosen = TRIAL, seldom
+        if chosen != self._now:
+            self._settled = 0
+        self._now = chosen
 
-    def _due(
-        self, rows: int, expected_tokens: Sequence[float], costs: Sequence[float], best: int
-    ) -> int | None:
-        """The option that is worth a try and waits longest for it; None where there is none.
+    def _time(self, size: int, slow: float) -> None:
+        """A step with a pass of some class took `slow` times what was expected.
 
-        What a try loses against the best option is paid by the time since the last one; the first
-        is free. Those are left out which would not be the best one even if they cost no more than
-        what is known of smaller ones.
+        The machine may be slower for a while, whatever the size: so steps are only held against
+        those just before the size changed, and what one size gains the other loses.
         """
-        second_tokens = expected_tokens[best] / costs[best]
-        due: list[tuple[float, int]] = []
-        floor_s = 0.0
-        for at, tokens in enumerate(expected_tokens):
-            size = rows * self.options[at]
-            tried_s = self._tried_s.get(_class(size), -math.inf)
-            lost_s = self._latest_s(size) - tokens / second_tokens
-            paid = (self._clock_s - tried_s) * LOSS >= lost_s
-            if at != best and paid and tokens > second_tokens * floor_s:
-                due.append((tried_s, at))
-            if at == best or tried_s > -math.inf:
-                floor_s = max(floor_s, costs[at])
-        return min(due)[1] if due else None
-
-    def _latest_s(self, size: int) -> float:
-        """What the last try of a size found, right or disturbed."""
-        factors = self._factors.get(_class(size))
-        return self._guess_s(size) * (factors[-1] if factors else 1.0)
+        if self._changed is None or self._changed[1] != size:
+            self._changed = (size if self._changed is None else self._changed[1], size)
+            self._before, self._compared = self._pace, []
+        if self._before is not None and len(self._compared) < COMPARED:
+            self._compared.append(slow / self._before)
+            if len(self._compared) == COMPARED:
+                ratio = min(max(sorted(self._compared)[COMPARED // 2], 0.5), 2.0) ** 0.25
+                old, new = self._changed
+                self._factors[new] = self._factors.get(new, 1.0) * ratio
+                self._factors[old] = self._factors.get(old, 1.0) / ratio
+        self._pace = slow if self._pace is None else self._pace * 0.8 + slow * 0.2
 
     def _guess_s(self, size: int) -> float:
         """The first guess, by linear interpolation."""
@@ -165,10 +173,10 @@ class Budget:
         return y0 + (y1 - y0) * (size - x0) / (x1 - x0)
 
 
+def _typical(nodes: int) -> float:
+    """Drafts that are accepted in a pass over a window of that size."""
+    return GAIN * (1 - math.exp((1 - nodes) / SCALE))
+
+
 def _class(size: int) -> int:
-    """Sizes that differ by a quarter at most cost about the same."""
     return round(CLASSES * math.log2(size))
-
-
-def _middle(factors: Iterable[float]) -> float:
-    return sorted(factors)[1]

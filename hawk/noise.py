@@ -8,11 +8,12 @@ drafts only have to guess that pick, by drafters. Rules that weigh the law of a 
 target's need three that know nothing of each other: `DRAFTS` + s for source s of drafts,
 `ACCEPTANCE` for the decision (ids count the siblings), `TOKENS` for what replaces refused drafts.
 
-Letters: B rows, N positions, K ids.
+Letters: B rows, N positions, K ids, V vocabulary.
 """
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,30 @@ TOKENS, ACCEPTANCE, DRAFTS = 0, 1, 2
 
 _GOLDEN = -1640531527  # 2**32 / golden ratio as a signed 32-bit number
 _MULTIPLIERS = (0x7FEB352D, 0x846CA68B - (1 << 32))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """The noise that the token after each node of a tree is picked under.
+
+    Attributes:
+        seeds_B: int64, seed of each row.
+        steps_BN: int64, raster step of the token after each node.
+        tokens_BNV: float32 Gumbel noise of those steps; 0 in rows at temperature 0.
+    """
+
+    seeds_B: Tensor
+    steps_BN: Tensor
+    tokens_BNV: Tensor
+
+    @classmethod
+    def draw(
+        cls, seeds_B: Tensor, steps_BN: Tensor, scales_B11: Tensor, vocabulary: int
+    ) -> "Noise":
+        """Drawn anew; `scales_B11` float32, 0 for rows at temperature 0, else 1."""
+        ids_V = torch.arange(vocabulary, dtype=torch.int32, device=seeds_B.device)
+        tokens_BNV = gumbel(seeds_B, steps_BN, ids_V).mul_(scales_B11)
+        return cls(seeds_B=seeds_B, steps_BN=steps_BN, tokens_BNV=tokens_BNV)
 
 
 def gumbel(seeds_B: Tensor, steps_BN: Tensor, ids: Tensor, stream: int = TOKENS) -> Tensor:

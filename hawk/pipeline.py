@@ -242,9 +242,9 @@ class Pipeline:
             drafter = drafters.DRAFTERS[self.drafter](
                 self._identity,
                 slots=self.slots,
-                budget=budget,
                 guesses=Guesses(by_chance=self.rule.by_chance),
                 device=self.target.device,
+                branching=not self.deterministic,
             )
             self._sessions[guided] = Session(
                 self.target,
@@ -277,9 +277,9 @@ class Pipeline:
     def _budget(self, *, slots: int, guided: bool) -> Budget:
         most = drafters.DRAFTERS[self.drafter].most_nodes
         if self.deterministic:
-            # All sizes cost the same. Without siblings the keys and values of an accepted token are
-            # where plain decoding has them, so that sums over them have one order.
-            return Budget([(1, 1.0)], min(most, FIXED_NODES), branching=False)
+            # Without siblings the keys and values of an accepted token are where plain decoding has
+            # them, so that sums over them have one order.
+            return Budget.fixed(min(most, FIXED_NODES))
         timer = PassTimer(self.target, slots=slots, guided=guided, most_nodes=most)
         return Budget.measure(timer, slots, most)
 

@@ -8,6 +8,7 @@ Letters: B rows, N nodes, V vocabulary, D codebook vector, K neighbours, W ranks
 import torch
 from torch import Tensor
 
+from hawk.noise import Noise
 from hawk.rules import Trial, Verdict, by_odds, unless_greedy
 from hawk.sampler import Law
 from hawk.tree import Tree
@@ -37,8 +38,8 @@ class Typical:
         _between("delta", delta, 0, 1)
         self._epsilon, self._delta = epsilon, delta
 
-    def judge(self, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor) -> Verdict:
-        target_BNV = law.dense_scores().double().softmax(-1)
+    def judge(self, tree: Tree, law: Law, noise: Noise) -> Verdict:
+        target_BNV = law.scores_BNV.double().softmax(-1)
         entropy_BN = -torch.special.xlogy(target_BNV, target_BNV).sum(-1)
         enough_BN = (self._delta * (-entropy_BN).exp()).clamp(max=self._epsilon)
         parents_BN = tree.parents_BN
@@ -49,11 +50,9 @@ class Typical:
         ]
         accepted_BN = own_BN > enough_BN.gather(1, parents_BN)
         accepted_BN[:, 0] = True
-        extra_BN, best_BN = law.picks(seeds_B, steps_BN)
-        verdict = Verdict(
-            accepted_BN=accepted_BN, extra_BN=extra_BN, healthy=best_BN.isfinite().all()
-        )
-        return unless_greedy(verdict, tree, law, seeds_B, steps_BN)
+        extra_BN, best_BN = law.picks(noise.tokens_BNV)
+        verdict = Verdict(accepted_BN=accepted_BN, extra_BN=extra_BN, healthy_BN=best_BN.isfinite())
+        return unless_greedy(verdict, tree, law, noise)
 
 
 class Neighbour:
@@ -96,8 +95,8 @@ class Neighbour:
         self._limit, self._ratio = limit, ratio
         self._nearest_VK = nearest(codebook_VD, min(int(neighbours), most))
 
-    def judge(self, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor) -> Verdict:
-        return by_odds(self.weigh, tree, law, seeds_B, steps_BN)
+    def judge(self, tree: Tree, law: Law, noise: Noise) -> Verdict:
+        return by_odds(self.weigh, tree, law, noise)
 
     def weigh(self, rest_BNV: Tensor, trial: Trial) -> tuple[Tensor, Tensor]:
         """P(A) / q, and p outside of A."""
@@ -146,8 +145,8 @@ class Cluster:
         self._vectors_VD, self._gap = vectors_VD, gap
         self._window_W = torch.arange(-int(ranks), int(ranks) + 1, device=codebook_VD.device)
 
-    def judge(self, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor) -> Verdict:
-        return by_odds(self.weigh, tree, law, seeds_B, steps_BN)
+    def judge(self, tree: Tree, law: Law, noise: Noise) -> Verdict:
+        return by_odds(self.weigh, tree, law, noise)
 
     def weigh(self, rest_BNV: Tensor, trial: Trial) -> tuple[Tensor, Tensor]:
         """P(C) / Q(C), and all of p."""

@@ -45,10 +45,11 @@ class Finished:
     Attributes:
         ticket: as `Session.submit` returned it.
         request: what was asked.
-        tokens_T: int64, all cells of the grid, on the target's device.
+        tokens_T: int64, all cells of the grid, on the target's device; none after an error.
         commits: tokens of each forward in turn, the prompt's own first; all but the last of a
             forward were drafted and accepted.
         stats: what it cost; shared passes count for each image in them, seconds are not split.
+        error: why there is no image; None where there is one.
     """
 
     ticket: int
@@ -56,6 +57,7 @@ class Finished:
     tokens_T: Tensor
     commits: list[int]
     stats: Stats
+    error: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

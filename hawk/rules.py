@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hawk.noise import ACCEPTANCE, gumbel, uniform
+from hawk.noise import ACCEPTANCE, Noise, uniform
 from hawk.sampler import Law
 from hawk.tree import Tree
 
@@ -25,12 +25,12 @@ class Verdict:
     Attributes:
         accepted_BN: bool, the node may follow its parent; true for the root.
         extra_BN: int64, the token after each node that no accepted child follows.
-        healthy: bool [], whether the target's logits were numbers.
+        healthy_BN: bool, whether the target's logits after the node were numbers.
     """
 
     accepted_BN: Tensor
     extra_BN: Tensor
-    healthy: Tensor
+    healthy_BN: Tensor
 
 
 class Rule(Protocol):
@@ -49,14 +49,13 @@ class Rule(Protocol):
     exact: bool
     by_chance: bool
 
-    def judge(self, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor) -> Verdict:
+    def judge(self, tree: Tree, law: Law, noise: Noise) -> Verdict:
         """Judge every node.
 
         Args:
             tree: the drafts.
             law: the target's law after each node.
-            seeds_B: int64, seeds of the noise.
-            steps_BN: int64, raster step of the token after each node.
+            noise: of the token after each node.
         """
         ...
 
@@ -72,13 +71,13 @@ class Coupled:
     exact = True
     by_chance = False
 
-    def judge(self, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor) -> Verdict:
+    def judge(self, tree: Tree, law: Law, noise: Noise) -> Verdict:
         """The node's token is the pick at its parent; equal siblings are accepted together."""
-        picks_BN, best_BN = law.picks(seeds_B, steps_BN)
+        picks_BN, best_BN = law.picks(noise.tokens_BNV)
         parents_BN = tree.parents_BN
         accepted_BN = tree.tokens_BN == picks_BN.gather(1, parents_BN)
         accepted_BN[:, 0] = True
-        return Verdict(accepted_BN=accepted_BN, extra_BN=picks_BN, healthy=best_BN.isfinite().all())
+        return Verdict(accepted_BN=accepted_BN, extra_BN=picks_BN, healthy_BN=best_BN.isfinite())
 
 
 class Residual:
@@ -97,8 +96,8 @@ class Residual:
     exact = True
     by_chance = True
 
-    def judge(self, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor) -> Verdict:
-        return by_odds(own_mass, tree, law, seeds_B, steps_BN)
+    def judge(self, tree: Tree, law: Law, noise: Noise) -> Verdict:
+        return by_odds(own_mass, tree, law, noise)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +127,10 @@ def own_mass(rest_BNV: Tensor, trial: Trial) -> tuple[Tensor, Tensor]:
     return rest_BNV.gather(-1, trial.tokens_BN1) / trial.own_BN1, rest_BNV
 
 
-def by_odds(weigh: Weigh, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor) -> Verdict:
+def by_odds(weigh: Weigh, tree: Tree, law: Law, noise: Noise) -> Verdict:
     """Decide by the odds of `residual`; the other arguments as in `Rule.judge`."""
-    odds = residual(tree, law.dense_scores().double().softmax(-1), weigh)
-    return unless_greedy(decide(tree, *odds, seeds_B, steps_BN), tree, law, seeds_B, steps_BN)
+    odds = residual(tree, law.scores_BNV.double().softmax(-1), weigh)
+    return unless_greedy(decide(tree, *odds, noise), tree, law, noise)
 
 
 def residual(tree: Tree, target_BNV: Tensor, weigh: Weigh = own_mass) -> tuple[Tensor, Tensor]:
@@ -193,21 +192,19 @@ def trials(tree: Tree, vocabulary: int) -> Iterator[Trial]:
         taken_BNV = taken_BNV.scatter(-1, tokens_BN1, taken_BNV.gather(-1, tokens_BN1) | there_BN1)
 
 
-def decide(
-    tree: Tree, chance_BN: Tensor, rest_BNV: Tensor, seeds_B: Tensor, steps_BN: Tensor
-) -> Verdict:
+def decide(tree: Tree, chance_BN: Tensor, rest_BNV: Tensor, noise: Noise) -> Verdict:
     """Roll the dice: siblings in order, the first that is accepted counts.
 
     Args:
         tree: the drafts.
         chance_BN, rest_BNV: odds as `residual` returns them.
-        seeds_B, steps_BN: as in `Rule.judge`.
+        noise: as in `Rule.judge`.
     """
     which = tree.shape_B
     children_BNC = tree.shapes.children_TNC[which]
     place_BN1 = tree.shapes.place_TN[which].int()[..., None]
-    dice_BN = uniform(seeds_B, steps_BN - 1, place_BN1, ACCEPTANCE).squeeze(-1)
-    hit_BN = dice_BN < chance_BN
+    dice_BN1 = uniform(noise.seeds_B, noise.steps_BN - 1, place_BN1, ACCEPTANCE)
+    hit_BN = dice_BN1.squeeze(-1) < chance_BN
     hit_BN[:, 0] = False
     nobody = children_BNC.new_zeros(*children_BNC.shape[:2], 1)
     # A last place for nobody, which counts where no child was accepted.
@@ -215,23 +212,20 @@ def decide(
     hit_BNC = torch.nn.functional.pad(hit_BNC, (0, 1), value=True)
     first_BN1 = hit_BNC.int().argmax(-1, keepdim=True)
     chosen_BN = torch.cat([children_BNC, nobody], -1).gather(-1, first_BN1).squeeze(-1)
-    ids = torch.arange(rest_BNV.shape[-1], dtype=torch.int32, device=rest_BNV.device)
-    score_BN, extra_BN = (rest_BNV.log() + gumbel(seeds_B, steps_BN, ids)).max(-1)
+    score_BN, extra_BN = (rest_BNV.log() + noise.tokens_BNV).max(-1)
     accepted_BN = chosen_BN.gather(1, tree.parents_BN) == torch.arange(
         hit_BN.shape[1], device=hit_BN.device
     )
     accepted_BN[:, 0] = True
-    return Verdict(accepted_BN=accepted_BN, extra_BN=extra_BN, healthy=score_BN.isfinite().all())
+    return Verdict(accepted_BN=accepted_BN, extra_BN=extra_BN, healthy_BN=score_BN.isfinite())
 
 
-def unless_greedy(
-    verdict: Verdict, tree: Tree, law: Law, seeds_B: Tensor, steps_BN: Tensor
-) -> Verdict:
+def unless_greedy(verdict: Verdict, tree: Tree, law: Law, noise: Noise) -> Verdict:
     """The verdict, but that of `Coupled` for rows at temperature 0."""
     greedy_B1 = law.sampler.noise_scale_B11.squeeze(-1) == 0
-    certain = Coupled().judge(tree, law, seeds_B, steps_BN)
+    certain = Coupled().judge(tree, law, noise)
     return Verdict(
         accepted_BN=torch.where(greedy_B1, certain.accepted_BN, verdict.accepted_BN),
         extra_BN=torch.where(greedy_B1, certain.extra_BN, verdict.extra_BN),
-        healthy=verdict.healthy & certain.healthy,
+        healthy_BN=verdict.healthy_BN & certain.healthy_BN,
     )

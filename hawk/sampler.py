@@ -4,22 +4,21 @@ The only place where temperature, top-k and top-p exist. A token is the argmax o
 plus Gumbel noise: an exact sample of the law (Gumbel-max), and the same one for whoever knows the
 seed and the step.
 
-Letters: B rows, N positions, V image vocabulary, K tokens that may survive the filters, M picks.
+Letters: B rows, N positions, V image vocabulary, F positions of all rows in one list, X some of the
+positions of each row.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hawk.noise import TOKENS, gumbel
-
 LEAST_TEMPERATURE = 1e-3  # below, logits divided by it are too large for float32
-TIE_ROOM = 16  # a top-k threshold keeps equal scores too; this many of them have a place
-FEW = 64  # of the best tokens are mostly all that top-p keeps
+TRIES = 3  # winners that are looked at before a law is filtered as a whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,59 +62,51 @@ class SamplerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Law:
-    """Unnormalised log-probabilities after every filter.
+    """The target's law at some positions.
 
     Attributes:
-        scores_BNK: float32, -inf where a token was filtered out.
-        ids: int32 token ids of the scores, [K] (the whole vocabulary) or [B, N, K].
         unfiltered_BNV: float32, logits over temperature, before top-k and top-p.
-        sampler: whose temperature and filters these are.
+        sampler: temperature and filters of the rows.
     """
 
-    scores_BNK: Tensor
-    ids: Tensor
     unfiltered_BNV: Tensor
     sampler: "Sampler"
 
-    def perturbed(self, seeds_B: Tensor, steps_BN: Tensor) -> Tensor:
-        """Scores plus the noise of (seed, step), [B, N, K]."""
-        return self.noise(seeds_B, steps_BN, self.ids).add_(self.scores_BNK)
+    @cached_property
+    def scores_BNV(self) -> Tensor:
+        """float32 [B, N, V], unnormalised log-probabilities, -inf where a token is filtered out."""
+        return self.sampler.filter(self.unfiltered_BNV)
 
-    def noise(self, seeds_B: Tensor, steps_BN: Tensor, ids: Tensor, stream: int = TOKENS) -> Tensor:
-        """The noise of (seed, stream, step) for token ids [K] or [B, N, K]; 0 at temperature 0."""
-        return gumbel(seeds_B, steps_BN, ids, stream).mul_(self.sampler.noise_scale_B11)
+    def at(self, nodes_BX: Tensor) -> "Law":
+        """The law at some of the positions of each row, int64 [B, X]."""
+        rows_B1 = torch.arange(len(nodes_BX), device=nodes_BX.device)[:, None]
+        return Law(unfiltered_BNV=self.unfiltered_BNV[rows_B1, nodes_BX], sampler=self.sampler)
 
-    def under(self, noise_BNV: Tensor) -> Tensor:
-        """Scores plus noise that is there for the whole vocabulary, [B, N, K]."""
-        own = noise_BNV if self.ids.ndim == 1 else noise_BNV.gather(-1, self.ids.long())
-        return self.scores_BNK + own
-
-    def dense_scores(self) -> Tensor:
-        """The scores of the whole vocabulary, [B, N, V]."""
-        if self.ids.ndim == 1:
-            return self.scores_BNK
-        size = (*self.scores_BNK.shape[:2], self.unfiltered_BNV.shape[-1])
-        empty = self.scores_BNK.new_full(size, -math.inf)
-        return empty.scatter_(-1, self.ids.long(), self.scores_BNK)
-
-    def token_ids(self, places_BNM: Tensor) -> Tensor:
-        """int64 token ids at the given places of the K axis."""
-        if self.ids.ndim == 1:
-            return places_BNM  # the K axis is the vocabulary itself
-        return self.ids.gather(-1, places_BNM).long()
-
-    def picks(self, seeds_B: Tensor, steps_BN: Tensor) -> tuple[Tensor, Tensor]:
-        """The target's tokens, int64 [B, N], and their perturbed scores: NaN from broken logits."""
-        best = self.perturbed(seeds_B, steps_BN).max(-1, keepdim=True)
-        return self.token_ids(best.indices).squeeze(-1), best.values.squeeze(-1)
+    def picks(self, noise_BNV: Tensor) -> tuple[Tensor, Tensor]:
+        """The target's tokens int64 [B, N] under some noise, and their perturbed scores, which are
+        no finite numbers where logits are broken."""
+        if self.sampler.filters and not self.sampler.may_ask:
+            scores_BN, tokens_BN = (self.scores_BNV + noise_BNV).max(-1)
+            return tokens_BN, scores_BN
+        perturbed_BNV = self.unfiltered_BNV + noise_BNV
+        scores_BN, tokens_BN = perturbed_BNV.max(-1)
+        if self.sampler.filters:
+            self.sampler.replace_filtered(self.unfiltered_BNV, perturbed_BNV, tokens_BN, scores_BN)
+        return tokens_BN, scores_BN
 
 
 class Sampler:
     """The sampler settings of B rows, as tensors.
 
+    Both filters keep tokens that score as much as the last one they keep: what is kept depends on
+    the law alone, in whatever order it is looked at. So a token survives top-k if fewer than k
+    score more, and top-p if those that score more have less than that mass.
+
     Attributes:
-        configs: they themselves.
+        configs: the settings of each row.
         noise_scale_B11: float32, 0 for rows at temperature 0, else 1.
+        filters: whether any row has a top-k or top-p.
+        may_ask: whether the host can look at values without waiting for a device.
     """
 
     def __init__(
@@ -124,6 +115,7 @@ class Sampler:
         self.configs = tuple(configs)
         scale = [config.temperature or 1.0 for config in configs]
         top_k = [min(config.top_k or vocabulary, vocabulary) for config in configs]
+        self._tempered = any(value != 1 for value in scale)
         self._inverse_temperature_B11 = torch.tensor(
             [1.0 / value for value in scale], device=device
         ).view(-1, 1, 1)
@@ -134,65 +126,84 @@ class Sampler:
         self._top_p_B11 = torch.tensor(
             [config.top_p for config in configs], dtype=torch.float32, device=device
         ).view(-1, 1, 1)
-        self._filters_k = min(top_k) < vocabulary
+        self._most_k = max((k for k in top_k if k < vocabulary), default=0)
         self._filters_p = any(config.top_p < 1 for config in configs)
-        self._kept = min(max(top_k) + TIE_ROOM, vocabulary)
-        narrow = all(config.top_p < 1 for config in configs)
-        self._few = min(FEW, vocabulary) if narrow else vocabulary
-        self._may_ask = device.type == "cpu"
-        self._vocabulary_ids = torch.arange(vocabulary, dtype=torch.int32, device=device)
+        both = [c.top_p < 1 and k < vocabulary for c, k in zip(configs, top_k, strict=True)]
+        self._both_B = torch.tensor(both, device=device)
+        self.filters = bool(self._most_k) or self._filters_p
+        self.may_ask = device.type == "cpu"
 
     def law(self, logits_BNV: Tensor) -> Law:
         """Temperature, then top-k, then top-p, as in transformers."""
-        return self.filtered(logits_BNV.float() * self._inverse_temperature_B11)
+        unfiltered_BNV = logits_BNV.float()
+        if self._tempered:
+            unfiltered_BNV = unfiltered_BNV * self._inverse_temperature_B11
+        return Law(unfiltered_BNV=unfiltered_BNV, sampler=self)
 
-    def filtered(self, unfiltered_BNV: Tensor, *, rough: bool = False) -> Law:
-        """Top-k, then top-p, of scores that are over temperature already; `rough` if a law of the
-        likeliest few will do where top-p would keep more, as it will to draft from.
+    def filter(self, scores_BNV: Tensor) -> Tensor:
+        """The scores with -inf where top-k and top-p leave a token out."""
+        rows, positions, _ = scores_BNV.shape
+        size = (rows, positions, 1)
+        return self._filtered(
+            scores_BNV, self._top_k_B11.expand(size), self._top_p_B11.expand(size)
+        )
 
-        Both keep scores that equal the last one they keep; noise is drawn for survivors only.
+    def replace_filtered(
+        self, unfiltered_BNV: Tensor, perturbed_BNV: Tensor, tokens_BN: Tensor, scores_BN: Tensor
+    ) -> None:
+        """Replace winners that the filters leave out by the best that they keep, in place.
+
+        Most winners survive, and to see that one does takes no sorting. The others are struck out,
+        and the next one is looked at; laws where that goes on are filtered as a whole.
+
+        Args:
+            perturbed_BNV: scores with noise; overwritten.
+            tokens_BN, scores_BN: their best; changed.
         """
-        if self._filters_k:
-            scores, places = self._top_k(unfiltered_BNV)
-        elif self._filters_p:
-            scores, places = self._likeliest(unfiltered_BNV, rough=rough)
-        else:
-            scores, places = unfiltered_BNV, self._vocabulary_ids
-        return Law(scores_BNK=scores, ids=places.int(), unfiltered_BNV=unfiltered_BNV, sampler=self)
+        vocabulary = unfiltered_BNV.shape[-1]
+        law_FV, noisy_FV = unfiltered_BNV.view(-1, vocabulary), perturbed_BNV.view(-1, vocabulary)
+        positions = tokens_BN.shape[1]
+        k_F1 = self._top_k_B11[:, 0].repeat_interleave(positions, 0)
+        p_F1 = self._top_p_B11[:, 0].repeat_interleave(positions, 0)
+        tokens_F, scores_F = tokens_BN.view(-1), scores_BN.view(-1)
+        both_F = self._both_B.repeat_interleave(positions)
+        at_F = (~both_F).nonzero().squeeze(1)
+        for _ in range(TRIES):
+            out_F = ~self._survives(law_FV[at_F], tokens_F[at_F, None], k_F1[at_F], p_F1[at_F])
+            at_F = at_F[out_F]
+            if not len(at_F):
+                break
+            noisy_FV[at_F, tokens_F[at_F]] = -torch.inf
+            scores_F[at_F], tokens_F[at_F] = noisy_FV[at_F].max(-1)
+        at_F = torch.cat([at_F, both_F.nonzero().squeeze(1)])
+        if not len(at_F):
+            return
+        kept_FV = self._filtered(law_FV[at_F], k_F1[at_F], p_F1[at_F])
+        noisy_FV = noisy_FV[at_F].masked_fill(kept_FV.isneginf(), -torch.inf)
+        scores_F[at_F], tokens_F[at_F] = noisy_FV.max(-1)
 
-    def _top_k(self, scores_BNV: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores and places of as many of the best as any row keeps, and after top-p."""
-        best, places = scores_BNV.topk(self._kept, dim=-1)
-        last = best.gather(-1, (self._top_k_B11 - 1).expand(*best.shape[:2], 1))
-        best = best.masked_fill(best < last, -math.inf)
+    def _survives(self, law_FV: Tensor, tokens_F1: Tensor, k_F1: Tensor, p_F1: Tensor) -> Tensor:
+        """Whether the filters keep a token, bool [F]; for rows with one filter at most."""
+        above_FV = law_FV > law_FV.gather(-1, tokens_F1)
+        survives_F1 = torch.ones_like(k_F1, dtype=torch.bool)
+        if self._most_k:
+            survives_F1 = above_FV.sum(-1, keepdim=True) < k_F1
         if self._filters_p:
-            mass_BNV = scores_BNV.masked_fill(scores_BNV < last, -math.inf).softmax(-1)
-            best = self._top_p(best, mass_BNV.gather(-1, places))
-        return best, places
+            mass_F1 = (law_FV.softmax(-1) * above_FV).sum(-1, keepdim=True)
+            survives_F1 &= (mass_F1 < p_F1) | (p_F1 == 1)
+        # Of logits that are no numbers none survives: they are told by their score.
+        return survives_F1.squeeze(-1) | law_FV.isnan().any(-1)
 
-    def _likeliest(self, scores_BNV: Tensor, *, rough: bool) -> tuple[Tensor, Tensor]:
-        """Scores and places of the best after top-p, as few as will do: laws are mostly narrow,
-        and a few are found much faster than all are sorted."""
-        mass_BNV = scores_BNV.softmax(-1)
-        kept, whole = self._few, len(self._vocabulary_ids)
-        if not (rough or self._may_ask):
-            kept = whole  # there to ask whether a few will do means to wait for the device
-        while True:
-            best, places = scores_BNV.topk(kept, dim=-1)
-            best = self._top_p(best, mass_BNV.gather(-1, places))
-            # Unless the border lies before the last of them, it may lie behind it.
-            if rough or kept == whole or best[..., -1].isneginf().all():
-                return best, places
-            kept = min(4 * kept, whole)
-
-    def _top_p(self, scores_BNK: Tensor, mass_BNK: Tensor) -> Tensor:
-        """Scores in falling order without those that top-p leaves out.
-
-        It keeps every score not below the last one that is needed, and mass is summed over the
-        whole vocabulary: neither the order of equal scores nor how many are looked at matters.
-        """
-        before = mass_BNK.cumsum(-1) - mass_BNK
-        needed = (before < self._top_p_B11).sum(-1, keepdim=True).clamp(min=1)
-        last = scores_BNK.gather(-1, needed - 1)
-        outside = (scores_BNK < last) & (self._top_p_B11 < 1)
-        return scores_BNK.masked_fill(outside, -math.inf)
+    def _filtered(self, scores: Tensor, k: Tensor, p: Tensor) -> Tensor:
+        """As `filter`; scores [..., V], k and p [..., 1]."""
+        if self._most_k:
+            best = scores.topk(self._most_k, dim=-1).values
+            last = best.gather(-1, (k - 1).clamp(max=self._most_k - 1))
+            scores = scores.masked_fill((scores < last) & (k < scores.shape[-1]), -torch.inf)
+        if self._filters_p:
+            ordered = scores.sort(dim=-1, descending=True).values
+            mass = ordered.softmax(-1)
+            needed = (mass.cumsum(-1) - mass < p).sum(-1, keepdim=True).clamp(min=1)
+            last = ordered.gather(-1, needed - 1)
+            scores = scores.masked_fill((scores < last) & (p < 1), -torch.inf)
+        return scores

@@ -2,32 +2,35 @@
 
 Every step is draft -> forward -> verify -> commit over all active slots. Images join and leave at
 any step and progress at their own speed: the noise of an image depends on its seed alone, so its
-tokens do not depend on who is in flight beside it.
+tokens do not depend on who is in flight beside it. Nor do its errors: an image whose logits are no
+numbers ends with an error, and the others go on.
 
-Letters: B active rows, N tree nodes, D tree levels.
+Letters: B active rows, N tree nodes, D tree levels, X steps.
 """
 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from hawk.budget import Budget
 from hawk.drafters.base import Drafter, Feedback
-from hawk.noise import seed_of
+from hawk.noise import Noise, seed_of
+from hawk.noise_ring import NoiseRing
+from hawk.outcome import Outcome, Result
 from hawk.request import Finished, Progress, Request
-from hawk.rules import Rule
+from hawk.rules import Rule, Verdict
 from hawk.sampler import Law
-from hawk.sent import Sent
 from hawk.slots import InFlight, Slots
 from hawk.stats import Clock, Stats
 from hawk.targets.base import Branches, Output, Target
 from hawk.tree import Shapes, Tree
 from hawk.verifier import Commit, verify
 
-FIXED_NODES = 8  # in half precision a pass over so many costs about what one over one costs
+FIXED_NODES = 32  # of every pass where all have one shape
 
 
 class Session:
@@ -35,12 +38,12 @@ class Session:
 
     Args:
         target, drafter, rule: as loaded.
-        budget: what passes cost, for the drafter to size its trees.
+        budget: chooses how many nodes trees have.
         slots: images in flight at most.
         guided: whether requests may have guidance; without it an image takes one row, not two.
         deterministic: every pass has one shape, `slots` images of `FIXED_NODES` nodes, whatever is
-            in flight and whatever drafts: so it is rounded alike, in half precision too. The budget
-            must not ask for more nodes, nor for trees that branch.
+            in flight and whatever drafts: so it is rounded alike, in half precision too. Trees must
+            not branch.
         ahead: whether the next tree is drafted before the host knows what became of this one. On a
             GPU the host then has the work of a step ready while the pass runs. Not for drafters
             that must hear first who left.
@@ -63,16 +66,26 @@ class Session:
         self.stats = Stats()
         self._tickets = 0
         self._waiting: deque[tuple[int, Request, Branches]] = deque()
-        self._slots = Slots(target, slots, most=drafter.most_nodes)
+        most = max(drafter.most_nodes, 1)
+        self._slots = Slots(target, slots, most=most)
         self._cache = target.new_cache(
             slots=slots,
             branches=2 if guided else 1,
-            nodes=FIXED_NODES if deterministic else drafter.most_nodes,
+            nodes=FIXED_NODES if deterministic else most,
             fixed_shape=deterministic,
+        )
+        self._noise = NoiseRing(
+            slots,
+            target.vocabulary,
+            cells=target.grid.cells,
+            ahead=(2 if ahead else 1) * most + 1,  # the next tree's too, where it is drafted early
+            device=target.device,
         )
         self._root = Shapes.chain(0, target.device)
         self._ahead = ahead
         self._next: tuple[Tree, Tensor] | None = None  # drafted ahead, for the rows as they are
+        self._nodes: int | None = None  # of the next tree, once it was asked
+        self._failed: list[Finished] = []  # images that ended with their prompt's pass
 
     def submit(self, request: Request) -> int:
         """Queue an image; returns its ticket. ValueError where the prompt does not fit."""
@@ -119,7 +132,7 @@ class Session:
     @property
     def busy(self) -> bool:
         """Whether images are waiting or in flight."""
-        return bool(self.active or self._waiting)
+        return bool(self.active or self._waiting or self._failed)
 
     def run(self) -> Iterator[Finished]:
         """Step until nothing is left, yielding images as they finish."""
@@ -128,85 +141,114 @@ class Session:
 
     @torch.inference_mode()
     def step(self) -> list[Finished]:
-        """Let waiting images in, make one pass over all active ones, return those that finished."""
+        """Let waiting images in, make one pass over all active ones, return those that ended."""
         self.admit()
+        ended, self._failed = self._failed, []
         if not self.active:
-            return []
+            return ended
         clock = Clock()
         tree, valid = self._next or self._draft()
         draft_s = clock.lap()
         output = self.target.forward(tree, self._slots.guidance_B, self._cache)
         forward_s = clock.lap()
-        law, commit, healthy = self._verify(tree, output)
-        outcome = self._send(commit, healthy, valid)
+        law, verdict, commit = self._verify(tree, output)
+        outcome = Outcome(verdict, commit, valid)
         self._slots.append(commit.tokens_BD, commit.counts_B)
+        feedback = self._feedback(tree, law, verdict.extra_BN, output, commit)
         verify_s = clock.lap()
-        self.drafter.observe(self._feedback(tree, law, output, commit))
-        self._next = self._draft() if self._ahead else None
-        draft_s += clock.lap()
-        counts, move = self._receive(outcome)
-        self._cache.keep(commit.path_BD, commit.counts_B, counts, move=move)
+        if self._ahead:  # the work of the next step is ready while the device is busy with this one
+            self.drafter.observe(feedback)
+            self._next = self._draft()
+            draft_s += clock.lap()
+        result = outcome.read()
+        self._keep(commit, result)
         verify_s += clock.lap()
-        rows, nodes = tree.tokens_BN.shape
-        if self._cache.graphs is None or self._cache.graphs.replayed:
-            # As a whole: on a GPU only the sum of the three is a time of its own.
-            self.budget.observe(rows, nodes, draft_s + forward_s + verify_s)
+        if not self._ahead:
+            self.drafter.observe(self._known(feedback, verdict, result))
+            draft_s += clock.lap()
         self.stats += Stats(passes=1, draft_s=draft_s, forward_s=forward_s, verify_s=verify_s)
-        self._count(self._slots.images, counts, drafted=nodes - 1)
-        return self._finish()
+        self._count_step(tree, result.counts, draft_s + forward_s + verify_s)
+        return ended + self._finish(result.broken)
+
+    def next_nodes(self) -> int:
+        """Nodes that the next tree should have."""
+        if self._nodes is None:
+            made = (image.stats.tokens for image in self._slots.images)
+            self._nodes = self.budget.choose(
+                self.active, self.target.grid.cells - min(made, default=0)
+            )
+        return self._nodes
 
     def _draft(self) -> tuple[Tree, Tensor]:
         """The drafter's tree, and whether its tokens are tokens; those that are not are clamped
         until the step's one transfer to the host tells."""
-        tree = self.drafter.draft(self.roots_B, self.budget)
+        tree = self.drafter.draft(self.roots_B, self.next_nodes())
+        self._nodes = None
         tokens_BN = tree.tokens_BN.clamp(0, self.target.vocabulary - 1)
         return replace(tree, tokens_BN=tokens_BN), (tokens_BN == tree.tokens_BN).all()
 
-    def _verify(self, tree: Tree, output: Output) -> tuple[Law, Commit, Tensor]:
+    def _verify(self, tree: Tree, output: Output) -> tuple[Law, Verdict, Commit]:
         law = self._slots.sampler.law(output.logits_BNV)
-        counts_B1 = self._slots.counts_B[:, None]
-        verdict = self.rule.judge(tree, law, self._slots.seeds_B, counts_B1 + tree.depths_BN)
+        steps_BN = self._slots.counts_B[:, None] + tree.depths_BN
+        noise = Noise(
+            seeds_B=self._slots.seeds_B,
+            steps_BN=steps_BN,
+            tokens_BNV=self._noise.at(0, steps_BN),
+        )
+        verdict = self.rule.judge(tree, law, noise)
         commit = verify(tree, verdict, self.target.grid.cells - self._slots.counts_B)
-        return law, commit, verdict.healthy
-
-    def _send(self, commit: Commit, healthy: Tensor, valid: Tensor) -> Sent:
-        """All that the host has to know of a step: the one transfer to it."""
-        level_D = self._slots.levels_D[: commit.path_BD.shape[1]]
-        out_of_place = (commit.path_BD != level_D) & (level_D < commit.counts_B[:, None])
-        flags = torch.stack([out_of_place.any(), healthy, valid])
-        return Sent(torch.cat([commit.counts_B, flags]))
-
-    def _receive(self, outcome: Sent) -> tuple[list[int], bool]:
-        """The tokens of each row, and whether keys and values have to move.
-
-        ArithmeticError where the target's logits are not numbers, RuntimeError where the drafter's
-        tokens are not of the vocabulary.
-        """
-        *counts, move, is_healthy, is_valid = outcome.list()
-        if not is_valid:
-            raise RuntimeError(
-                f"the drafter {self.drafter.name} proposed tokens outside of 0 .. "
-                f"{self.target.vocabulary - 1}: it was made for another vocabulary"
-            )
-        if not is_healthy:
-            raise ArithmeticError(
-                f"{self.target.name} returned logits that are not numbers: its weights are broken, "
-                f"or too large for half precision (use --dtype bfloat16 or float32)"
-            )
-        return counts, bool(move)
+        return law, verdict, commit
 
     def _feedback(
-        self, tree: Tree, law: Law, output: Output, commit: Commit, first: int = 0
+        self,
+        tree: Tree,
+        law: Law,
+        picks_BN: Tensor,
+        output: Output,
+        commit: Commit,
+        first: int = 0,
     ) -> Feedback:
-        """Of a pass over the rows from `first` on."""
+        """What a pass over the rows from `first` on taught."""
         return Feedback(
             tree=tree,
             law=law,
+            picks_BN=picks_BN,
             hidden_BND=output.hidden_BND,
             commit=commit,
             seeds_B=self._slots.seeds_B[first:],
             steps_B=self._slots.counts_B[first:] - 1,
+            longest=commit.path_BD.shape[1],
+            noise_at=partial(self._noise.at, first),
         )
+
+    def _known(self, feedback: Feedback, verdict: Verdict, result: Result) -> Feedback:
+        """The feedback with what the host knows by now, and without what is no number."""
+        if any(result.dirty):
+            bad_BN1 = ~verdict.healthy_BN[..., None]
+            feedback = replace(
+                feedback,
+                law=replace(
+                    feedback.law, unfiltered_BNV=feedback.law.unfiltered_BNV.masked_fill(bad_BN1, 0)
+                ),
+                hidden_BND=feedback.hidden_BND.masked_fill(bad_BN1, 0),
+            )
+        return replace(feedback, longest=max(result.counts))
+
+    def _keep(self, commit: Commit, result: Result) -> None:
+        """Keep what was committed, and clear what is no number: masked, it would still count.
+
+        RuntimeError where the drafter's tokens are not of the vocabulary.
+        """
+        if not result.valid:
+            raise RuntimeError(
+                f"the drafter {self.drafter.name} proposed tokens outside of 0 .. "
+                f"{self.target.vocabulary - 1}: it was made for another vocabulary"
+            )
+        self._cache.keep(commit.path_BD, commit.counts_B, result.counts, move=result.move)
+        self._noise.advance(result.counts)
+        for slot, dirty in enumerate(result.dirty):
+            if dirty:
+                self._cache.clear(slot, whole=result.broken[slot])
 
     @torch.inference_mode()
     def admit(self) -> None:
@@ -225,14 +267,17 @@ class Session:
         )
         self.stats += Stats(passes=1, forward_s=clock.lap())
         images = [InFlight(ticket=ticket, request=request) for ticket, request, _ in entering]
-        self._slots.enter(images, [self._seed(request) for _, request, _ in entering], guidance_B)
+        seeds = [self._seed(request) for _, request, _ in entering]
+        self._slots.enter(images, seeds, guidance_B)
+        scales_B = self._slots.sampler_of(slots).noise_scale_B11.flatten()
+        self._noise.enter(slots, seeds, scales_B)
         self.stats += Stats(images=len(images))
         self._count(images, [1] * len(images), drafted=0)
         self._first_tokens(slots, output)
 
     def _seed(self, request: Request) -> int:
-        """Seed of an image's noise. Shapes are learned from all images in flight: where they may
-        not know an image's noise, no other image may have the same."""
+        """Seed of an image's noise. Sizes are learned from all images in flight: where they may not
+        know an image's noise, no other image may have the same."""
         if self.rule.by_chance:
             return seed_of(request.seed, request.prompt)
         return request.seed
@@ -240,15 +285,28 @@ class Session:
     def _first_tokens(self, slots: range, output: Output) -> None:
         """The prompt's own pass is a tree that is only a root, one step before the image."""
         law = self._slots.sampler_of(slots).law(output.logits_BNV)
-        seeds_B = self._slots.seeds_B[slots.start :]
-        zeros_B = torch.zeros_like(seeds_B)
-        picks_B1, _ = law.picks(seeds_B, zeros_B[:, None])
+        zeros_B = torch.zeros_like(self._slots.seeds_B[slots.start :])
+        picks_B1, best_B1 = law.picks(self._noise.at(slots.start, zeros_B[:, None]))
         self._slots.append(picks_B1, zeros_B + 1, slots.start)
+        self._noise.advance([1] * len(slots), slots.start)
         tree = Tree(shapes=self._root, shape_B=zeros_B, tokens_BN=picks_B1)
         commit = Commit(
             end_B=zeros_B, counts_B=zeros_B + 1, tokens_BD=picks_B1, path_BD=zeros_B[:, None]
         )
-        self.drafter.join(slots, self._feedback(tree, law, output, commit, slots.start))
+        self.drafter.join(slots, self._feedback(tree, law, picks_B1, output, commit, slots.start))
+        healthy = best_B1.isfinite().flatten().tolist()
+        broken = [False] * slots.start + [not fine for fine in healthy]
+        for slot in slots:
+            if broken[slot]:
+                self._cache.clear(slot, whole=True)
+        self._failed += self._finish(broken)
+
+    def _count_step(self, tree: Tree, counts: Sequence[int], seconds: float) -> None:
+        rows, nodes = tree.tokens_BN.shape
+        self._count(self._slots.images, counts, drafted=nodes - 1)
+        if self._cache.graphs is None or self._cache.graphs.replayed:
+            # As a whole: on a GPU only the sum of the parts is a time of its own.
+            self.budget.observe(rows, nodes, sum(counts), seconds)
 
     def _count(self, images: Sequence[InFlight], counts: Sequence[int], drafted: int) -> None:
         for image, count in zip(images, counts, strict=True):
@@ -257,22 +315,37 @@ class Session:
             image.commits.append(count)
             self.stats += stats
 
-    def _finish(self) -> list[Finished]:
+    def _finish(self, broken: Sequence[bool]) -> list[Finished]:
+        """Let images go that are complete, and those whose last logits were broken."""
         finished: list[Finished] = []
         for slot in reversed(range(self.active)):
             image = self._slots.images[slot]
-            if image.stats.tokens == self.target.grid.cells:
+            if broken[slot]:
                 finished.append(
-                    Finished(
-                        ticket=image.ticket,
-                        request=image.request,
-                        tokens_T=self._slots.tokens_T(slot),
-                        commits=image.commits,
-                        stats=image.stats,
-                    )
+                    self._ended(image, self._slots.tokens_T(slot)[:0], self._broken(image))
                 )
                 self._leave(slot)
+            elif image.stats.tokens == self.target.grid.cells:
+                finished.append(self._ended(image, self._slots.tokens_T(slot), None))
+                self._leave(slot)
         return finished[::-1]
+
+    def _ended(self, image: InFlight, tokens_T: Tensor, error: str | None) -> Finished:
+        return Finished(
+            ticket=image.ticket,
+            request=image.request,
+            tokens_T=tokens_T,
+            commits=image.commits,
+            stats=image.stats,
+            error=error,
+        )
+
+    def _broken(self, image: InFlight) -> str:
+        return (
+            f"{self.target.name} returned logits that are not numbers: its weights are broken or "
+            f"too large for half precision (use --dtype bfloat16 or float32), or a guidance of "
+            f"{image.request.guidance:g} is too much for it"
+        )
 
     def _leave(self, slot: int) -> None:
         """Free a slot; what moves into it moves everywhere."""
@@ -280,4 +353,5 @@ class Session:
         last = self._slots.leave(slot)
         if slot != last:
             self._cache.move_slot(last, slot)
+            self._noise.move(last, slot)
             self.drafter.move(last, slot)

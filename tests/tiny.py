@@ -97,13 +97,15 @@ def save_tiny_drafters(folder: Path, identity: Identity) -> None:
         weights.save(folder / kind, kind, identity, module, network=network, training={})
 
 
-def new_drafter(target: Target, drafter: str, slots: int, budget: Budget, rule: Rule) -> Drafter:
+def new_drafter(
+    target: Target, drafter: str, slots: int, rule: Rule, *, branching: bool = True
+) -> Drafter:
     return DRAFTERS[drafter](
         target.identity,
         slots=slots,
-        budget=budget,
         guesses=Guesses(by_chance=rule.by_chance),
         device=target.device,
+        branching=branching,
     )
 
 
@@ -117,12 +119,12 @@ def new_session(  # noqa: PLR0913  each is a choice of a test
     deterministic: bool = False,
     ahead: bool = False,
 ) -> Session:
-    """A session whose budget takes the largest trees, as costs are flat."""
+    """A session whose trees are as large as the drafter can make them."""
     most = DRAFTERS[drafter].most_nodes
     most = min(most, FIXED_NODES) if deterministic else most
-    budget = Budget([(1, 1.0)], most, branching=not deterministic)
+    budget = Budget.fixed(most)
     judge = load_rule(rule, target)
-    made = new_drafter(target, drafter, slots, budget, judge)
+    made = new_drafter(target, drafter, slots, judge, branching=not deterministic)
     return Session(
         target,
         made,

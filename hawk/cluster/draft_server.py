@@ -45,7 +45,6 @@ class DraftServer:
         drafter = DRAFTERS[opening.drafter](
             opening.identity,
             slots=opening.slots,
-            budget=opening.budget,
             guesses=Guesses(by_chance=opening.by_chance),
             device=self._device,
         )
@@ -67,10 +66,8 @@ class DraftServer:
                 lane.drafter.move(event.source, event.target)
             else:
                 self._learn(lane, event)
-        if call.step is not None:
-            lane.opening.budget.observe(*call.step)
         roots_B = torch.from_numpy(call.roots.copy()).to(self._device)
-        lane.tree = lane.drafter.draft(roots_B, lane.opening.budget)
+        lane.tree = lane.drafter.draft(roots_B, call.nodes)
         return pack_block(lane.tree, call, arrived_s, time.perf_counter())
 
     def _learn(self, lane: _Lane, lesson: Lesson) -> None:

@@ -78,7 +78,7 @@ class Lanes:
 
     @property
     def busy(self) -> bool:
-        return bool(self._waiting or self.active)
+        return bool(self._waiting) or any(lane.session.busy for lane in self._lanes)
 
     def submit(self, request: Request, known: Sequence[int] = ()) -> int:
         """Queue an image; `known` are its tokens from the first on, if there are some already."""
@@ -115,13 +115,13 @@ class Lanes:
         for _ in self._lanes:
             lane = self._lanes[self._turn]
             self._turn = (self._turn + 1) % len(self._lanes)
-            if lane.session.active or self._waiting:
+            if lane.session.busy or self._waiting:
                 break
         else:
             return []
-        finished = self._step(lane) if lane.session.active else []
+        finished = self._step(lane) if lane.session.busy else []
         self._feed(lane)
-        lane.drafter.request(lane.session.roots_B)
+        lane.drafter.request(lane.session.roots_B, lane.session.next_nodes())
         return finished
 
     def _step(self, lane: Lane) -> list[Finished]:

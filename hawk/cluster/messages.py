@@ -4,7 +4,7 @@ Both are a few numpy arrays. Hidden states and laws travel in half precision: th
 guesses, and no guess can change an image.
 
 Letters: B rows, N nodes, D tree levels, P levels of the longest commit, T shapes, H hidden size,
-V vocabulary, K tokens of a law, L laws of a drafter.
+V vocabulary, L laws of a drafter.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hawk.budget import Budget
 from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.pool import at_nodes
 from hawk.identity import Identity
+from hawk.noise import Noise
 from hawk.sampler import Law, Sampler, SamplerConfig
 from hawk.tree import Drawn, Shapes, Tree
 from hawk.verifier import Commit
@@ -40,7 +40,6 @@ class Opening:
         drafter: name of the kind.
         identity: of the target.
         slots: images in flight at most.
-        budget: of the target's passes.
         by_chance: of the rule.
     """
 
@@ -49,7 +48,6 @@ class Opening:
     drafter: str
     identity: Identity
     slots: int
-    budget: Budget
     by_chance: bool
 
 
@@ -63,17 +61,16 @@ class Lesson:
         numbers: int64 [B, 2 D + COLUMNS]: committed tokens, path, then counts, end, steps, seeds.
         samplers: of the rows.
         hidden: float16 [B, P, H] of the committed nodes, or [B, N, H] of all; None if not needed.
+        picks: int32 [B, N], the target's token after each node; None if laws are not needed.
         laws: float16 [B, N, V] before top-k and top-p; None if not needed.
-        scores, ids: float16 and int32 [B, N, K] after them; None where nothing was filtered.
     """
 
     slots: tuple[int, int] | None
     numbers: NDArray[np.int64]
     samplers: tuple[SamplerConfig, ...]
     hidden: NDArray[np.float16] | None
+    picks: NDArray[np.int32] | None
     laws: NDArray[np.float16] | None
-    scores: NDArray[np.float16] | None
-    ids: NDArray[np.int32] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +90,7 @@ class Call:
         sequence: counts the calls of an epoch from 1.
         events: since the last call, in order.
         roots: int64 [B], last committed tokens of the rows to draft for.
-        step: rows, nodes and seconds of the target's last step, for the budget; None before the
-            first.
+        nodes: of the tree.
     """
 
     lane: str
@@ -102,7 +98,7 @@ class Call:
     sequence: int
     events: Sequence[Lesson | Move]
     roots: NDArray[np.int64]
-    step: tuple[int, int, float] | None
+    nodes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,15 +137,13 @@ def pack_lesson(feedback: Feedback, needs: Needs, slots: range | None) -> Lesson
     elif needs.hidden == "committed":
         longest = int(numbers[:, -COLUMNS].max())
         hidden = half(at_nodes(feedback.hidden_BND, commit.path_BD[:, :longest]))
-    filtered = needs.laws and law.ids.ndim > 1
     return Lesson(
         slots=None if slots is None else (slots.start, slots.stop),
         numbers=numbers,
         samplers=law.sampler.configs,
         hidden=hidden,
+        picks=feedback.picks_BN.int().cpu().numpy() if needs.laws else None,
         laws=half(law.unfiltered_BNV) if needs.laws else None,
-        scores=half(law.scores_BNK) if filtered else None,
-        ids=law.ids.cpu().numpy() if filtered else None,
     )
 
 
@@ -166,7 +160,13 @@ def unpack_lesson(lesson: Lesson, needs: Needs, tree: Tree, identity: Identity) 
     numbers = torch.from_numpy(lesson.numbers).to(device)
     counts_B, end_B, steps_B, seeds_B = numbers[:, -COLUMNS:].unbind(1)
     tokens_BD, path_BD = numbers[:, :-COLUMNS].chunk(2, dim=1)
-    law = _law(lesson, (rows, nodes, identity.vocabulary), device)
+    sampler = _sampler(lesson.samplers, identity.vocabulary, device)
+    if lesson.laws is None or lesson.picks is None:
+        laws = torch.zeros(1, device=device).expand(rows, nodes, identity.vocabulary)
+        picks = torch.zeros(rows, nodes, dtype=torch.int64, device=device)
+    else:
+        laws = single(lesson.laws, device)
+        picks = torch.from_numpy(lesson.picks.astype(np.int64)).to(device)
     if lesson.hidden is None:
         hidden = torch.zeros(1, device=device).expand(rows, nodes, identity.hidden_size)
     elif needs.hidden == "all":
@@ -175,31 +175,21 @@ def unpack_lesson(lesson: Lesson, needs: Needs, tree: Tree, identity: Identity) 
         sent = single(lesson.hidden, device)
         index = path_BD[:, : sent.shape[1], None].expand_as(sent)
         hidden = sent.new_zeros(rows, nodes, identity.hidden_size).scatter_(1, index, sent)
+
+    def noise_at(steps_BX: Tensor) -> Tensor:
+        scales_B11 = sampler.noise_scale_B11
+        return Noise.draw(seeds_B, steps_BX, scales_B11, identity.vocabulary).tokens_BNV
+
     return Feedback(
         tree=tree,
-        law=law,
+        law=Law(unfiltered_BNV=laws, sampler=sampler),
+        picks_BN=picks,
         hidden_BND=hidden,
         commit=Commit(end_B=end_B, counts_B=counts_B, tokens_BD=tokens_BD, path_BD=path_BD),
         seeds_B=seeds_B,
         steps_B=steps_B,
-    )
-
-
-def _law(lesson: Lesson, size: tuple[int, int, int], device: torch.device) -> Law:
-    if lesson.laws is None:
-        unfiltered = torch.zeros(1, device=device).expand(size)
-    else:
-        unfiltered = single(lesson.laws, device)
-    if lesson.scores is None or lesson.ids is None:
-        scores = unfiltered
-        ids = torch.arange(size[-1], dtype=torch.int32, device=device)
-    else:
-        scores, ids = single(lesson.scores, device), torch.from_numpy(lesson.ids).to(device)
-    return Law(
-        scores_BNK=scores,
-        ids=ids,
-        unfiltered_BNV=unfiltered,
-        sampler=_sampler(lesson.samplers, size[-1], device),
+        longest=int(lesson.numbers[:, -COLUMNS].max()),
+        noise_at=noise_at,
     )
 
 

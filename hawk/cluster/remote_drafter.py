@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hawk.budget import Budget
 from hawk.cluster.messages import (
     Block,
     Call,
@@ -57,7 +56,7 @@ class RemoteDrafter:
         lane: its number, and the prefix that makes it unique there.
         kind: name of the drafter.
         identity: of the target.
-        slots, budget, by_chance: as for any drafter.
+        slots, by_chance: as for any drafter.
         device: of the target.
 
     Attributes:
@@ -74,7 +73,6 @@ class RemoteDrafter:
         identity: Identity,
         *,
         slots: int,
-        budget: Budget,
         by_chance: bool,
         device: torch.device,
         patience: Patience,
@@ -86,7 +84,7 @@ class RemoteDrafter:
         self.round = Round(lane=lane[1])
         self._transport, self._patience = transport, patience
         self._lane, self._identity = f"{lane[0]}/{lane[1]}", identity
-        self._slots, self._budget, self._by_chance = slots, budget, by_chance
+        self._slots, self._by_chance = slots, by_chance
         self._root = Shapes.chain(0, device)
         self._opening: Pending | None = None
         self._open = False
@@ -109,7 +107,7 @@ class RemoteDrafter:
         else:
             self._open = True
 
-    def request(self, roots_B: Tensor) -> None:
+    def request(self, roots_B: Tensor, nodes: int) -> None:
         """Ask for the tree of the next round behind these roots; returns at once."""
         self.round = Round(lane=self.round.lane)
         # One that has just come back has to see a pass before it can guess.
@@ -123,13 +121,13 @@ class RemoteDrafter:
             sequence=self._sequence,
             events=self._events,
             roots=roots_B.cpu().numpy(),
-            step=self._budget.last,
+            nodes=nodes,
         )
         self._events, self._void = [], False
         self._pending = self._transport.send(call)
         self.round.sent_s = time.perf_counter()
 
-    def draft(self, roots_B: Tensor, budget: Budget) -> Tree:
+    def draft(self, roots_B: Tensor, nodes: int) -> Tree:
         tree = self._receive(roots_B)
         self._drafted = tree is not None
         if tree is None:
@@ -217,7 +215,6 @@ class RemoteDrafter:
                 drafter=self.name,
                 identity=self._identity,
                 slots=self._slots,
-                budget=self._budget,
                 by_chance=self._by_chance,
             )
         )

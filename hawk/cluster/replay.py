@@ -12,10 +12,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from hawk.budget import Budget
 from hawk.cluster.remote_drafter import RemoteDrafter
 from hawk.drafters.base import Feedback
-from hawk.drafters.pool import MOST_NODES, at_nodes
+from hawk.drafters.jacobi import MOST_NODES
+from hawk.drafters.pool import at_nodes
 from hawk.tree import Shapes, Tree
 from hawk.verifier import Commit
 
@@ -47,16 +47,16 @@ class Replay:
     def replaying(self) -> bool:
         return any(self._left)
 
-    def request(self, roots_B: Tensor) -> None:
+    def request(self, roots_B: Tensor, nodes: int) -> None:
         """As `RemoteDrafter.request`."""
         for slot in range(len(roots_B), len(self._left)):
             self._left[slot] = []  # of images that left
         if not self.replaying:
-            self.drafter.request(roots_B)
+            self.drafter.request(roots_B, nodes)
 
-    def draft(self, roots_B: Tensor, budget: Budget) -> Tree:
+    def draft(self, roots_B: Tensor, nodes: int) -> Tree:
         if not self.replaying:
-            return self.drafter.draft(roots_B, budget)
+            return self.drafter.draft(roots_B, nodes)
         left = self._left[: len(roots_B)]
         drafts = min(max(map(len, left)), self.most_nodes - 1)
         if drafts not in self._chains:
@@ -92,7 +92,7 @@ class Replay:
 
 def last_pass(feedback: Feedback, root: Shapes) -> Feedback:
     """What a pass over the last committed node alone would have taught."""
-    commit, law = feedback.commit, feedback.law
+    commit = feedback.commit
     end_B1 = commit.end_B[:, None]
     zeros_B = torch.zeros_like(commit.end_B)
     tokens_B1 = commit.tokens_BD.gather(1, commit.counts_B[:, None] - 1)
@@ -101,12 +101,8 @@ def last_pass(feedback: Feedback, root: Shapes) -> Feedback:
         tree=Tree(
             shapes=root, shape_B=zeros_B, tokens_BN=feedback.tree.tokens_BN.gather(1, end_B1)
         ),
-        law=replace(
-            law,
-            scores_BNK=at_nodes(law.scores_BNK, end_B1),
-            ids=law.ids if law.ids.ndim == 1 else at_nodes(law.ids, end_B1),
-            unfiltered_BNV=at_nodes(law.unfiltered_BNV, end_B1),
-        ),
+        law=feedback.law.at(end_B1),
+        picks_BN=feedback.picks_BN.gather(1, end_B1),
         hidden_BND=at_nodes(feedback.hidden_BND, end_B1),
         commit=Commit(
             end_B=zeros_B, counts_B=zeros_B + 1, tokens_BD=tokens_B1, path_BD=zeros_B[:, None]

@@ -55,7 +55,6 @@ class SplitPipeline(Pipeline):
                 self.drafter,
                 self._identity,
                 slots=size,
-                budget=budget,
                 by_chance=self.rule.by_chance,
                 device=self.target.device,
                 patience=self._patience,

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hawk.drafters import weights
+from hawk.drafters.base import DrafterType
 from hawk.drafters.hawk import Hawk
 from hawk.drafters.jacobi import Jacobi
 from hawk.drafters.local import Local
@@ -12,19 +13,7 @@ from hawk.drafters.sjd import Scd, Sjd
 from hawk.drafters.spatial import Horizontal, Spatial, Union, Vertical
 from hawk.identity import Identity
 
-Kind = (
-    type[Hawk]
-    | type[Local]
-    | type[Spatial]
-    | type[Union]
-    | type[Horizontal]
-    | type[Vertical]
-    | type[Jacobi]
-    | type[Sjd]
-    | type[Scd]
-    | type[Plain]
-)
-DRAFTERS: dict[str, Kind] = {
+DRAFTERS: dict[str, DrafterType] = {
     "hawk": Hawk,
     "local": Local,
     "spatial": Spatial,

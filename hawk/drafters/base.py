@@ -1,14 +1,17 @@
 """Drafter protocol: something cheap that proposes a Tree and is told what became of it.
 
-Letters: B rows, N nodes, K tokens of a law, D hidden size.
+Letters: B rows, N nodes, D hidden size, V vocabulary, X steps.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
 
-from hawk.budget import Budget
+from hawk.drafters.guesses import Guesses
+from hawk.identity import Identity
 from hawk.sampler import Law
 from hawk.tree import Tree
 from hawk.verifier import Commit
@@ -21,18 +24,26 @@ class Feedback:
     Attributes:
         tree: the tree that was verified.
         law: the target's law after each of its nodes.
+        picks_BN: int64, the target's token after each of its nodes, under the noise of its step.
         hidden_BND: the target's last hidden state at each node.
         commit: what was accepted.
         seeds_B: int64, seed of each image.
         steps_B: int64, raster step of the last committed token, the next root.
+        longest: most tokens that any row committed, as far as the host knows: else most tokens
+            that one could have.
+        noise_at: float32 noise [B, X, V] of the raster steps int64 [B, X], that tokens are picked
+            under.
     """
 
     tree: Tree
     law: Law
+    picks_BN: Tensor
     hidden_BND: Tensor
     commit: Commit
     seeds_B: Tensor
     steps_B: Tensor
+    longest: int
+    noise_at: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +72,9 @@ class Drafter(Protocol):
     most_nodes: int
     needs: Needs
 
-    def draft(self, roots_B: Tensor, budget: Budget) -> Tree:
-        """A tree for each active row behind its last committed token."""
+    def draft(self, roots_B: Tensor, nodes: int) -> Tree:
+        """A tree of so many nodes, the root included, for each active row behind its last committed
+        token; a smaller one where the drafter has no more to say."""
         ...
 
     def join(self, slots: range, feedback: Feedback) -> None:
@@ -75,4 +87,34 @@ class Drafter(Protocol):
 
     def observe(self, feedback: Feedback) -> None:
         """The outcome of the last pass over all active rows."""
+        ...
+
+
+class DrafterType(Protocol):
+    """How drafters are made.
+
+    Attributes:
+        name, most_nodes, needs: as those of what it makes.
+    """
+
+    name: str
+    most_nodes: int
+    needs: Needs
+
+    def __call__(
+        self,
+        identity: Identity,
+        *,
+        slots: int,
+        guesses: Guesses,
+        device: torch.device,
+        branching: bool = True,
+    ) -> Drafter:
+        """A drafter for a target.
+
+        Args:
+            slots: images in flight at most.
+            guesses: draws drafts as the rule needs them.
+            branching: whether a node may have more than one child.
+        """
         ...

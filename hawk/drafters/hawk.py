@@ -9,12 +9,11 @@ own picks of a round before. All steps ahead are one small batch.
 import torch
 from torch import Tensor
 
-from hawk.budget import Budget
 from hawk.drafters import weights
 from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.guesses import Guesses
-from hawk.drafters.jacobi import above, law_ring
-from hawk.drafters.pool import MOST_NODES, Pool, at_nodes, committed
+from hawk.drafters.pool import MOST_NODES, STEPS, Pool, at_nodes, committed
+from hawk.drafters.ring import Ring
 from hawk.drafters.window import Scene, Surroundings, Window, fuse
 from hawk.identity import Identity
 from hawk.tree import Tree
@@ -36,19 +35,20 @@ class Hawk:
         identity: Identity,
         *,
         slots: int,
-        budget: Budget,
         guesses: Guesses,
         device: torch.device,
+        branching: bool = True,
     ) -> None:
         self._window = weights.load(self.name, identity, Window, device).folded()
         self._width = identity.grid.width
-        self._pool = Pool(identity, slots, budget, guesses, device)
-        self._laws = law_ring(identity, slots, device)
+        self._pool = Pool(identity, slots, guesses, device, branching=branching)
+        # The laws of the last row, and of what one pass reaches beyond it.
+        length = self._width + STEPS + 1
+        self._laws = Ring(torch.zeros(slots, length, identity.vocabulary, device=device))
         self._around = Surroundings.empty(identity, slots, device)
-        self._ids_V = torch.arange(identity.vocabulary, dtype=torch.int32, device=device)
 
-    def draft(self, roots_B: Tensor, budget: Budget) -> Tree:
-        return self._pool.draft(roots_B, budget)
+    def draft(self, roots_B: Tensor, nodes: int) -> Tree:
+        return self._pool.draft(roots_B, nodes)
 
     def join(self, slots: range, feedback: Feedback) -> None:
         self._guess(slice(slots.start, slots.stop), feedback, *self._pool.open(len(slots)))
@@ -65,10 +65,10 @@ class Hawk:
         unfiltered_BNV = feedback.law.unfiltered_BNV
         self._laws.put(slots, *committed(feedback, unfiltered_BNV))
         self._around.put(slots, feedback)
-        window, noise_BJV = self._window, self._pool.noise(feedback, self._ids_V)
+        window, noise_BJV = self._window, self._pool.noise(feedback)
         laws = (
             at_nodes(unfiltered_BNV, source_BJ),
-            *above(self._laws, slots, feedback, self._pool.ahead_J - self._width),
+            *self._above(slots, feedback),
             short_BJ,
         )
         stale_BJX = at_nodes(feedback.hidden_BND, source_BJ)
@@ -76,8 +76,14 @@ class Hawk:
         *_, scores_BJV = refine(
             window, scene, window.context(scene), laws, noise_BJV, rounds=ROUNDS
         )
-        law = feedback.law.sampler.filtered(scores_BJV, rough=True)
-        self._pool.offer(slots, [law], [law.under(noise_BJV)], short_BJ)
+        scores_BJV = feedback.law.sampler.filter(scores_BJV)
+        self._pool.offer(slots, [scores_BJV], [scores_BJV + noise_BJV])
+
+    def _above(self, slots: slice, feedback: Feedback) -> tuple[Tensor, Tensor]:
+        """The laws of the cells above the steps ahead [B, J, V], and whether they are there."""
+        steps_BJ = feedback.steps_B[:, None] + self._pool.ahead_J - self._width
+        known_BJ = (steps_BJ >= 0) & (steps_BJ <= feedback.steps_B[:, None])
+        return self._laws.at(slots, steps_BJ), known_BJ
 
 
 def refine(

@@ -1,31 +1,54 @@
-"""jacobi: no training, any target. The last pass already holds laws for the steps ahead.
+"""jacobi: one long window of the target's own stale picks. No training, any target.
 
-Speculative Jacobi decoding (Teng et al., arXiv 2410.01699) re-offers the target's own picks at the
-nodes that were not accepted: their context was a little wrong, their law mostly is not. Here they
-are re-offered under the shared noise, several a step, as a tree; beyond the last node the window is
-extended with its law under the noise of the steps to come. The image is a grid, so each of these
-laws is fused, log-linearly, with the one that the target had for the cell above.
+A pass over a window of drafts yields the target's law at every one of them. Behind the first wrong
+draft these laws stand under a context that is a little wrong; under the shared noise most of their
+picks are right nevertheless, and they are the drafts of the next pass: Jacobi iteration (Teng et
+al., arXiv 2410.01699) with the noise of every step held fast (So et al., arXiv 2510.24211). A draft
+far ahead is not there to be accepted now: each pass brings it nearer to what it will have to be,
+five or six times before its turn. So nodes are worth more at the end of one long chain than on
+branches; only at the first steps, where most passes end, runners-up stand beside the trunk.
 
-Letters: B rows, J steps ahead, K tokens of a law, V vocabulary.
+Letters: B rows, S slots, N nodes, J steps ahead, M picks of a step, V vocabulary, T steps at the
+end of the window that have no law of their own.
 """
-
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from hawk.budget import Budget
 from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.guesses import Guesses
-from hawk.drafters.pool import MOST_NODES, STEPS, Pool, at_nodes, committed
-from hawk.drafters.ring import Ring
 from hawk.identity import Identity
-from hawk.tree import Tree
+from hawk.noise import DRAFTS, gumbel
+from hawk.tree import Shapes, Tree
 
-# Weights of a law and of the one above, found by grid search on an early model; first for laws
-# of the very step, then for laws of an earlier step that stand in for it.
-OWN_WEIGHTS = (0.7, 0.45)
-ABOVE_WEIGHTS = (0.3, 0.5)
+MOST_NODES = 128
+# Runners-up beside the first steps of the trunk, by the fewest nodes of a window that has them.
+RUNNERS_UP = {64: (3, 2, 2, 2, 1, 1, 1, 1, 1, 1), 32: (2, 1, 1, 1), 24: (2, 1, 1), 0: ()}
+CHANCE_REACH = 16  # steps that are drawn for at least where each needs a draw and a law of its own
+PICKS = 1 + max(max(some, default=0) for some in RUNNERS_UP.values())
+
+
+class Window:
+    """A trunk, numbered first and in order, and the runners-up beside its first steps.
+
+    Attributes:
+        length: steps of the trunk behind the root.
+        runners_up: how many steps have some.
+        shapes: the one tree.
+        depths_N, ranks_N: int64, depth of each node, and which pick of its step it is.
+    """
+
+    def __init__(self, nodes: int, device: torch.device, *, branching: bool) -> None:
+        beside = next(some for least, some in RUNNERS_UP.items() if nodes >= least)
+        if not branching:
+            beside = ()
+        self.length, self.runners_up = nodes - 1 - sum(beside), len(beside)
+        places = [(depth, 0) for depth in range(self.length + 1)]
+        places += [
+            (depth, rank) for depth, some in enumerate(beside, 1) for rank in range(1, some + 1)
+        ]
+        self.shapes = Shapes([[max(depth - 1, 0) for depth, _ in places]], device)
+        self.depths_N, self.ranks_N = torch.tensor(places, device=device).unbind(1)
 
 
 class Jacobi:
@@ -40,57 +63,88 @@ class Jacobi:
         identity: Identity,
         *,
         slots: int,
-        budget: Budget,
         guesses: Guesses,
         device: torch.device,
+        branching: bool = True,
     ) -> None:
-        self._width = identity.grid.width
-        self._pool = Pool(identity, slots, budget, guesses, device)
-        self._laws = law_ring(identity, slots, device)
-        self._own_weights = torch.tensor(OWN_WEIGHTS, device=device)
-        self._above_weights = torch.tensor(ABOVE_WEIGHTS, device=device)
+        self._guesses, self._branching, self._device = guesses, branching, device
+        self._ids_V = torch.arange(identity.vocabulary, dtype=torch.int32, device=device)
+        most = min(self.most_nodes - 1, identity.grid.cells)
+        self._ahead_J = torch.arange(1, most + 1, device=device)
+        self._tokens_SJM = torch.zeros(slots, most, PICKS, dtype=torch.int64, device=device)
+        # The laws that drafts were drawn from, where the rule asks for them.
+        size = (slots if guesses.by_chance else 0, most, identity.vocabulary)
+        self._drawn_SJV = torch.zeros(size, device=device)
+        self._shape_S = torch.zeros(slots, dtype=torch.int64, device=device)
+        self._reach = min(CHANCE_REACH, most) if guesses.by_chance else most
+        self._windows: dict[int, Window] = {}
+        self._window = self._choose(1)
 
-    def draft(self, roots_B: Tensor, budget: Budget) -> Tree:
-        return self._pool.draft(roots_B, budget)
+    def draft(self, roots_B: Tensor, nodes: int) -> Tree:
+        rows, window = len(roots_B), self._choose(nodes)
+        self._window = window
+        tokens_BN = self._tokens_SJM[:rows, window.depths_N - 1, window.ranks_N]
+        tokens_BN[:, 0] = roots_B
+        tree = Tree(shapes=window.shapes, shape_B=self._shape_S[:rows], tokens_BN=tokens_BN)
+        ranks_BN = window.ranks_N.expand(rows, -1)
+        drawn_BJV = self._drawn_SJV[:rows, : max(window.length, 1)]
+        return self._guesses.tell(tree, ranks_BN, drawn_BJV, sources=1)
 
     def join(self, slots: range, feedback: Feedback) -> None:
-        self.guess(slice(slots.start, slots.stop), feedback, *self._pool.open(len(slots)))
+        """The pass of their prompt was over a root alone: its law stands for every step."""
+        self.learn(slice(slots.start, slots.stop), feedback, length=0)
 
     def move(self, source: int, target: int) -> None:
-        for part in (self._pool, self._laws):
-            part.move(source, target)
+        self._tokens_SJM[target] = self._tokens_SJM[source]
+        if self._guesses.by_chance:
+            self._drawn_SJV[target] = self._drawn_SJV[source]
 
     def observe(self, feedback: Feedback) -> None:
-        rows = slice(0, len(feedback.steps_B))
-        self.guess(rows, feedback, *self._pool.settle(feedback))
+        length = self._window.length
+        if self._guesses.by_chance:
+            self._reach = min(max(CHANCE_REACH, 2 * length), len(self._ahead_J))
+        if length or self._guesses.by_chance:  # plain passes need no drafts
+            self.learn(slice(0, len(feedback.steps_B)), feedback, length)
 
-    def guess(self, slots: slice, feedback: Feedback, source_BJ: Tensor, short_BJ: Tensor) -> None:
-        """Guesses of the next steps from the laws at the given nodes, each fused with the law of
-        the cell above its step."""
-        self._laws.put(slots, *committed(feedback, feedback.law.unfiltered_BNV))
-        law = feedback.law
-        scores_BJK = at_nodes(law.scores_BNK, source_BJ)
-        ids = law.ids if law.ids.ndim == 1 else at_nodes(law.ids, source_BJ)
-        above_BJK, known_BJ = above(self._laws, slots, feedback, self._pool.ahead_J - self._width)
-        if ids.ndim > 1:
-            above_BJK = above_BJK.gather(-1, ids.long())
-        stands_in_BJ = (short_BJ > 0).long()
-        own_BJ = torch.where(known_BJ, self._own_weights[stands_in_BJ], 1.0)
-        weight_BJ = torch.where(known_BJ, self._above_weights[stands_in_BJ], 0.0)
-        fused_BJK = scores_BJK * own_BJ[..., None] + above_BJK * weight_BJ[..., None]
-        noise_BJK = self._pool.noise(feedback, ids)
-        drafted = replace(law, scores_BNK=fused_BJK, ids=ids)
-        self._pool.offer(slots, [drafted], [fused_BJK + noise_BJK], short_BJ)
+    def chance(self, feedback: Feedback, steps_BJ: Tensor) -> Tensor:
+        """Noise [B, J, V] of some steps for drafts that know nothing of pick and decision."""
+        return gumbel(feedback.seeds_B, steps_BJ, self._ids_V, DRAFTS)
 
+    def _choose(self, nodes: int) -> Window:
+        """The window of so many nodes, or of as many as there are steps for."""
+        nodes = min(nodes, self._reach + 1)
+        if nodes not in self._windows:
+            self._windows[nodes] = Window(nodes, self._device, branching=self._branching)
+        return self._windows[nodes]
 
-def law_ring(identity: Identity, slots: int, device: torch.device) -> Ring:
-    """Room for the laws of the last row and of what one pass reaches beyond it."""
-    length = identity.grid.width + STEPS + 1
-    return Ring(torch.zeros(slots, length, identity.vocabulary, device=device))
+    def learn(self, slots: slice, feedback: Feedback, length: int) -> None:
+        """Take the drafts of the next steps from the laws of a pass whose trunk had some length.
 
-
-def above(ring: Ring, slots: slice, feedback: Feedback, offset_J: Tensor) -> tuple[Tensor, Tensor]:
-    """Entries [B, J, ...] at some distance from the committed end, and whether they are there."""
-    steps_BJ = feedback.steps_B[:, None] + offset_J
-    known_BJ = (steps_BJ >= 0) & (steps_BJ <= feedback.steps_B[:, None])
-    return ring.at(slots, steps_BJ), known_BJ
+        The last token was picked after a node as deep as drafts were accepted, on the trunk or
+        beside it. The law of the j-th step after it is that of the trunk j levels below that; the
+        last law of all stands in for the steps behind.
+        """
+        ahead_J = self._ahead_J[: self._reach]
+        depth_BJ = feedback.commit.counts_B[:, None] - 1 + ahead_J
+        source_BJ = depth_BJ.clamp(max=length)
+        steps_BJ = feedback.steps_B[:, None] + ahead_J
+        if self._guesses.by_chance:
+            scores_BJV = feedback.law.at(source_BJ).scores_BNV
+            noisy_BJV = scores_BJV + self.chance(feedback, steps_BJ)
+            self._tokens_SJM[slots, : self._reach] = noisy_BJV.topk(PICKS, dim=-1).indices
+            self._drawn_SJV[slots, : self._reach] = scores_BJV
+            return
+        tokens_BJ = feedback.picks_BN.gather(1, source_BJ)
+        end = length or self._reach
+        tail = slice(max(end - feedback.longest + 1, 0) if length else 0, end)
+        if tail.start < end:
+            stand_in = feedback.law.at(source_BJ[:, tail].clamp(min=length))
+            picks_BT, _ = stand_in.picks(feedback.noise_at(steps_BJ[:, tail]))
+            tokens_BJ[:, tail] = tokens_BJ[:, tail].where(depth_BJ[:, tail] <= length, picks_BT)
+        tokens_BJ[:, end:] = tokens_BJ[:, end - 1 : end]  # of longer windows; passes mend them
+        self._tokens_SJM[slots, :, 0] = tokens_BJ
+        beside = slice(0, self._window.runners_up)
+        if beside.stop:
+            law = feedback.law.at(source_BJ[:, beside])
+            noisy = law.scores_BNV + feedback.noise_at(steps_BJ[:, beside])
+            self._tokens_SJM[slots, beside, 1:] = noisy.topk(PICKS, dim=-1).indices[..., 1:]

@@ -7,7 +7,6 @@ drafter that may live far from the target.
 import torch
 from torch import Tensor
 
-from hawk.budget import Budget
 from hawk.drafters import weights
 from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.guesses import Guesses
@@ -29,17 +28,16 @@ class Local:
         identity: Identity,
         *,
         slots: int,
-        budget: Budget,
         guesses: Guesses,
         device: torch.device,
+        branching: bool = True,
     ) -> None:
         self._window = weights.load(self.name, identity, Window, device).folded()
-        self._pool = Pool(identity, slots, budget, guesses, device)
+        self._pool = Pool(identity, slots, guesses, device, branching=branching)
         self._around = Surroundings.empty(identity, slots, device)
-        self._ids_V = torch.arange(identity.vocabulary, dtype=torch.int32, device=device)
 
-    def draft(self, roots_B: Tensor, budget: Budget) -> Tree:
-        return self._pool.draft(roots_B, budget)
+    def draft(self, roots_B: Tensor, nodes: int) -> Tree:
+        return self._pool.draft(roots_B, nodes)
 
     def join(self, slots: range, feedback: Feedback) -> None:
         self._guess(slice(slots.start, slots.stop), feedback)
@@ -49,22 +47,20 @@ class Local:
             part.move(source, target)
 
     def observe(self, feedback: Feedback) -> None:
-        self._pool.settle(feedback)
         self._guess(slice(0, len(feedback.steps_B)), feedback)
 
     def _guess(self, slots: slice, feedback: Feedback) -> None:
         self._around.put(slots, feedback)
         rows = len(feedback.steps_B)
-        reach = self._pool.reach
-        near_BJ = torch.zeros(rows, reach, dtype=torch.int64, device=self._ids_V.device)
-        none_BJX = feedback.hidden_BND.new_zeros(rows, reach, 0)
+        near_BJ = self._pool.ahead_J.new_zeros(rows, len(self._pool.ahead_J))
+        none_BJX = feedback.hidden_BND.new_zeros(*near_BJ.shape, 0)
         scene = self._around.scene(slots, feedback.steps_B, none_BJX, near_BJ)
-        noise_BJV = self._pool.noise(feedback, self._ids_V)
+        noise_BJV = self._pool.noise(feedback)
         scores_BJV = draft_alone(
             self._window, scene.line_BL, self._window.context(scene), noise_BJV
         )
-        law = feedback.law.sampler.filtered(scores_BJV, rough=True)
-        self._pool.offer(slots, [law], [law.under(noise_BJV)], near_BJ)
+        scores_BJV = feedback.law.sampler.filter(scores_BJV)
+        self._pool.offer(slots, [scores_BJV], [scores_BJV + noise_BJV])
 
 
 def draft_alone(window: Window, line_BL: Tensor, context_BJC: Tensor, noise_BJV: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from hawk.budget import Budget
 from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.guesses import Guesses
 from hawk.identity import Identity
@@ -22,14 +21,14 @@ class Plain:
         identity: Identity,
         *,
         slots: int,
-        budget: Budget,
         guesses: Guesses,
         device: torch.device,
+        branching: bool = True,
     ) -> None:
         self._root = Shapes.chain(0, device)
         self._shape_S = torch.zeros(slots, dtype=torch.int64, device=device)
 
-    def draft(self, roots_B: Tensor, budget: Budget) -> Tree:
+    def draft(self, roots_B: Tensor, nodes: int) -> Tree:
         return Tree(
             shapes=self._root, shape_B=self._shape_S[: len(roots_B)], tokens_BN=roots_B[:, None]
         )

@@ -1,9 +1,9 @@
 """Pool: the guesses of the next steps, and the tree that is made of them.
 
 Whatever a drafter knows becomes scores of tokens for each step ahead. The pool draws the best of
-them under the noise, remembers how such guesses came out, and offers the tree that is worth most.
+them under the noise and offers them as a tree.
 
-Letters: B rows, S slots, J steps ahead, M guesses a step, K tokens of a law.
+Letters: B rows, S slots, J steps ahead, M guesses a step, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -11,26 +11,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hawk.budget import Budget
 from hawk.drafters.base import Feedback
-from hawk.drafters.confidence import LEADS, Confidence
 from hawk.drafters.guesses import Guesses
-from hawk.drafters.library import Library, Size
+from hawk.drafters.static_tree import StaticTree
 from hawk.identity import Identity
-from hawk.sampler import Law
 from hawk.tree import Tree
 
 STEPS = 12  # how far ahead is guessed at most
 GUESSES = 6  # a step
 MOST_NODES = 32
-# Kinds of guesses: with a law of the very step at hand, by its distance from the committed end;
-# then with laws of steps before it, by how far they fall short.
-NEAR = 4
-SHORT = 4
-# Hit rates to start from, of the best guess by its lead; see Confidence.
-FIRST_HITS = (0.3, 0.32, 0.38, 0.43, 0.55, 0.63, 0.65)
-SHORT_FACTOR = 0.85
-NEXT_FACTORS = (0.45, 0.25, 0.18, 0.12, 0.08)
+SHORT = 4  # laws that fall shorter of their step than so many steps are not told apart
 
 
 class Pool:
@@ -39,52 +29,47 @@ class Pool:
     Args:
         identity: of the target.
         slots: images in flight at most.
-        budget: its options are the sizes of trees, which it may forbid to branch.
         guesses: draws them, as the rule needs it.
+        branching: whether a node may have more than one child.
         sources: how many laws a step has to draw from, in turn.
 
     Attributes:
-        reach: how many steps ahead are guessed, J: all that the next tree may need. Where passes
-            are full and trees small, the rest is not worth its time.
+        ahead_J: int64, 1, 2, ... up to STEPS.
     """
 
     def __init__(
         self,
         identity: Identity,
         slots: int,
-        budget: Budget,
         guesses: Guesses,
         device: torch.device,
         *,
+        branching: bool,
         sources: int = 1,
     ) -> None:
-        self._guesses, self._sources = guesses, sources
-        self._library = Library(budget.options, STEPS, GUESSES, device, branching=budget.branching)
-        self._confidence = Confidence(_prior(device))
-        self.reach = self._guessed = STEPS
-        self._every_J = torch.arange(1, STEPS + 1, device=device)
+        self._guesses, self._sources, self._device = guesses, sources, device
+        self._used = GUESSES if branching else 1
+        self._most_nodes = MOST_NODES if branching else STEPS + 1
+        self._trees: dict[int, StaticTree] = {}
+        self._tree = self._choose(1)
+        self._vocabulary = identity.vocabulary
+        self.ahead_J = torch.arange(1, STEPS + 1, device=device)
+        self._shape_S = torch.zeros(slots, dtype=torch.int64, device=device)
         self._guesses_SJM = torch.zeros(slots, STEPS, GUESSES, dtype=torch.int64, device=device)
-        self._bucket_SJ = torch.zeros(slots, STEPS, dtype=torch.int64, device=device)
         # The laws that guesses were drawn from, source by source, where the rule asks for them.
         size = (slots if guesses.by_chance else 0, sources * STEPS, identity.vocabulary)
         self._drawn_SLV = torch.zeros(size, device=device)
-        self._size: Size | None = None
 
-    def draft(self, roots_B: Tensor, budget: Budget) -> Tree:
+    def draft(self, roots_B: Tensor, nodes: int) -> Tree:
         """The tree of the best guesses; see `Drafter`."""
         rows = len(roots_B)
-        hits_BJM = self._confidence.rates(self._bucket_SJ[:rows])
-        hits_BJM[:, self._guessed :] = 0
-        tree, self._size = self._library.tree(roots_B, self._guesses_SJM[:rows], hits_BJM, budget)
-        if not self._guesses.by_chance:  # else how far is guessed must not depend on the images
-            self.reach = self._size.reach
-        ranks_BN = self._size.ranks_TN[tree.shape_B]
+        made = self._tree = self._choose(min(nodes, self._most_nodes))
+        depths_N = made.shapes.depths_TN[0]
+        tokens_BN = self._guesses_SJM[:rows, depths_N - 1, made.ranks_N]
+        tokens_BN[:, 0] = roots_B
+        tree = Tree(shapes=made.shapes, shape_B=self._shape_S[:rows], tokens_BN=tokens_BN)
+        ranks_BN = made.ranks_N.expand(rows, -1)
         return self._guesses.tell(tree, ranks_BN, self._drawn_SLV[:rows], self._sources)
-
-    @property
-    def ahead_J(self) -> Tensor:
-        """1, 2, ... up to the reach."""
-        return self._every_J[: self.reach]
 
     def open(self, rows: int) -> tuple[Tensor, Tensor]:
         """As `settle`, for new images: their prompt's pass has one node, short of every step."""
@@ -92,56 +77,38 @@ class Pool:
         return torch.zeros_like(short_BJ), short_BJ
 
     def settle(self, feedback: Feedback) -> tuple[Tensor, Tensor]:
-        """Count what became of the last guesses.
+        """For each step ahead, the node of the last tree whose law stands for it best, and how many
+        steps that law falls short of it, int64 [B, J]; see `StaticTree`."""
+        end_B = feedback.commit.end_B
+        return self._tree.source_NJ[end_B], self._tree.short_NJ[end_B]
 
-        Returns:
-            int64 [B, J]: for each step ahead, the node of the last tree whose law stands for it
-            best, and how many steps that law falls short of it; see `Size`.
-        """
-        assert self._size is not None, "settle follows draft"
-        commit, shape_B = feedback.commit, feedback.tree.shape_B
-        rows = len(shape_B)
-        levels = min(self._guessed, commit.tokens_BD.shape[1])
-        hit_BJM = self._guesses_SJM[:rows, :levels] == commit.tokens_BD[:, :levels, None]
-        known_BJ = self._every_J[:levels] <= commit.counts_B[:, None]
-        self._confidence.add(self._bucket_SJ[:rows, :levels], hit_BJM, known_BJ)
-        where = shape_B, commit.end_B
-        source_BJ, short_BJ = self._size.source_TNJ[where], self._size.short_TNJ[where]
-        return source_BJ[:, : self.reach], short_BJ[:, : self.reach]
-
-    def noise(self, feedback: Feedback, ids: Tensor, source: int = 0) -> Tensor:
-        """The noise of the steps ahead [B, J, K] that guesses of a source are drawn under."""
+    def noise(self, feedback: Feedback, source: int = 0) -> Tensor:
+        """The noise of the steps ahead [B, J, V] that guesses of a source are drawn under."""
         steps_BJ = feedback.steps_B[:, None] + self.ahead_J
-        return self._guesses.noise(feedback.law, feedback.seeds_B, steps_BJ, ids, source)
+        return self._guesses.noise(
+            feedback.noise_at, feedback.seeds_B, steps_BJ, self._vocabulary, source
+        )
 
-    def offer(
-        self,
-        slots: slice,
-        laws: Sequence[Law],
-        scores: Sequence[Tensor],
-        short_BJ: Tensor,
-    ) -> None:
+    def offer(self, slots: slice, scores: Sequence[Tensor], noisy: Sequence[Tensor]) -> None:
         """Draw the guesses of the next steps.
 
         Args:
-            laws: of the steps ahead, one a source.
-            scores: theirs with the noise of `noise`, for each source.
-            short_BJ: as `settle` gave it.
+            scores: log-probabilities [B, J, V] of the steps ahead, one a source.
+            noisy: the same with the noise of `noise`.
         """
-        self._guessed = self.reach
-        tokens_BJM, lead_BJ = self._guesses.best(laws, scores, GUESSES)
-        self._guesses_SJM[slots, : self.reach] = tokens_BJM
+        self._guesses_SJM[slots] = self._guesses.best(noisy, GUESSES)
         if self._guesses.by_chance:
-            self._drawn_SLV[slots] = torch.cat([law.dense_scores() for law in laws], dim=1)
-        near_J = (self.ahead_J - 1).clamp(max=NEAR - 1)
-        kind_BJ = torch.where(short_BJ == 0, near_J, NEAR - 1 + short_BJ.clamp(max=SHORT))
-        self._bucket_SJ[slots, : self.reach] = self._confidence.file(kind_BJ, lead_BJ)
+            self._drawn_SLV[slots] = torch.cat(list(scores), dim=1)
 
     def move(self, source: int, target: int) -> None:
-        for rows in (self._guesses_SJM, self._bucket_SJ):
-            rows[target] = rows[source]
+        self._guesses_SJM[target] = self._guesses_SJM[source]
         if self._guesses.by_chance:
             self._drawn_SLV[target] = self._drawn_SLV[source]
+
+    def _choose(self, nodes: int) -> StaticTree:
+        if nodes not in self._trees:
+            self._trees[nodes] = StaticTree(nodes, STEPS, self._used, self._device)
+        return self._trees[nodes]
 
 
 def committed(feedback: Feedback, values_BN: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,14 +125,3 @@ def at_nodes(values_BN: Tensor, nodes_BX: Tensor) -> Tensor:
     """The values [B, X, ...] of some nodes of each row."""
     rows_B1 = torch.arange(len(nodes_BX), device=nodes_BX.device)[:, None]
     return values_BN[rows_B1, nodes_BX]
-
-
-def _prior(device: torch.device) -> Tensor:
-    """Hit rates [kinds, leads, M] before anything was seen."""
-    first = torch.tensor(FIRST_HITS, device=device)
-    assert len(first) == len(LEADS) + 1
-    factors = torch.ones(NEAR + SHORT, 1, device=device)
-    factors[NEAR:] = SHORT_FACTOR
-    best_KL1 = (factors * first)[..., None]
-    next_M = torch.tensor(NEXT_FACTORS, device=device)
-    return torch.cat([best_KL1, (1 - best_KL1) * best_KL1 * next_M], dim=-1)

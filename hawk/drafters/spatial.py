@@ -11,7 +11,6 @@ Letters: B rows, D committed levels, J steps ahead, F sources, V vocabulary.
 import torch
 from torch import Tensor
 
-from hawk.budget import Budget
 from hawk.drafters import weights
 from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.guesses import Guesses
@@ -35,12 +34,14 @@ class Spatial:
         identity: Identity,
         *,
         slots: int,
-        budget: Budget,
         guesses: Guesses,
         device: torch.device,
+        branching: bool = True,
     ) -> None:
         self._heads = weights.load("spatial", identity, Heads, device)
-        self._pool = Pool(identity, slots, budget, guesses, device, sources=self.sources)
+        self._pool = Pool(
+            identity, slots, guesses, device, branching=branching, sources=self.sources
+        )
         width, vocabulary = identity.grid.width, identity.vocabulary
         length = VERTICAL * width + STEPS + 1
         self._below = Ring(torch.zeros(slots, length, VERTICAL, vocabulary, device=device))
@@ -48,8 +49,8 @@ class Spatial:
         self._back_JF = self._pool.ahead_J[:, None] - rows_F * width
         self._rows_F = rows_F - 1
 
-    def draft(self, roots_B: Tensor, budget: Budget) -> Tree:
-        return self._pool.draft(roots_B, budget)
+    def draft(self, roots_B: Tensor, nodes: int) -> Tree:
+        return self._pool.draft(roots_B, nodes)
 
     def join(self, slots: range, feedback: Feedback) -> None:
         self._guess(slice(slots.start, slots.stop), feedback)
@@ -59,7 +60,6 @@ class Spatial:
             part.move(source, target)
 
     def observe(self, feedback: Feedback) -> None:
-        self._pool.settle(feedback)
         self._guess(slice(0, len(feedback.steps_B)), feedback)
 
     def _guess(self, slots: slice, feedback: Feedback) -> None:
@@ -70,24 +70,17 @@ class Spatial:
         last_BID = at_nodes(feedback.hidden_BND, feedback.commit.end_B[:, None])
         scores_BJFV, known_BJF = self._sources(slots, feedback.steps_B, last_BID)
         sampler = feedback.law.sampler
-        laws = [
-            sampler.filtered(fused_BJV, rough=True)
-            for fused_BJV in self._fused(scores_BJFV, known_BJF)
-        ]
-        scores = [
-            law.scores_BNK + self._pool.noise(feedback, law.ids, source)
-            for source, law in enumerate(laws)
-        ]
-        near_BJ = torch.zeros_like(known_BJF[..., 0], dtype=torch.int64)
-        self._pool.offer(slots, laws, scores, near_BJ)
+        scores = [sampler.filter(fused) for fused in self._fused(scores_BJFV, known_BJF)]
+        noisy = [one + self._pool.noise(feedback, source) for source, one in enumerate(scores)]
+        self._pool.offer(slots, scores, noisy)
 
     def _sources(self, slots: slice, steps_B: Tensor, last_BID: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities of every source [B, J, F, V], and which there are."""
-        rows, reach, last_B11 = len(steps_B), self._pool.reach, steps_B[:, None, None]
+        rows, last_B11 = len(steps_B), steps_B[:, None, None]
         ahead = self._heads(last_BID, slice(0, HORIZONTAL)).log_softmax(-1)
-        ahead_BJV = torch.nn.functional.pad(ahead, (0, 0, 0, STEPS - HORIZONTAL))[:, :reach]
-        back_BJF = last_B11 + self._back_JF[:reach]
-        kept = self._below.at(slots, back_BJF.flatten(1)).view(rows, reach, VERTICAL, VERTICAL, -1)
+        ahead_BJV = torch.nn.functional.pad(ahead, (0, 0, 0, STEPS - HORIZONTAL))
+        back_BJF = last_B11 + self._back_JF
+        kept = self._below.at(slots, back_BJF.flatten(1)).view(rows, STEPS, VERTICAL, VERTICAL, -1)
         above_BJFV = kept[:, :, self._rows_F, self._rows_F]
         reached_BJ1 = (self._pool.ahead_J <= HORIZONTAL).expand(rows, -1)[..., None]
         known_BJF = torch.cat([reached_BJ1, (back_BJF >= 0) & (back_BJF <= last_B11)], dim=-1)
@@ -103,7 +96,7 @@ class Spatial:
 
     def _product(self, scores_BJFV: Tensor, known_BJF: Tensor, first: int = 0) -> Tensor:
         """Scores of the sources from the first on, fused."""
-        weights_JF = self._heads.weights_JF[: self._pool.reach, first:]
+        weights_JF = self._heads.weights_JF[:, first:]
         return product(weights_JF, scores_BJFV, known_BJF)
 
 

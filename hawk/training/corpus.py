@@ -20,7 +20,7 @@ from hawk.budget import Budget
 from hawk.drafters.base import Feedback
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.jacobi import Jacobi
-from hawk.drafters.pool import at_nodes, committed
+from hawk.drafters.pool import STEPS, at_nodes, committed
 from hawk.request import Finished, Request
 from hawk.rules import Coupled
 from hawk.sampler import Sampler, SamplerConfig
@@ -28,7 +28,7 @@ from hawk.session import Session
 from hawk.targets.base import Target
 
 KEPT = 64  # tokens of a law
-NODES = 12  # of the trees while recording: about what one image at a time is given
+NODES = 24  # of the windows while recording
 
 
 @dataclass(kw_only=True)
@@ -96,16 +96,17 @@ class Recorder(Jacobi):
     name = "recorder"
     most_nodes = NODES
 
-    def __init__(self, target: Target, *, slots: int, budget: Budget) -> None:
+    def __init__(self, target: Target, *, slots: int) -> None:
         guesses = Guesses(by_chance=Coupled.by_chance)
-        super().__init__(
-            target.identity, slots=slots, budget=budget, guesses=guesses, device=target.device
-        )
+        super().__init__(target.identity, slots=slots, guesses=guesses, device=target.device)
+        self._steps_J = torch.arange(1, STEPS + 1, device=target.device)
         self._kept = min(KEPT, target.vocabulary)
         self._records: dict[int, _Record] = {}
 
-    def guess(self, slots: slice, feedback: Feedback, source_BJ: Tensor, short_BJ: Tensor) -> None:
-        super().guess(slots, feedback, source_BJ, short_BJ)
+    def learn(self, slots: slice, feedback: Feedback, length: int) -> None:
+        super().learn(slots, feedback, length)
+        depth_BJ = feedback.commit.counts_B[:, None] - 1 + self._steps_J
+        source_BJ, short_BJ = depth_BJ.clamp(max=length), (depth_BJ - length).clamp(min=0)
         laws = feedback.law.unfiltered_BNV.log_softmax(-1).topk(self._kept, dim=-1)
         steps_BD, hidden_BDX = committed(feedback, feedback.hidden_BND)
         path_BD = feedback.commit.path_BD
@@ -205,10 +206,10 @@ def record(
 
 def record_shard(target: Target, requests: Sequence[Request], slots: int) -> dict[str, Tensor]:
     """The corpus of some images, `slots` of them at a time."""
-    flat = Budget([(1, 1.0)], NODES)  # always the largest tree
-    recorder = Recorder(target, slots=slots, budget=flat)
+    recorder = Recorder(target, slots=slots)
     guided = any(request.guidance != 1 for request in requests)
-    session = Session(target, recorder, Coupled(), budget=flat, slots=slots, guided=guided)
+    budget = Budget.fixed(NODES)
+    session = Session(target, recorder, Coupled(), budget=budget, slots=slots, guided=guided)
     for request in requests:
         session.submit(request)
     images = [recorder.take(image) for image in session.run()]

@@ -216,8 +216,8 @@ class _Cells:
         self.image_B1 = image_B[:, None]
         self.truth = corpus.tokens_IT[self.image_B1, steps_BJ].long()
         self.sampler = corpus.sampler(image_B, identity.vocabulary)
-        law = self.sampler.filtered(_law(corpus, self.image_B1, steps_BJ, identity))
-        self.law = law.dense_scores().log_softmax(-1)
+        law = self.sampler.filter(_law(corpus, self.image_B1, steps_BJ, identity))
+        self.law = law.log_softmax(-1)
         ids = torch.arange(identity.vocabulary, dtype=torch.int32, device=image_B.device)
         self.noise = gumbel(corpus.seeds_I[image_B], steps_BJ, ids)
 

@@ -92,7 +92,7 @@ class Trainer:
             answers = self._lesson.answer(self._corpus, next(batches))
             for name, scores in answers.scores.items():
                 there = answers.there[name][..., None]
-                noisy = answers.sampler.filtered(scores).dense_scores() + answers.noise
+                noisy = answers.sampler.filter(scores) + answers.noise
                 right[name] = right[name] + (hits(noisy, answers.truth) & there).sum(0).cpu()
                 seen[name] = seen[name] + there.sum(0).cpu()
         return {name: _shares(right[name], seen[name]) for name in right}

@@ -11,7 +11,7 @@ from hawk.cluster.draft_server import DraftServer
 from hawk.cluster.messages import Block, Call, Lesson, Opening, unpack_block
 from hawk.sampler import SamplerConfig
 from hawk.targets.janus import Janus
-from tests.tiny import HIDDEN, VOCABULARY, new_session
+from tests.tiny import HIDDEN, VOCABULARY
 
 ROWS, NODES = 2, 3
 
@@ -77,14 +77,12 @@ def test_garbage_is_refused(garbage: str) -> None:
 
 
 def opening(target: Janus, epoch: int = 1, drafter: str = "local") -> Opening:
-    session = new_session(target, drafter)
     return Opening(
         lane="a",
         epoch=epoch,
         drafter=drafter,
         identity=target.identity,
         slots=2,
-        budget=session.budget,
         by_chance=False,
     )
 
@@ -97,9 +95,8 @@ def first_call(epoch: int, sequence: int) -> Call:
         numbers=numbers,
         samplers=(SamplerConfig(),),
         hidden=np.zeros((1, 1, HIDDEN), np.float16),
+        picks=None,
         laws=None,
-        scores=None,
-        ids=None,
     )
     return Call(
         lane="a",
@@ -107,7 +104,7 @@ def first_call(epoch: int, sequence: int) -> Call:
         sequence=sequence,
         events=[lesson],
         roots=np.zeros(1, np.int64),
-        step=(1, 1, 0.01),
+        nodes=4,
     )
 
 

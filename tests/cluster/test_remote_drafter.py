@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from hawk import Pipeline, Request, SamplerConfig
-from hawk.budget import Budget
 from hawk.cluster import remote_drafter
 from hawk.cluster.lanes import Lanes
 from hawk.cluster.messages import Block
@@ -212,28 +211,19 @@ def test_images_leave_and_join_between_turns(
     assert made.progress(tickets[0]) is None
 
 
-def test_the_drafter_hears_how_long_each_step_took(
-    tiny: Janus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It chooses the sizes of trees there, so what they cost has to be known there."""
-    heard: list[tuple[int, int, float]] = []
-    observe = Budget.observe
-
-    def listen(budget: Budget, rows: int, nodes: int, seconds: float) -> None:
-        if budget is not made.budget:
-            heard.append((rows, nodes, seconds))
-        observe(budget, rows, nodes, seconds)
-
+def test_the_drafter_hears_how_large_each_tree_is_to_be(tiny: Janus) -> None:
+    """The sizes are chosen where passes are timed."""
     made = split(tiny, Direct(), slots=1, lanes=1)
-    monkeypatch.setattr(Budget, "observe", listen)
+    sizes = iter([1, 7, 3, 24, *[5] * 100])
+    made.budget.choose = lambda rows, lacking: next(sizes)
     made.submit(requests()[0])
-    took: list[tuple[int, int, float] | None] = []
-    while made.busy:
+    made.step()  # lets the image in
+    drafted: list[int] = []
+    while made.busy and len(drafted) < 4:
+        before = made.stats.drafted
         made.step()
-        took.append(made.budget.last)
-    assert took[0] is None  # the first turn only lets the image in
-    assert heard == took[1 : len(heard) + 1]
-    assert len(heard) >= len(took) - 3
+        drafted.append(made.stats.drafted - before + 1)
+    assert drafted == [1, 7, 3, 24]
 
 
 def test_only_what_the_drafter_needs_is_sent(tiny: Janus) -> None:

@@ -28,12 +28,12 @@ def trees_before(target: Janus, drafter: str, seed: int, step: int) -> list[tupl
     session = pipeline.session(guided=True)
     assert isinstance(session, Session)
     # Costs without a clock: the same sizes of trees in every run.
-    session.budget = Budget([(1, 1.0)], session.drafter.most_nodes)
+    session.budget = Budget.fixed(session.drafter.most_nodes)
     made: list[Tree] = []
     draft = session.drafter.draft
 
-    def watched(roots_B: Tensor, budget: Budget) -> Tree:
-        tree = draft(roots_B, budget)
+    def watched(roots_B: Tensor, nodes: int) -> Tree:
+        tree = draft(roots_B, nodes)
         made.append(copy.deepcopy(tree))  # drafters may write over their laws
         return tree
 

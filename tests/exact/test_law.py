@@ -95,11 +95,10 @@ Chancy = type[Jacobi] | type[Sjd]
 
 def new_session(kind: Chancy, nodes: int) -> Session:
     target, rule = Toy(), Residual()
-    budget = Budget([(1, 1.0)], nodes)
+    budget = Budget.fixed(nodes)
     drafter = kind(
         target.identity,
         slots=SLOTS,
-        budget=budget,
         guesses=Guesses(by_chance=rule.by_chance),
         device=CPU,
     )

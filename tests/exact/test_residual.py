@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hawk.drafters.guesses import Guesses
+from hawk.noise import Noise
 from hawk.rules import Residual, residual
 from hawk.sampler import Law, Sampler, SamplerConfig
 from hawk.tree import Drawn, Shapes, Tree
@@ -177,7 +178,12 @@ LIMIT = 60.0
 
 
 def law_of(scores_BNV: Tensor) -> Law:
-    return Sampler([SamplerConfig()] * len(scores_BNV), V, scores_BNV.device).filtered(scores_BNV)
+    sampler = Sampler([SamplerConfig()] * len(scores_BNV), V, scores_BNV.device)
+    return Law(unfiltered_BNV=scores_BNV, sampler=sampler)
+
+
+def noise_of(seeds_B: Tensor, steps_BN: Tensor) -> Noise:
+    return Noise.draw(seeds_B, steps_BN, torch.ones(1, 1, 1), V)
 
 
 def first_tokens(case: Case, name: str) -> Tensor:
@@ -186,8 +192,12 @@ def first_tokens(case: Case, name: str) -> Tensor:
     seeds_B = torch.arange(SEEDS)
     guesses = Guesses(by_chance=True)
     scores_2JV = case.sources_2JV.log().float()
-    sources = [law_of(scores_JV.expand(SEEDS, -1, -1)) for scores_JV in scores_2JV]
-    drafts_BJM, _ = guesses.draw(sources, seeds_B, torch.tensor([[0, 1]]).expand(SEEDS, -1), 3)
+    steps_BJ = torch.tensor([[0, 1]]).expand(SEEDS, -1)
+    noisy = [
+        scores_JV + guesses.noise(lambda _: torch.zeros(()), seeds_B, steps_BJ, V, source)
+        for source, scores_JV in enumerate(scores_2JV)
+    ]
+    drafts_BJM = guesses.best(noisy, 3)
     shapes = Shapes([parents], CPU)
     ranks_BN = torch.tensor(ranks).expand(SEEDS, -1)
     depths_BN = shapes.depths_TN.expand(SEEDS, -1)
@@ -200,12 +210,12 @@ def first_tokens(case: Case, name: str) -> Tensor:
     told = scores_2JV.flatten(0, 1).expand(SEEDS, -1, -1)
     tree = guesses.tell(tree, ranks_BN, told, sources=2)
     after = law_of(case.after(tree).log().float())
-    verdict = Residual().judge(tree, after, seeds_B, depths_BN)
+    verdict = Residual().judge(tree, after, noise_of(seeds_B, depths_BN))
     commit = verify(tree, verdict, torch.full((SEEDS,), 99))
     tokens_BD = commit.tokens_BD[:, :2].clone()
     # The rest of the image by plain decoding.
     second, _ = law_of(case.second_VV[tokens_BD[:, :1]].log().float()).picks(
-        seeds_B, torch.ones(SEEDS, 1, dtype=torch.int64)
+        noise_of(seeds_B, torch.ones(SEEDS, 1, dtype=torch.int64)).tokens_BNV
     )
     tokens_BD[:, 1:] = torch.where(commit.counts_B[:, None] > 1, tokens_BD[:, 1:], second)
     return tokens_BD

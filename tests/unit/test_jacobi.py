@@ -1,132 +1,169 @@
-"""jacobi: its guesses are the target's laws at the nodes not accepted, under the noise to come."""
+"""jacobi: its drafts are the target's picks for the steps ahead, however stale their laws."""
 
+import pytest
 import torch
 
-from hawk.budget import Budget
 from hawk.drafters.base import Feedback
 from hawk.drafters.guesses import Guesses
-from hawk.drafters.jacobi import ABOVE_WEIGHTS, OWN_WEIGHTS, Jacobi
-from hawk.drafters.pool import GUESSES, MOST_NODES, STEPS
+from hawk.drafters.jacobi import PICKS, RUNNERS_UP, Jacobi, Window
 from hawk.grid import Grid
 from hawk.identity import Identity
-from hawk.noise import gumbel
+from hawk.noise import Noise
+from hawk.rules import Coupled
 from hawk.sampler import Sampler, SamplerConfig
 from hawk.tree import Shapes, Tree
-from hawk.verifier import Commit
+from hawk.verifier import verify
 
 VOCABULARY = 50
 CPU = torch.device("cpu")
-IDS = torch.arange(VOCABULARY, dtype=torch.int32)
-COUPLED = Guesses(by_chance=False)
 GRID = Grid(height=20, width=20)
-FREE = Budget([(1, 1.0)], MOST_NODES)
+SEED = 9
 
 
-def new_jacobi(slots: int, grid: Grid = GRID, guesses: Guesses = COUPLED) -> Jacobi:
+def new_jacobi(slots: int = 1, *, by_chance: bool = False, branching: bool = True) -> Jacobi:
     identity = Identity(
-        name="none", revision="0", grid=grid, vocabulary=VOCABULARY, hidden_size=1, drafters={}
+        name="none", revision="0", grid=GRID, vocabulary=VOCABULARY, hidden_size=1, drafters={}
     )
-    return Jacobi(identity, slots=slots, budget=FREE, guesses=guesses, device=CPU)
+    guesses = Guesses(by_chance=by_chance)
+    return Jacobi(identity, slots=slots, guesses=guesses, device=CPU, branching=branching)
 
 
-def prompt_feedback(logits_BV: torch.Tensor, seeds: list[int]) -> Feedback:
-    rows = len(logits_BV)
-    zeros = torch.zeros(rows, dtype=torch.int64)
-    law = Sampler([SamplerConfig()] * rows, VOCABULARY, CPU).law(logits_BV[:, None])
-    first = torch.arange(rows)[:, None]
+def noise_at(steps_BX: torch.Tensor, seed: int = SEED) -> torch.Tensor:
+    seeds_B = torch.full((len(steps_BX),), seed)
+    return Noise.draw(seeds_B, steps_BX, torch.ones(1, 1, 1), VOCABULARY).tokens_BNV
+
+
+def taught(tree: Tree, logits_BNV: torch.Tensor, root: int) -> Feedback:
+    """What a pass over a tree behind the step `root` teaches."""
+    law = Sampler([SamplerConfig()] * len(logits_BNV), VOCABULARY, CPU).law(logits_BNV)
+    steps_BN = root + 1 + tree.depths_BN
+    noise = Noise(
+        seeds_B=torch.full((len(logits_BNV),), SEED),
+        steps_BN=steps_BN,
+        tokens_BNV=noise_at(steps_BN),
+    )
+    verdict = Coupled().judge(tree, law, noise)
+    commit = verify(tree, verdict, torch.full((len(logits_BNV),), GRID.cells))
     return Feedback(
-        tree=Tree(shapes=Shapes.chain(0, CPU), shape_B=zeros, tokens_BN=first),
-        law=law,
-        hidden_BND=torch.zeros(rows, 1, 1),
-        commit=Commit(end_B=zeros, counts_B=zeros + 1, tokens_BD=first, path_BD=zeros[:, None]),
-        seeds_B=torch.tensor(seeds),
-        steps_B=zeros,
-    )
-
-
-def test_after_the_prompt_its_law_is_offered_under_the_noise_of_each_step() -> None:
-    torch.manual_seed(0)
-    logits = torch.randn(2, VOCABULARY)
-    drafter = new_jacobi(slots=4)
-    drafter.join(range(1, 3), prompt_feedback(logits, [5, 6]))
-    drafter.move(1, 0)
-    drafter.move(2, 1)
-    tree = drafter.draft(torch.tensor([40, 41]), FREE)
-    assert tree.tokens_BN[:, 0].tolist() == [40, 41]
-    for row, seed in enumerate([5, 6]):
-        for node in range(1, tree.tokens_BN.shape[1]):
-            depth = int(tree.depths_BN[row, node])
-            noise = gumbel(torch.tensor([seed]), torch.tensor([[depth]]), IDS)[0, 0]
-            best = (logits[row] + noise).topk(GUESSES).indices
-            assert tree.tokens_BN[row, node] in best
-
-
-def test_laws_of_nodes_not_accepted_are_offered_at_their_own_step() -> None:
-    """A chain of which nothing is accepted: the law of its node d is that of step d + 1."""
-    torch.manual_seed(1)
-    drafter = new_jacobi(slots=1)
-    drafter.join(range(1), prompt_feedback(torch.randn(1, VOCABULARY), [9]))
-    tree = drafter.draft(torch.tensor([3]), FREE)
-    nodes = tree.tokens_BN.shape[1]
-    logits = torch.randn(1, nodes, VOCABULARY)
-    law = Sampler([SamplerConfig()], VOCABULARY, CPU).law(logits)
-    zero = torch.zeros(1, dtype=torch.int64)
-    picks = torch.full((1, 1), 7)
-    commit = Commit(end_B=zero, counts_B=zero + 1, tokens_BD=picks, path_BD=zero[:, None])
-    outcome = Feedback(
         tree=tree,
         law=law,
-        hidden_BND=torch.zeros(1, nodes, 1),
+        picks_BN=verdict.extra_BN,
+        hidden_BND=torch.zeros(*logits_BNV.shape[:2], 1),
         commit=commit,
-        seeds_B=torch.tensor([9]),
-        steps_B=zero + 10,
+        seeds_B=noise.seeds_B,
+        steps_B=root + commit.counts_B,
+        longest=int(commit.counts_B.max()),
+        noise_at=noise_at,
     )
-    drafter.observe(outcome)
-    after = drafter.draft(picks[0], FREE)
-    # The trunk of a tree is numbered first: node d lies d steps below the root.
-    noise = gumbel(torch.tensor([9]), torch.tensor([[11]]), IDS)[0, 0]
-    assert after.tokens_BN[0, 1] == (logits[0, 1] + noise).argmax()
-    assert STEPS >= int(after.depths_BN.max()) > 1
 
 
-def test_below_the_first_row_the_law_of_the_cell_above_is_fused_in() -> None:
-    """Width 2: when step 1 is committed, the guess of step 2 lies below step 0."""
+def root_of(tokens: list[int]) -> Tree:
+    roots = torch.tensor(tokens)
+    return Tree(
+        shapes=Shapes.chain(0, CPU), shape_B=torch.zeros_like(roots), tokens_BN=roots[:, None]
+    )
+
+
+def pick(logits_V: torch.Tensor, step: int, rank: int = 0) -> int:
+    return int((logits_V + noise_at(torch.tensor([[step]]))[0, 0]).topk(rank + 1).indices[rank])
+
+
+def joined(drafter: Jacobi) -> tuple[torch.Tensor, Feedback]:
+    """The law of the prompt, and what its pass taught: the token of step 0."""
+    law = torch.randn(1, 1, VOCABULARY)
+    feedback = taught(root_of([0]), law, root=-1)
+    drafter.join(range(1), feedback)
+    return law[0, 0], feedback
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 8, 24, 32, 64, 128])
+def test_a_window_is_a_trunk_with_runners_up_in_front(nodes: int) -> None:
+    window = Window(nodes, CPU, branching=True)
+    assert window.shapes.nodes == nodes
+    assert window.depths_N[: window.length + 1].tolist() == list(range(window.length + 1))
+    beside = max(least for least in RUNNERS_UP if least <= nodes)
+    assert nodes - 1 - window.length == sum(RUNNERS_UP[beside])
+    if nodes > 1:
+        assert window.shapes.children_TNC[0, 0, 0] == 1  # the trunk is tested first
+    assert Window(nodes, CPU, branching=False).length == nodes - 1
+
+
+def test_after_the_prompt_its_law_stands_for_every_step() -> None:
+    torch.manual_seed(0)
+    drafter = new_jacobi()
+    law_V, feedback = joined(drafter)
+    tree = drafter.draft(feedback.commit.tokens_BD[:, 0], 12)
+    assert tree.tokens_BN[0, 1:].tolist() == [pick(law_V, step) for step in range(1, 12)]
+
+
+@pytest.mark.parametrize("nodes", [8, 32])
+def test_drafts_are_the_picks_of_the_last_pass_for_their_steps(nodes: int) -> None:
+    """Whatever was accepted: laws of the trunk where it has one for the step, its last one for
+    steps behind; runners-up come from the same laws."""
+    torch.manual_seed(1)
+    drafter = new_jacobi()
+    _, feedback = joined(drafter)
+    root, token = 0, feedback.commit.tokens_BD[:, 0]
+    seen = set()
+    for _ in range(60):
+        tree = drafter.draft(token, nodes)
+        window = Window(nodes, CPU, branching=True)
+        logits = torch.randn(1, nodes, VOCABULARY) + 3 * torch.randn(VOCABULARY)
+        # Laws that the next drafts are often right under.
+        wanted = tree.tokens_BN[0, 1 : window.length + 1]
+        hits = torch.rand(window.length) < 0.6
+        logits[0, torch.arange(window.length)[hits], wanted[hits]] += 30
+        feedback = taught(tree, logits, root)
+        count = int(feedback.commit.counts_B[0])
+        seen.add(count)
+        root += count
+        token = feedback.commit.tokens_BD[:, count - 1]
+        drafter.observe(feedback)
+        after = drafter.draft(token, nodes)
+        for node in range(1, nodes):
+            depth, rank = int(window.depths_N[node]), int(window.ranks_N[node])
+            source = min(count - 1 + depth, window.length)
+            assert after.tokens_BN[0, node] == pick(logits[0, source], root + depth, rank)
+        if root > 200:
+            break
+    assert len(seen) > 2
+
+
+def test_windows_may_change_their_size_between_passes() -> None:
+    """What is there for a longer one is its last draft, until a pass mends it."""
     torch.manual_seed(2)
-    drafter = new_jacobi(slots=1, grid=Grid(height=9, width=2))
-    first = torch.randn(1, VOCABULARY)
-    drafter.join(range(1), prompt_feedback(first, [9]))
-    tree = drafter.draft(torch.tensor([3]), FREE)
-    nodes = tree.tokens_BN.shape[1]
-    logits = torch.randn(1, nodes, VOCABULARY)
-    zero = torch.zeros(1, dtype=torch.int64)
-    picks = torch.full((1, 1), 7)
-    outcome = Feedback(
-        tree=tree,
-        law=Sampler([SamplerConfig()], VOCABULARY, CPU).law(logits),
-        hidden_BND=torch.zeros(1, nodes, 1),
-        commit=Commit(end_B=zero, counts_B=zero + 1, tokens_BD=picks, path_BD=zero[:, None]),
-        seeds_B=torch.tensor([9]),
-        steps_B=zero + 1,
-    )
-    drafter.observe(outcome)
-    after = drafter.draft(picks[0], FREE)
-    noise = gumbel(torch.tensor([9]), torch.tensor([[2]]), IDS)[0, 0]
-    fused = OWN_WEIGHTS[0] * logits[0, 1] + ABOVE_WEIGHTS[0] * first[0]
-    assert after.tokens_BN[0, 1] == (fused + noise).argmax()
+    drafter = new_jacobi()
+    _, feedback = joined(drafter)
+    token = feedback.commit.tokens_BD[:, 0]
+    tree = drafter.draft(token, 4)
+    logits = torch.randn(1, 4, VOCABULARY)
+    feedback = taught(tree, logits, 0)
+    drafter.observe(feedback)
+    longer = drafter.draft(token, 9).tokens_BN[0]
+    assert longer[4:].tolist() == [int(longer[3])] * 5
+    drafter.observe(taught(drafter.draft(token, 1), logits[:, :1], 1))  # plain: nothing to learn
+    assert torch.equal(drafter.draft(token, 4).tokens_BN[0, 1:], longer[1:4])
 
 
-def test_under_chance_rules_the_shape_does_not_depend_on_the_drafts() -> None:
-    """Equal laws and other noise: other drafts, but in equal trees, and each with its law."""
+def test_images_move_with_their_drafts() -> None:
     torch.manual_seed(3)
-    logits = torch.randn(1, VOCABULARY).expand(64, -1)
-    for by_chance, shapes in ((True, 1), (False, 2)):
-        drafter = new_jacobi(slots=64, guesses=Guesses(by_chance=by_chance))
-        drafter.join(range(64), prompt_feedback(logits, list(range(64))))
-        tree = drafter.draft(torch.zeros(64, dtype=torch.int64), FREE)
-        assert len(tree.tokens_BN[:, 1].unique()) > 10
-        assert len(tree.shape_B.unique()) >= shapes
-        assert (tree.drawn is not None) == by_chance
-        if tree.drawn is not None:
-            assert len(tree.shape_B.unique()) == 1
-            torch.testing.assert_close(tree.drawn.scores_BLV[:, 0], logits)
-            assert torch.equal(tree.drawn.which_BN, (tree.depths_BN - 1).clamp(min=0))
+    drafter = new_jacobi(slots=3)
+    feedback = taught(root_of([0, 0]), torch.randn(2, 1, VOCABULARY), root=-1)
+    drafter.join(range(1, 3), feedback)
+    before = drafter.draft(torch.zeros(3, dtype=torch.int64), 9).tokens_BN
+    drafter.move(2, 0)
+    after = drafter.draft(torch.zeros(3, dtype=torch.int64), 9).tokens_BN
+    assert torch.equal(after[0], before[2])
+    assert not torch.equal(before[0], before[2])
+
+
+def test_under_chance_rules_drafts_come_with_their_laws_and_noise_of_their_own() -> None:
+    torch.manual_seed(4)
+    drafter = new_jacobi(by_chance=True)
+    law_V, feedback = joined(drafter)
+    tree = drafter.draft(feedback.commit.tokens_BD[:, 0], 9)
+    assert tree.drawn is not None
+    torch.testing.assert_close(tree.drawn.scores_BLV, law_V.expand(1, 8, -1))
+    assert torch.equal(tree.drawn.which_BN, (tree.depths_BN - 1).clamp(min=0))
+    assert tree.tokens_BN[0, 1:].tolist() != [pick(law_V, step) for step in range(1, 9)]
+    assert PICKS > 1

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hawk import relaxed
+from hawk.noise import Noise
 from hawk.relaxed import Cluster, Neighbour, Typical, nearest
 from hawk.rules import Coupled, Residual, Rule, residual
 from hawk.sampler import Law, Sampler, SamplerConfig
@@ -34,14 +35,21 @@ def tree_of(tokens: Sequence[int], parents: Sequence[int], q: Sequence[float] = 
 def law_of(p_NV: Sequence[Sequence[float]], noise: float = 1.0) -> Law:
     scores = torch.tensor([p_NV]).log()
     sampler = Sampler([SamplerConfig(temperature=noise)], scores.shape[-1], scores.device)
-    return sampler.filtered(scores)
+    return Law(unfiltered_BNV=scores, sampler=sampler)
+
+
+def noise_of(law: Law) -> Noise:
+    """Of one image, every node one step behind its prompt."""
+    _, nodes, vocabulary = law.unfiltered_BNV.shape
+    steps = torch.ones(1, nodes, dtype=torch.int64)
+    return Noise.draw(torch.tensor([1]), steps, law.sampler.noise_scale_B11, vocabulary)
 
 
 def typical(p: Sequence[float], **parameters: float) -> list[bool]:
     """Which of the four tokens are accepted as drafts."""
     tree = tree_of([0, 0, 1, 2, 3], [0, 0, 0, 0, 0])
-    seeds, steps = torch.tensor([1]), torch.ones(1, 5, dtype=torch.int64)
-    verdict = Typical(**parameters).judge(tree, law_of([p] * 5), seeds, steps)
+    law = law_of([p] * 5)
+    verdict = Typical(**parameters).judge(tree, law, noise_of(law))
     return verdict.accepted_BN[0, 1:].tolist()
 
 
@@ -60,8 +68,7 @@ def test_typical_takes_the_longest_of_the_paths_it_accepts() -> None:
     tree = tree_of([3, 0, 1, 3, 2], [0, 0, 0, 1, 2])
     sharp = (0.01, 0.01, 0.97, 0.01)
     law = law_of([P, sharp, sharp, P, P])
-    seeds, steps = torch.tensor([1]), torch.ones(1, 5, dtype=torch.int64)
-    commit = verify(tree, Typical().judge(tree, law, seeds, steps), torch.tensor([9]))
+    commit = verify(tree, Typical().judge(tree, law, noise_of(law)), torch.tensor([9]))
     assert commit.path_BD.tolist() == [[0, 2, 4]]
     assert commit.tokens_BD[0, :2].tolist() == [1, 2]
     assert commit.counts_B.tolist() == [3]
@@ -140,8 +147,7 @@ RULES: list[Rule] = [Residual(), Typical(), Neighbour(LINE), Cluster(LINE)]
 def test_at_temperature_0_only_the_likeliest_token_is_accepted(rule: Rule) -> None:
     tree = tree_of([3, 1, 0, 2], [0, 0, 0, 2])
     law = law_of([P, P, P, P], noise=0.0)
-    seeds, steps = torch.tensor([1]), torch.ones(1, 4, dtype=torch.int64)
-    verdict, certain = (one.judge(tree, law, seeds, steps) for one in (rule, Coupled()))
+    verdict, certain = (one.judge(tree, law, noise_of(law)) for one in (rule, Coupled()))
     assert verdict.accepted_BN.tolist() == certain.accepted_BN.tolist()
     assert verdict.extra_BN.tolist() == [[0, 0, 0, 0]]
 
@@ -149,10 +155,10 @@ def test_at_temperature_0_only_the_likeliest_token_is_accepted(rule: Rule) -> No
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_logits_that_are_not_numbers_are_noticed(rule: Rule) -> None:
     tree = tree_of([3, 1, 0, 2], [0, 0, 0, 2])
-    seeds, steps = torch.tensor([1]), torch.ones(1, 4, dtype=torch.int64)
-    broken = law_of([P, (math.nan,) * 4, P, P])
-    assert not rule.judge(tree, broken, seeds, steps).healthy
-    assert rule.judge(tree, law_of([P] * 4), seeds, steps).healthy
+    broken, sound = law_of([P, (math.nan,) * 4, P, P]), law_of([P] * 4)
+    told = rule.judge(tree, broken, noise_of(broken)).healthy_BN
+    assert told.tolist() == [[True, False, True, True]]
+    assert rule.judge(tree, sound, noise_of(sound)).healthy_BN.all()
 
 
 def test_nearest_entries_come_in_order_and_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ def first_guesses(session: Session, sampler: SamplerConfig) -> list[int]:
         session.submit(Request(prompt="a red apple", seed=seed, guidance=5.0, sampler=sampler))
     with torch.inference_mode():
         session.admit()
-        tree = session.drafter.draft(session.roots_B, session.budget)
+        tree = session.drafter.draft(session.roots_B, session.next_nodes())
     return tree.tokens_BN[:, 1].tolist()  # trees are numbered depth first
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from hawk.noise import Noise
 from hawk.rules import Coupled
 from hawk.sampler import Sampler, SamplerConfig
 from hawk.tree import Shapes, Tree
@@ -47,7 +48,9 @@ def walk(tokens: list[int], picks: list[int], remaining: int = 99) -> Commit:
     )
     certain = torch.nn.functional.one_hot(torch.tensor([picks]), 10).float()
     law = Sampler([SamplerConfig(temperature=0)], 10, CPU).law(certain)
-    verdict = Coupled().judge(tree, law, torch.tensor([0]), torch.zeros(1, 6, dtype=torch.int64))
+    zeros = torch.zeros(1, 6, dtype=torch.int64)
+    noise = Noise.draw(torch.tensor([0]), zeros, law.sampler.noise_scale_B11, 10)
+    verdict = Coupled().judge(tree, law, noise)
     return verify(tree, verdict, torch.tensor([remaining]))
 
 
