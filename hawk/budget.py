@@ -123,12 +123,13 @@ class Budget:
             return
         self._time(_class(rows * nodes), seconds / self.seconds(rows, nodes))
         self._settled += 1
+        option = self.options[self._now]  # drafters may have fewer nodes to offer
         if self._whole and nodes > 1 and self._settled > SETTLE:
-            self._hits[nodes] += tokens - rows
-            self._hoped[nodes] += rows * _typical(nodes)
-            fade = min(1.0, MEMORY / max(self._hoped[nodes], 1.0))
-            self._hits[nodes] *= fade
-            self._hoped[nodes] *= fade
+            self._hits[option] += tokens - rows
+            self._hoped[option] += rows * _typical(option)
+            fade = min(1.0, MEMORY / max(self._hoped[option], 1.0))
+            self._hits[option] *= fade
+            self._hoped[option] *= fade
 
     def _begin(self, rows: int) -> None:
         """Begin a stretch with the best size, or with one beside it that is worth a try."""

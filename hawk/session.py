@@ -172,6 +172,8 @@ class Session:
 
     def next_nodes(self) -> int:
         """Nodes that the next tree should have."""
+        if not self.active:
+            return 1
         if self._nodes is None:
             made = (image.stats.tokens for image in self._slots.images)
             self._nodes = self.budget.choose(
