@@ -66,8 +66,8 @@ def check_exact(
     padded, _ = session_tokens(target, drafter, requests, slots=slots, deterministic=True)
     assert padded == wanted
     assert session.stats.tokens == len(requests) * target.grid.cells
-    if drafter != "plain":
-        assert session.stats.accepted > 0  # else nothing was tested
+    if drafter != "plain" and requests[0].sampler.temperature:
+        assert session.stats.accepted > 0  # else nothing was tested; greedy toys are chaotic
 
 
 def check_trees(

@@ -105,7 +105,7 @@ def test_anole_gives_the_tokens_of_the_reference(
     families.check_exact(
         anole,
         lambda request: next_logits(anole, request, row_end=False),
-        families.requests(PROMPTS, guidance, families.SAMPLERS[sampler]),
+        families.requests(PROMPTS * 3, guidance, families.SAMPLERS[sampler]),
         drafter=drafter,
         slots=2,
     )
