@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from hawk.bench import contenders
 from hawk.bench.measure import Row, Turns, measure, rows
 from hawk.drafters import weights
 from hawk.evaluation.encoder import Encoder
@@ -101,7 +102,7 @@ def main(
         task = bar.add_task("images", total=len(methods) * -(-len(asked) // batch) * batch)
         turns = measure(
             target,
-            [(method.drafter, method.rule) for method in methods],
+            [contenders.Method(drafter=method.drafter, rule=method.rule) for method in methods],
             requests,
             batch=batch,
             transformers=False,

@@ -10,6 +10,7 @@ import typer
 from hawk.options import (
     CompileOption,
     DebugOption,
+    DeterministicOption,
     DeviceOption,
     DtypeOption,
     GuidanceOption,
@@ -31,6 +32,7 @@ from hawk.options import (
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from hawk.bench.contenders import Method
     from hawk.pipeline import Pipeline
     from hawk.request import Request
     from hawk.targets.random import RandomTarget
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     Found = tuple[dict[str, Any], Table]  # a report for programs, and for people
 
 # What some modes have no use for.
-OF_DRAFTERS = ("against", "html")
+OF_DRAFTERS = ("against", "html", "nodes", "deterministic")
 OF_IMAGES = (
     *("prompts", "prompts_file", "drafters", "rules", "placement", "model", "seed"),
     *("temperature", "top_k", "top_p"),
@@ -65,6 +67,12 @@ def bench(
     rules: Annotated[
         str, typer.Option(help="Each drafter by each of them, comma separated.")
     ] = "coupled",
+    nodes: Annotated[
+        str | None,
+        typer.Option(
+            help="Tree sizes to force besides the free choice, root included, as in 8,16,32,64."
+        ),
+    ] = None,
     against: Annotated[
         str | None, typer.Option(help="transformers: its own generate takes part too.")
     ] = None,
@@ -83,6 +91,7 @@ def bench(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     compile_layers: CompileOption = False,
+    deterministic: DeterministicOption = False,
     seed: SeedOption = 0,
     guidance: GuidanceOption = None,
     temperature: TemperatureOption = None,
@@ -96,7 +105,7 @@ def bench(
     With --placement colocated,pair: a drafter in the target's process against one in its own.
     """
     with errors_reported(debug=debug):
-        sizes = _sizes(batch)
+        sizes = _sizes("batch", batch)
         if random_weights is not None:
             refuse(context, OF_IMAGES, "--random-weights makes no images")
             target = _random(random_weights, device, dtype)
@@ -106,8 +115,13 @@ def bench(
             plan = _plan(prompts, prompts_file, seed=seed, guidance=guidance, sampler=sampler)
             what = {"model": model, "device": device, "dtype": dtype, "compile": compile_layers}
             if placement == "colocated":
-                asked = drafters.split(","), rules.split(",")
-                found = _drafters(what, asked, plan, sizes, against, html)
+                from hawk.bench.contenders import methods
+
+                forced = [] if nodes is None else _sizes("nodes", nodes)
+                chosen = methods(
+                    drafters.split(","), rules.split(","), forced, deterministic=bool(deterministic)
+                )
+                found = _drafters(what, chosen, plan, sizes, against, html)
             else:
                 refuse(context, OF_DRAFTERS, "--placement compares no drafters")
                 what |= {"drafter": drafters, "rule": rules}
@@ -117,7 +131,7 @@ def bench(
 
 def _drafters(
     what: dict[str, Any],
-    asked: tuple[list[str], list[str]],
+    chosen: "Sequence[Method]",
     plan: "Plan",
     sizes: Sequence[int],
     against: str | None,
@@ -126,7 +140,6 @@ def _drafters(
     quiet_transformers()
     from hawk.bench import page
     from hawk.bench.comparison import compare
-    from hawk.bench.contenders import methods
     from hawk.bench.report import table
     from hawk.pipeline import Pipeline
 
@@ -134,7 +147,6 @@ def _drafters(
         raise ValueError(f"--against takes transformers, got {against!r}")
     if html is not None:
         page.check_installed()
-    chosen = methods(*asked)
     plain = Pipeline.from_pretrained(**what, drafter="plain", slots=1)
     requests = plan(plain)
     with progress_bar() as bar:
@@ -196,11 +208,11 @@ def _plan(images: int, file: Path | None, **settings: Any) -> "Plan":
     return partial(plan, images=images, prompts=texts, **settings)
 
 
-def _sizes(text: str) -> list[int]:
+def _sizes(name: str, text: str) -> list[int]:
     try:
         found = [int(part) for part in text.split(",")]
     except ValueError:
         found = [0]
     if min(found) < 1:
-        raise ValueError(f"batch must be whole numbers from 1 with commas, got {text!r}")
+        raise ValueError(f"{name} must be whole numbers from 1 with commas, got {text!r}")
     return found

@@ -93,6 +93,7 @@ class Pipeline:
         slots: images in flight at most.
         deterministic: pad every pass to one shape, see `Session`: for half precision, where the
             rounding of a pass depends on its shape. Slower; tokens still depend on `slots`.
+        nodes: of every tree, the root included; None leaves their size to the budget.
     """
 
     def __init__(
@@ -103,11 +104,16 @@ class Pipeline:
         rule: str,
         slots: int,
         deterministic: bool = False,
+        nodes: int | None = None,
     ) -> None:
         self.drafter, self._identity = drafters.choose(drafter, target.identity)
         if slots < 1:
             raise ValueError(f"slots must be 1 or more, got {slots}")
+        most = drafters.DRAFTERS[self.drafter].most_nodes
+        if nodes is not None and not 1 <= nodes <= most:
+            raise ValueError(f"trees of {self.drafter} have 1 to {most} nodes, got {nodes}")
         self.target, self.slots, self.deterministic = target, slots, deterministic
+        self._nodes = nodes
         self.rule, self.rule_name = load_rule(rule, target), rule
         self._sessions: dict[bool, Loop] = {}
 
@@ -280,6 +286,8 @@ class Pipeline:
             # Without siblings the keys and values of an accepted token are where plain decoding has
             # them, so that sums over them have one order.
             return Budget.fixed(min(most, FIXED_NODES))
+        if self._nodes is not None:
+            return Budget.fixed(self._nodes)
         timer = PassTimer(self.target, slots=slots, guided=guided, most_nodes=most)
         return Budget.measure(timer, slots, most)
 

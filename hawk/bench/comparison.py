@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from hawk.bench.contenders import Method
 from hawk.bench.measure import measure, rows
 from hawk.bench.report import Report
 from hawk.machine import machine, versions
@@ -11,7 +12,7 @@ from hawk.request import Request
 
 def compare(
     pipeline: Pipeline,
-    methods: Sequence[tuple[str, str]],
+    methods: Sequence[Method],
     requests: Sequence[Request],
     *,
     batches: Sequence[int] = (1,),
@@ -54,6 +55,7 @@ def compare(
             "top_k": first.sampler.top_k,
             "top_p": first.sampler.top_p,
             "seed": first.seed,
+            "deterministic": methods[0].deterministic,
         },
         machine=machine(target.device),
         versions=versions(),

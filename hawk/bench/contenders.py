@@ -1,6 +1,7 @@
 """Contenders: the ways to make images that a bench holds against each other."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -25,11 +26,28 @@ PROMPTS = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A way to decode.
+
+    Attributes:
+        drafter, rule: as `Pipeline` takes them.
+        nodes: of every tree, the root included; None leaves their size to the budget.
+        deterministic: whether all passes have one shape.
+    """
+
+    drafter: str
+    rule: str = "coupled"
+    nodes: int | None = None
+    deterministic: bool = False
+
+
 class Contender(Protocol):
     """Makes images.
 
     Attributes:
         drafter, rule: its name in a report; the rule is None where Hawk does not decide.
+        nodes: of every tree; None where they vary, or there are none.
     """
 
     @property
@@ -37,6 +55,9 @@ class Contender(Protocol):
 
     @property
     def rule(self) -> str | None: ...
+
+    @property
+    def nodes(self) -> int | None: ...
 
     def prepare(self, *, guided: bool) -> None:
         """Do once what is not part of making an image."""
@@ -48,16 +69,22 @@ class Contender(Protocol):
 
 
 class Ours:
-    """A drafter by a rule.
+    """A method around a target.
 
     Args:
-        drafter, rule: as `Pipeline` takes them.
         batch: images in flight.
     """
 
-    def __init__(self, target: Target, drafter: str, rule: str, *, batch: int) -> None:
-        self._pipeline = Pipeline(target, drafter=drafter, rule=rule, slots=batch)
-        self.drafter, self.rule = self._pipeline.drafter, rule
+    def __init__(self, target: Target, method: Method, *, batch: int) -> None:
+        self._pipeline = Pipeline(
+            target,
+            drafter=method.drafter,
+            rule=method.rule,
+            slots=batch,
+            nodes=method.nodes,
+            deterministic=method.deterministic,
+        )
+        self.drafter, self.rule, self.nodes = self._pipeline.drafter, method.rule, method.nodes
 
     def prepare(self, *, guided: bool) -> None:
         self._pipeline.session(guided=guided)
@@ -80,6 +107,7 @@ class Transformers:
 
     drafter = "transformers"
     rule = None
+    nodes = None
 
     def __init__(self, target: Target) -> None:
         if not isinstance(target, Janus):
@@ -113,12 +141,25 @@ class Transformers:
         )
 
 
-def methods(drafters: Sequence[str], rules: Sequence[str]) -> list[tuple[str, str]]:
-    """Plain decoding, then every drafter by every rule. ValueError for a rule that is none."""
+def methods(
+    drafters: Sequence[str],
+    rules: Sequence[str],
+    nodes: Sequence[int] = (),
+    *,
+    deterministic: bool = False,
+) -> list[Method]:
+    """Plain decoding, then every drafter by every rule, with trees of its own choice and of each of
+    some sizes. ValueError for a rule that is none."""
     for rule in rules:
         read_rule(rule)
-    asked = [(drafter, rule) for drafter in drafters for rule in rules]
-    return [("plain", "coupled"), *(method for method in asked if method != ("plain", "coupled"))]
+    plain = Method(drafter="plain", deterministic=deterministic)
+    asked = [
+        Method(drafter=drafter, rule=rule, nodes=size, deterministic=deterministic)
+        for drafter in drafters
+        for rule in rules
+        for size in (None, *nodes)
+    ]
+    return [plain, *(method for method in asked if method.drafter != "plain")]
 
 
 def plan(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from hawk.bench.contenders import Contender, Ours, Transformers
+from hawk.bench.contenders import Contender, Method, Ours, Transformers
 from hawk.bench.memory import PeakMemory
 from hawk.pipeline import Picture, Result
 from hawk.request import Request
@@ -50,7 +50,7 @@ class Row:
     """One contender at one batch size.
 
     Attributes:
-        drafter, rule: see `Contender`.
+        drafter, rule, nodes: see `Contender`.
         batch: images in flight.
         images: how many it made.
         tokens_per_forward: the extra token of each pass included.
@@ -64,6 +64,7 @@ class Row:
 
     drafter: str
     rule: str | None
+    nodes: int | None
     batch: int
     images: int
     tokens_per_forward: float
@@ -99,7 +100,7 @@ class Turns:
 
 def measure(
     target: Target,
-    methods: Sequence[tuple[str, str]],
+    methods: Sequence[Method],
     requests: Sequence[Request],
     *,
     batch: int,
@@ -110,7 +111,7 @@ def measure(
 
     Args:
         target: that all are around.
-        methods: drafter and rule; the first is what the others are held against.
+        methods: the first is what the others are held against.
         requests: images to make; the last batch is filled up from the first ones.
         batch: images in flight.
         each: called with the number of images after every batch of a contender.
@@ -118,7 +119,7 @@ def measure(
     batches = list(batched(requests, batch))
     guided = any(request.guidance != 1 for request in requests)
     makers: list[Callable[[], Contender]] = [
-        partial(Ours, target, drafter, rule, batch=batch) for drafter, rule in methods
+        partial(Ours, target, method, batch=batch) for method in methods
     ]
     if transformers:
         theirs = Transformers(target)
@@ -172,6 +173,7 @@ def _row(turn: Turns, turns: Sequence[Turns]) -> Row:
     return Row(
         drafter=contender.drafter,
         rule=contender.rule,
+        nodes=contender.nodes,
         batch=batch,
         images=batch * len(turn.seconds),
         tokens_per_forward=total.tokens_per_forward if turn.results else 1.0,

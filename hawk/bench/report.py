@@ -101,12 +101,17 @@ def drafting_cells(row: Row) -> list[str]:
     if drafting is None:
         return [""] * (2 + len(SHARES))
     return [
-        f"{drafting.nodes_per_forward:.1f}",
+        f"{drafting.nodes_per_forward:.1f}" if row.nodes is None else f"{row.nodes} forced",
         f"{drafting.identical_to_plain} of {row.images}",
         *(f"{drafting.shares[name]:.0%}" for name in SHARES),
     ]
 
 
 def name(row: Row) -> str:
-    """Of a contender, short: the usual rule goes without saying."""
-    return row.drafter if row.rule in (None, "coupled") else f"{row.drafter}, {row.rule}"
+    """Short name of a contender: the usual rule and free sizes go without saying."""
+    parts = [row.drafter]
+    if row.rule not in (None, "coupled"):
+        parts.append(row.rule)
+    if row.nodes is not None:
+        parts.append(f"{row.nodes} nodes")
+    return ", ".join(parts)

@@ -10,16 +10,17 @@ import pytest
 from typer.testing import CliRunner
 
 from hawk.bench.comparison import compare
-from hawk.bench.contenders import Transformers, methods
+from hawk.bench.contenders import Method, Transformers, methods
 from hawk.bench.measure import Turns, accepted_by_cell, batched, measure, passes_by_accepted, rows
 from hawk.bench.memory import CLEAR, PeakMemory
+from hawk.bench.report import name
 from hawk.cli import app
 from hawk.pipeline import Pipeline
 from hawk.request import Request
 from hawk.targets.janus import Janus
 
 ROW = {
-    "drafter", "rule", "batch", "tokens_per_forward", "seconds_per_image", "speedup_over_plain",
+    "drafter", "rule", "nodes", "batch", "tokens_per_forward", "seconds_per_image", "speedup_over_plain",
     "speedup_over_transformers", "peak_memory_mb",
 }  # fmt: skip
 
@@ -41,18 +42,20 @@ def test_the_last_batch_is_filled_up() -> None:
 
 
 def test_plain_comes_first_and_once() -> None:
-    assert methods(["jacobi", "plain"], ["coupled", "residual"]) == [
-        ("plain", "coupled"),
-        ("jacobi", "coupled"),
-        ("jacobi", "residual"),
-        ("plain", "residual"),
+    found = methods(["jacobi", "plain"], ["coupled", "residual"], [8])
+    assert [(one.drafter, one.rule, one.nodes) for one in found] == [
+        ("plain", "coupled", None),
+        ("jacobi", "coupled", None),
+        ("jacobi", "coupled", 8),
+        ("jacobi", "residual", None),
+        ("jacobi", "residual", 8),
     ]
 
 
 def test_speed_ups_are_medians_of_ratios_of_the_same_batch() -> None:
     class Named:
         def __init__(self, drafter: str, rule: str | None) -> None:
-            self.drafter, self.rule = drafter, rule
+            self.drafter, self.rule, self.nodes = drafter, rule, None
 
         def prepare(self, *, guided: bool) -> None: ...
 
@@ -84,14 +87,21 @@ def test_rows_hold_what_the_pipeline_counts(tiny: Janus, monkeypatch: pytest.Mon
     made: list[int] = []
     turns = measure(
         tiny,
-        [("plain", "coupled"), ("jacobi", "coupled"), ("jacobi", "typical")],
+        [
+            *methods(["jacobi"], ["coupled"], [6]),
+            Method(drafter="jacobi", rule="typical"),
+        ],
         asked,
         batch=2,
         transformers=False,
         each=made.append,
     )
-    assert made == [2] * 6
-    plain, jacobi, lossy = rows(turns)
+    assert made == [2] * 8
+    plain, jacobi, forced, lossy = rows(turns)
+    assert forced.drafting is not None
+    assert forced.drafting.nodes_per_forward > 5  # but for the pass of the prompt
+    assert forced.drafting.identical_to_plain == 4
+    assert name(forced) == "jacobi, 6 nodes"
     assert [row.speedup_over_plain == 1 for row in (plain, jacobi, lossy)] == [True, False, False]
     assert plain.tokens_per_forward == 1
     assert jacobi.speedup_over_transformers is None
