@@ -26,6 +26,7 @@ from hawk.options import (
     ModelOption,
     NegativeOption,
     PlacementOption,
+    PromptLimitOption,
     RuleOption,
     SeedOption,
     SizeOption,
@@ -74,6 +75,7 @@ def generate(
     drafter: DrafterOption = "auto",
     rule: RuleOption = "coupled",
     slots: SlotsOption = 8,
+    prompt_limit: PromptLimitOption = None,
     deterministic: DeterministicOption = False,
     placement: PlacementOption = "colocated",
     targets_per_drafter: Annotated[
@@ -105,6 +107,7 @@ def generate(
             "model": model,
             "rule": rule,
             "slots": slots,
+            "prompt_limit": prompt_limit,
             "deterministic": deterministic,
             "device": device,
             "dtype": dtype,

@@ -10,6 +10,7 @@ heads to each of H, E head size, P positions, V entries of the memory that the p
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,18 +27,20 @@ class Decoder(nn.Module):
     Args:
         theirs: the decoder. It goes on to work, on parts of the merged weights: nothing is held
             twice.
+
+    Attributes:
+        layout: what is stored for one token.
     """
 
     def __init__(self, theirs: Any) -> None:
         super().__init__()
-        config = theirs.config
-        heads = int(config.num_attention_heads)
+        config, self.norm = theirs.config, theirs.norm
         self.hidden_size = int(config.hidden_size)
-        self._heads = int(config.num_key_value_heads or heads)
-        self._head_size = int(getattr(config, "head_dim", None) or self.hidden_size // heads)
-        self._groups = heads // self._heads
-        self.layers = nn.ModuleList(Layer(layer, self._heads) for layer in theirs.layers)
-        self.norm = theirs.norm
+        layout = layout_of(config, self.norm.weight.dtype, self.device)
+        self._groups = config.num_attention_heads // layout.heads
+        self.layers = nn.ModuleList(Layer(layer, layout.heads) for layer in theirs.layers)
+        devices = tuple(next(layer.parameters()).device for layer in self.layers)
+        self.layout = replace(layout, layer_devices=devices)
         with torch.no_grad():
             positions_P = torch.arange(config.max_position_embeddings, device=self.device)
             cosine_1PE, sine_1PE = theirs.rotary_emb(self.norm.weight, positions_P[None])
@@ -49,17 +52,6 @@ class Decoder(nn.Module):
     def device(self) -> torch.device:
         """Where passes begin and end."""
         return self.norm.weight.device
-
-    @property
-    def layout(self) -> Layout:
-        return Layout(
-            layers=len(self.layers),
-            heads=self._heads,
-            head_size=self._head_size,
-            dtype=self.norm.weight.dtype,
-            device=self.device,
-            layer_devices=tuple(next(layer.parameters()).device for layer in self.layers),
-        )
 
     def forward(
         self, hidden_RND: Tensor, positions_RN: Tensor, mask_R1NV: Tensor, cache: Cache
@@ -84,6 +76,18 @@ class Decoder(nn.Module):
                 given = tuple(tensor.to(seen.device) for tensor in given)
             hidden_TD = layer(hidden_TD, seen, *given)
         return _normed(hidden_TD.to(self.device), self.norm).view_as(hidden_RND)
+
+
+def layout_of(config: Any, dtype: torch.dtype, device: torch.device) -> Layout:
+    """What a decoder of some configuration stores for one token."""
+    heads = int(config.num_attention_heads)
+    return Layout(
+        layers=int(config.num_hidden_layers),
+        heads=int(config.num_key_value_heads or heads),
+        head_size=int(getattr(config, "head_dim", None) or config.hidden_size // heads),
+        dtype=dtype,
+        device=device,
+    )
 
 
 class Layer(nn.Module):

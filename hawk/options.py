@@ -32,6 +32,7 @@ screen = Console(stderr=True)  # for people; stdout is for results
 
 _MODEL = "Embedded model, folder, or hub id, as id or id@revision."
 _SLOTS = "Images in flight at most."
+_PROMPT_LIMIT = "Longest prompt in tokens; memory grows with the prompts that are there."
 _DEVICE = "auto, cpu, cuda, ...; cuda:0,cuda:1 divides the layers of a model among them."
 _DTYPE = "auto, float32, bfloat16 or float16."
 _COMPILE = "Compile the model's layers: faster passes on a GPU after half a minute; for long work."
@@ -54,6 +55,9 @@ RuleOption = Annotated[
 DeterministicOption = Annotated[bool, typer.Option("--deterministic", help=_DETERMINISTIC)]
 PlacementOption = Annotated[str, typer.Option(help=_PLACEMENT)]
 SlotsOption = Annotated[int, typer.Option(help=_SLOTS)]
+PromptLimitOption = Annotated[
+    int | None, typer.Option(help=_PROMPT_LIMIT, show_default="512, or the model's")
+]
 DeviceOption = Annotated[str, typer.Option(help=_DEVICE)]
 DtypeOption = Annotated[str, typer.Option(help=_DTYPE)]
 CompileOption = Annotated[bool, typer.Option("--compile", help=_COMPILE)]

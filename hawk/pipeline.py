@@ -125,6 +125,7 @@ class Pipeline:
         drafter: str = "auto",
         rule: str = "coupled",
         slots: int = 8,
+        prompt_limit: int | None = None,
         deterministic: bool = False,
         device: str = "auto",
         dtype: str = "auto",
@@ -135,6 +136,8 @@ class Pipeline:
 
         Args:
             model: a hub id may end in `@` and a commit, tag or branch, which pins it.
+            prompt_limit: longest prompt in tokens. None is 512, or less where the model has no
+                positions for so many.
             size: (height, width) in pixels, for families that have a choice; None is their own.
             device: a torch device, or `auto` for CUDA where there is some. Several, as in
                 `cuda:0,cuda:1`, divide the layers of a model that is too large for one.
@@ -152,6 +155,8 @@ class Pipeline:
             others=others,
             size=size,
             compile=compile,
+            slots=slots,
+            prompt_limit=prompt_limit,
         )
         return cls(target, drafter=drafter, rule=rule, slots=slots, deterministic=deterministic)
 

@@ -19,6 +19,7 @@ from hawk.options import (
     FilePlacementOption,
     FileSlotsOption,
     JsonOption,
+    PromptLimitOption,
     SizeOption,
     errors_reported,
 )
@@ -41,6 +42,7 @@ def serve(
     model: FileModelOption = None,
     size: SizeOption = None,
     slots: FileSlotsOption = None,
+    prompt_limit: PromptLimitOption = None,
     device: FileDeviceOption = None,
     dtype: FileDtypeOption = None,
     compile_layers: FileCompileOption = None,
@@ -54,6 +56,7 @@ def serve(
             "name": model,
             "size": size,
             "slots": slots,
+            "prompt_limit": prompt_limit,
             "device": device,
             "dtype": dtype,
             "compile": compile_layers,

@@ -44,6 +44,7 @@ class ModelConfig(_Section):
         served_as: what clients call it; by default `name`, of a folder the last part of its path.
         drafters: that requests may choose from, the default first.
         rule, device, dtype, compile: as for `hawk generate`.
+        prompt_limit: longest prompt in tokens; None is 512, or what the model has positions for.
         slots: images in flight at most; each drafter in use has as many.
         waiting: images beyond that may wait; more get 429.
     """
@@ -56,6 +57,7 @@ class ModelConfig(_Section):
     device: str = "auto"
     dtype: str = "auto"
     compile: bool = False
+    prompt_limit: int | None = Field(None, ge=1)
     slots: int = Field(16, ge=1)
     waiting: int = Field(64, ge=10)  # the largest n must find room
 

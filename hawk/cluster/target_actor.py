@@ -34,6 +34,7 @@ class Making:
     dtype: str = "auto"
     size: tuple[int, int] | None = None
     compile: bool = False
+    prompt_limit: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +135,8 @@ class TargetActor:
             making.model,
             drafter=making.drafter,
             rule=making.rule,
+            slots=making.slots,
+            prompt_limit=making.prompt_limit,
             device=making.device,
             dtype=making.dtype,
             size=making.size,

@@ -36,7 +36,7 @@ FAMILIES = {
 }
 
 
-def load_target(
+def load_target(  # noqa: PLR0913  each is a choice of its own
     model: str,
     *,
     dtype: torch.dtype,
@@ -44,6 +44,8 @@ def load_target(
     others: Sequence[torch.device] = (),
     size: tuple[int, int] | None = None,
     compile: bool = False,  # as torch calls it
+    slots: int = 1,
+    prompt_limit: int | None = None,
 ) -> Target:
     """Load an embedded model by name, or any other from a folder or transformers hub id.
 
@@ -52,6 +54,9 @@ def load_target(
         others: more devices, to divide the decoder's layers among; see `hawk.targets.split`.
         size: (height, width) of the images in pixels, for families that have a choice.
         compile: the decoder's layers, see `DecoderTarget.compile`.
+        slots: images in flight that there has to be memory for.
+        prompt_limit: longest prompt in tokens; None is `PROMPT_LIMIT`, or what the model has
+            positions for.
 
     ValueError where the model cannot be found or its family is not supported.
     """
@@ -69,8 +74,10 @@ def load_target(
     if found not in FAMILIES:
         raise ValueError(f"{model!r} is a {found!r} model; Hawk runs {', '.join(FAMILIES)}")
     try:
-        memory.check(source)
+        memory.check(source, slots)
         target = FAMILIES[found].load(source)
+        if prompt_limit is not None:
+            target.limit_prompts(prompt_limit)
         target.identity = _identity(source, target)
     except torch.OutOfMemoryError:
         raise

@@ -3,17 +3,19 @@
 Any other checkpoint of a family loads as well; these are the ones worth naming.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from rich.table import Table
 
+from hawk.cache import Layout
+from hawk.grid import Grid
 from hawk.sampler import SamplerConfig
-from hawk.targets import FAMILIES
+from hawk.targets import FAMILIES, room
 
 REAL, TOY = "real weights", "toy size only"
-PROMPT_TOKENS = 100  # assumed for the memory of an image in flight
+PROMPT_TOKENS = 128  # assumed for the memory of an image in flight
 HALF_BYTES = 2  # bfloat16
 GIB = 2**30
 
@@ -66,8 +68,16 @@ class Entry:
     @property
     def image_gib(self) -> float:
         """Keys and values of one image in flight, with guidance, in bfloat16."""
-        tokens = PROMPT_TOKENS + math.prod(self.grid)
-        return 2 * tokens * 2 * self.layers * self.heads * self.head_size * HALF_BYTES / GIB
+        layout = Layout(
+            layers=self.layers,
+            heads=self.heads,
+            head_size=self.head_size,
+            dtype=torch.bfloat16,
+            device=torch.device("cpu"),
+        )
+        height, width = self.grid
+        grid, row_ends = Grid(height=height, width=width), self.family in room.ROW_ENDS
+        return room.image_bytes(layout, grid, row_ends=row_ends, prompt=PROMPT_TOKENS) / GIB
 
 
 CATALOGUE = (
@@ -216,7 +226,11 @@ def report() -> list[dict[str, Any]]:
 def table() -> Table:
     """The catalogue for people."""
     heads = ("model", "checkpoint", "pixels", "grid", "defaults", "GiB", "+ an image", "tried with")
-    shown = Table(*heads, title="Memory in bfloat16; weights, and each image in flight")
+    title = (
+        f"Memory in bfloat16: weights, and each image in flight, with guidance and prompts of up "
+        f"to {PROMPT_TOKENS} tokens"
+    )
+    shown = Table(*heads, title=title)
     for entry in report():
         height, width = entry["pixels"]
         rows, columns = entry["grid"]

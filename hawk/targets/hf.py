@@ -75,7 +75,8 @@ class DecoderTarget(ABC):
         """Read prompts of up to so many tokens. ValueError where the model cannot."""
         if not 1 <= tokens <= self._most_tokens:
             raise ValueError(
-                f"the prompt limit of {self.name} must be 1 to {self._most_tokens} tokens, got {tokens}"
+                f"the prompt limit of {self.name} must be from 1 to {self._most_tokens} tokens, "
+                f"got {tokens}"
             )
         self.prompt_limit = tokens
 

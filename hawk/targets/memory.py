@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 
 from hawk.targets.llamagen import TEXT_FOLDER
+from hawk.targets.room import least_image_bytes
 from hawk.targets.source import Source
 
 GIB = 2**30
@@ -18,23 +19,25 @@ CGROUP = Path("/sys/fs/cgroup")
 STORED_BYTES = {"float32": 4, "float64": 8}  # a number; 2 for all else that is published
 
 
-def check(source: Source) -> None:
-    """ValueError where the weights are known to be larger than the free memory of the device."""
+def check(source: Source, slots: int = 1) -> None:
+    """ValueError where weights, and keys and values of so many images with short prompts, are known
+    to be larger than the free memory of the devices."""
     numbers = weights_in(source)
     devices = dict.fromkeys((source.device, *source.others))
     free = [free_bytes(device) for device in devices]
     known = [number for number in free if number is not None]
     if numbers is None or len(known) < len(free):
         return
-    need, have = numbers * source.dtype.itemsize, sum(known)
-    if need > have:
+    weights, have = numbers * source.dtype.itemsize, sum(known)
+    images = slots * least_image_bytes(source.config(), source.size, source.dtype)
+    if weights + images > have:
         name = str(source.dtype).removeprefix("torch.")
         where = " and ".join(str(device) for device in devices)
         more = ", several as in cuda:0,cuda:1" if source.device.type == "cuda" else ""
         raise ValueError(
-            f"it needs {need / GIB:.1f} GiB for its weights in {name}, and "
-            f"{have / GIB:.1f} GiB are free on {where}: use another device{more}, --dtype "
-            f"bfloat16, or a smaller model"
+            f"it needs {weights / GIB:.1f} GiB for its weights in {name} and {images / GIB:.1f} "
+            f"GiB for {slots} images in flight, and {have / GIB:.1f} GiB are free on {where}: use "
+            f"fewer --slots, another device{more}, --dtype bfloat16, or a smaller model"
         )
 
 

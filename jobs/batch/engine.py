@@ -65,6 +65,7 @@ class Engine:
             drafter=making.drafter,
             rule=making.rule,
             slots=workers.slots,
+            prompt_limit=workers.prompt_limit,
             device=workers.device,
             dtype=making.dtype,
             size=parse_size(making.size),

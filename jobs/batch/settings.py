@@ -46,7 +46,7 @@ class Workers:
     Attributes:
         least, most: how many; the job begins with the first and asks the cluster for `most`.
         slots: images in flight at most in each.
-        device, compile: as `hawk.Pipeline.from_pretrained` takes them.
+        prompt_limit, device, compile: as `hawk.Pipeline.from_pretrained` takes them.
         cpus, gpus: of each, as Ray counts them.
         start_s: how long to wait for `least` of them.
         pair: where each has its drafter in a process of its own, what that takes.
@@ -55,6 +55,7 @@ class Workers:
     least: int = 1
     most: int = 1
     slots: int = 8
+    prompt_limit: int | None = None
     device: str = "auto"
     compile: bool = False
     cpus: float = 1.0

@@ -21,6 +21,7 @@ TARGETS = (
     "hawk.targets.hf",
     "hawk.targets.llamagen",
     "hawk.targets.prompts",
+    "hawk.targets.room",
     "hawk.targets.row_ends",
     "hawk.targets.source",
     "hawk.targets.split",
@@ -93,7 +94,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.pass_timer": ("hawk.targets.base", "hawk.tree"),
     # the two sides of speculation, which never import each other
     "hawk.targets": ("hawk.identity", "hawk.targets"),
-    "hawk.targets.catalogue": ("hawk.sampler", "hawk.targets"),
+    "hawk.targets.catalogue": ("hawk.cache", "hawk.grid", "hawk.sampler", "hawk.targets"),
+    "hawk.targets.room": ("hawk.targets.chameleon", "hawk.targets.emu3", *TARGETS),
     "hawk.targets.random": ("hawk.targets.catalogue", *TARGETS),
     "hawk.targets.convert": ("hawk.size", "hawk.targets"),
     "hawk.targets.*": TARGETS,

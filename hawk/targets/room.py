@@ -1,0 +1,62 @@
+"""Room: memory for keys and values, told by a model's configuration before anything is loaded."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import ChameleonConfig, Emu3Config, JanusConfig, LlamaConfig
+
+from hawk.cache import Layout, Room
+from hawk.decoder import layout_of
+from hawk.grid import Grid
+from hawk.targets.chameleon import LUMINA_SIZE
+from hawk.targets.emu3 import SIZE
+from hawk.targets.hf import PROMPT_LIMIT
+from hawk.targets.row_ends import image_entries
+
+NODES = 64  # of the largest tree of any drafter
+BRANCHES = 2  # rows of an image, with guidance
+ROW_ENDS = ("emu3", "lumina_mgpt")  # families that write a token after every row
+SIZES = {"emu3": SIZE, "lumina_mgpt": LUMINA_SIZE}
+CPU = torch.device("cpu")
+
+
+def image_bytes(layout: Layout, grid: Grid, *, row_ends: bool, prompt: int) -> int:
+    """Keys and values of an image in flight, with guidance.
+
+    Args:
+        prompt: tokens of the longest prompt in flight.
+    """
+    image = image_entries(grid, NODES, row_ends=row_ends)
+    capacity = Room(prompt_limit=PROMPT_LIMIT, image=image).capacity(prompt)
+    return BRANCHES * capacity * layout.token_bytes
+
+
+def least_image_bytes(
+    config: Mapping[str, Any], size: tuple[int, int] | None, dtype: torch.dtype
+) -> int:
+    """The same for short prompts, of a model that is not loaded yet.
+
+    Args:
+        config: contents of its config.json.
+        size: (height, width) of images in pixels; None is the model's own.
+    """
+    family = str(config.get("hawk_family", config["model_type"]))
+    if family == "llamagen":
+        decoder: Any = LlamaConfig(**config)
+        grid = Grid(height=config["grid"], width=config["grid"])
+    else:
+        kind = {"janus": JanusConfig, "emu3": Emu3Config}.get(family, ChameleonConfig)
+        whole: Any = kind.from_dict(dict(config))
+        decoder = whole.get_text_config()
+        grid = _grid(whole.vq_config, size or config.get("hawk_size") or SIZES.get(family))
+    layout = layout_of(decoder, dtype, CPU)
+    return image_bytes(layout, grid, row_ends=family in ROW_ENDS, prompt=1)
+
+
+def _grid(vq: Any, size: tuple[int, int] | None) -> Grid:
+    patch = 2 ** (len(vq.channel_multiplier) - 1)
+    if size is not None:
+        return Grid(height=size[0] // patch, width=size[1] // patch)
+    cells = vq.num_patches if hasattr(vq, "num_patches") else vq.resolution // patch
+    return Grid(height=cells, width=cells)
