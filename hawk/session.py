@@ -321,33 +321,15 @@ class Session:
         """Let images go that are complete, and those whose last logits were broken."""
         finished: list[Finished] = []
         for slot in reversed(range(self.active)):
-            image = self._slots.images[slot]
+            image, tokens_T = self._slots.images[slot], self._slots.tokens_T(slot)
             if broken[slot]:
-                finished.append(
-                    self._ended(image, self._slots.tokens_T(slot)[:0], self._broken(image))
-                )
-                self._leave(slot)
-            elif image.stats.tokens == self.target.grid.cells:
-                finished.append(self._ended(image, self._slots.tokens_T(slot), None))
-                self._leave(slot)
+                finished.append(image.failed(self.target.name, tokens_T))
+            elif len(tokens_T) == self.target.grid.cells:
+                finished.append(image.finished(tokens_T))
+            else:
+                continue
+            self._leave(slot)
         return finished[::-1]
-
-    def _ended(self, image: InFlight, tokens_T: Tensor, error: str | None) -> Finished:
-        return Finished(
-            ticket=image.ticket,
-            request=image.request,
-            tokens_T=tokens_T,
-            commits=image.commits,
-            stats=image.stats,
-            error=error,
-        )
-
-    def _broken(self, image: InFlight) -> str:
-        return (
-            f"{self.target.name} returned logits that are not numbers: its weights are broken or "
-            f"too large for half precision (use --dtype bfloat16 or float32), or a guidance of "
-            f"{image.request.guidance:g} is too much for it"
-        )
 
     def _leave(self, slot: int) -> None:
         """Free a slot; what moves into it moves everywhere."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from hawk.request import Request
+from hawk.request import Finished, Request
 from hawk.sampler import Sampler
 from hawk.stats import Stats
 from hawk.targets.base import Target
@@ -24,6 +24,26 @@ class InFlight:
     request: Request
     commits: list[int] = field(default_factory=list)
     stats: Stats = field(default_factory=lambda: Stats(images=1))
+
+    def finished(self, tokens_T: Tensor, error: str | None = None) -> Finished:
+        """The image with its tokens, or with what went wrong."""
+        return Finished(
+            ticket=self.ticket,
+            request=self.request,
+            tokens_T=tokens_T,
+            commits=self.commits,
+            stats=self.stats,
+            error=error,
+        )
+
+    def failed(self, model: str, tokens_T: Tensor) -> Finished:
+        """The image without its tokens, as the model's logits for the last one were no numbers."""
+        return self.finished(
+            tokens_T[:0],
+            f"{model} returned logits that are not numbers: its weights are broken or too large "
+            f"for half precision (use --dtype bfloat16 or float32), or a guidance of "
+            f"{self.request.guidance:g} is too much for it",
+        )
 
 
 class Slots:
