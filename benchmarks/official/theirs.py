@@ -1,0 +1,168 @@
+"""What a run of official code needs: its functions without its scripts, and a record of its loop.
+
+These modules run under an interpreter with the packages of the official code, in a process of their
+own, and import nothing of Hawk. Letters: I images, P places of a prompt, T tokens, V vocabulary.
+"""
+
+import ast
+import importlib.abc
+import importlib.machinery
+import sys
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Recorder:
+    """Stands in for the sampler: takes the most probable token and keeps what it was taken from.
+
+    Attributes:
+        laws: probabilities [I, V] of every call.
+    """
+
+    def __init__(self) -> None:
+        self.laws: list[Tensor] = []
+
+    def __call__(self, probs: Tensor, num_samples: int = 1, **_: object) -> Tensor:
+        self.laws.append(probs.detach().float().clone())
+        return probs.argmax(-1, keepdim=True)
+
+
+def record_multinomial() -> Recorder:
+    """Replaces `torch.multinomial` in this process."""
+    recorder = Recorder()
+    torch.multinomial = recorder  # type: ignore[assignment]
+    return recorder
+
+
+def on_cpu() -> None:
+    """Makes `.cuda()` and devices called "cuda" mean the CPU."""
+    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
+    torch.nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
+    for name in ("tensor", "arange", "zeros", "full"):
+        setattr(torch, name, _elsewhere(getattr(torch, name)))
+
+
+def _elsewhere(make: Any) -> Any:
+    def made(*args: Any, **given: Any) -> Any:
+        if str(given.get("device", "")).startswith("cuda"):
+            given["device"] = "cpu"
+        return make(*args, **given)
+
+    return made
+
+
+def functions(file: Path, *names: str) -> dict[str, Any]:
+    """Functions and imports of a script that would load a model where it is imported."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    kept: list[ast.stmt] = [
+        statement
+        for statement in tree.body
+        if isinstance(statement, (ast.Import, ast.ImportFrom))
+        or (isinstance(statement, ast.FunctionDef) and statement.name in names)
+    ]
+    found: dict[str, Any] = {"__name__": file.stem}
+    exec(compile(ast.Module(kept, []), str(file), "exec"), found)  # noqa: S102  # its own code
+    return found
+
+
+def constants(file: Path, *names: str) -> dict[str, Any]:
+    """Literals that a script assigns to names, without running it."""
+    found = {}
+    for statement in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            name = statement.targets[0].id
+            if name in names and isinstance(statement.value, ast.Constant):
+                found[name] = statement.value.value
+    return found
+
+
+class _Anything(type):
+    def __getattr__(cls, name: str) -> str:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return f"{cls.__name__}.{name}"
+
+
+class _Empty(types.ModuleType):
+    __path__: Sequence[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Anything(name, (), {"__init__": lambda self, *_, **__: None})
+
+
+class _Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> Any:
+        if name.split(".")[0] not in self._names:
+            return None
+        return importlib.machinery.ModuleSpec(name, self, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return _Empty(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        pass
+
+
+def absent(*packages: str) -> None:
+    """Empty stand-ins for packages that official code imports and does not need to draw."""
+    sys.meta_path.insert(0, _Absent(packages))
+
+
+def spread(model: torch.nn.Module, scales: dict[str, float], seed: int = 0) -> None:
+    """Random weights that make laws depend on their context, and neither flat nor sharp.
+
+    Args:
+        scales: factor for weights whose name contains a key, on top of 1 / sqrt(inputs).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in model.state_dict().items():
+        if not weight.is_floating_point():
+            continue
+        drawn = torch.randn(weight.shape, generator=generator)
+        if weight.ndim < 2:  # norms and biases
+            drawn = drawn * 0.1 + (1.0 if name.endswith("weight") else 0.0)
+        else:
+            drawn /= weight[0].numel() ** 0.5
+        factor = next((scale for part, scale in scales.items() if part in name), 1.0)
+        weight.copy_(drawn * factor)
+
+
+def save(
+    out: Path,
+    *,
+    prompts: list[str],
+    rows: list[list[int]],
+    tokens: Tensor,
+    laws: Tensor,
+    pixels: Tensor | None,
+    guidance: float,
+) -> None:
+    """Write what the loop did.
+
+    Args:
+        rows: ids of each prompt as the model reads them, without guidance.
+        tokens: image tokens [I, T] from 0.
+        laws: probabilities [I, T, V] after guidance, of image tokens only.
+        pixels: [I, H, W, 3] from 0 to 255, before rounding.
+    """
+    torch.save(
+        {
+            "prompts": prompts,
+            "rows": rows,
+            "tokens": tokens,
+            "laws": laws,
+            "pixels": pixels,
+            "guidance": guidance,
+        },
+        out / "record.pt",
+    )
