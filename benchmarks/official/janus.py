@@ -81,14 +81,14 @@ def main(checkout: Path, out: Path) -> None:
     model.gen_vision_model.decode_code = lambda codes, shape: (
         decoded.append((codes, decode(codes, shape=shape))) or decoded[-1][1]
     )
-    rows = []
+    images = []
     for prompt in PROMPTS:
         turns = [{"role": "<|User|>", "content": prompt}, {"role": "<|Assistant|>", "content": ""}]
         text = processor.apply_sft_template_for_multi_turn_prompts(
             conversations=turns, sft_format=processor.sft_format, system_prompt=""
         )
         text += processor.image_start_tag
-        rows.append(words.encode(text))
+        recorder.laws.clear()
         code["generate"](
             model,
             processor,
@@ -98,17 +98,17 @@ def main(checkout: Path, out: Path) -> None:
             img_size=GRID * PATCH,
             patch_size=PATCH,
         )
-    laws = torch.stack(recorder.laws).view(len(PROMPTS), GRID**2, CODES)
-    images = torch.cat([image for _, image in decoded]).float().permute(0, 2, 3, 1)
-    theirs.save(
-        out,
-        prompts=PROMPTS,
-        rows=rows,
-        tokens=torch.cat([codes for codes, _ in decoded]).long(),
-        laws=laws,
-        pixels=((images + 1) / 2 * 255).clamp(0, 255),
-        guidance=5.0,
-    )
+        codes, pixels = decoded[-1]
+        images.append(
+            theirs.Image(
+                prompt=prompt,
+                row=words.encode(text),
+                tokens_T=codes[0].long(),
+                laws_TV=torch.cat(recorder.laws),
+                pixels=((pixels[0].permute(1, 2, 0) + 1) / 2 * 255).clamp(0, 255),
+            )
+        )
+    theirs.save(out, 5.0, images)
 
 
 def _config() -> dict[str, Any]:

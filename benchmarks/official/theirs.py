@@ -1,7 +1,8 @@
 """What a run of official code needs: its functions without its scripts, and a record of its loop.
 
 These modules run under an interpreter with the packages of the official code, in a process of their
-own, and import nothing of Hawk. Letters: I images, P places of a prompt, T tokens, V vocabulary.
+own, and import nothing of Hawk. Letters: R rows, T tokens,
+V vocabulary.
 """
 
 import ast
@@ -10,18 +11,21 @@ import importlib.machinery
 import sys
 import types
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+RECORD = "record.pt"
+
 
 class Recorder:
     """Stands in for the sampler: takes the most probable token and keeps what it was taken from.
 
     Attributes:
-        laws: probabilities [I, V] of every call.
+        laws: probabilities [R, V] of every call.
     """
 
     def __init__(self) -> None:
@@ -126,7 +130,7 @@ def spread(model: torch.nn.Module, scales: dict[str, float], seed: int = 0) -> N
     """
     generator = torch.Generator().manual_seed(seed)
     for name, weight in model.state_dict().items():
-        if not weight.is_floating_point():
+        if not weight.is_floating_point() or "running_" in name:  # statistics of batch norms
             continue
         drawn = torch.randn(weight.shape, generator=generator)
         if weight.ndim < 2:  # norms and biases
@@ -137,32 +141,24 @@ def spread(model: torch.nn.Module, scales: dict[str, float], seed: int = 0) -> N
         weight.copy_(drawn * factor)
 
 
-def save(
-    out: Path,
-    *,
-    prompts: list[str],
-    rows: list[list[int]],
-    tokens: Tensor,
-    laws: Tensor,
-    pixels: Tensor | None,
-    guidance: float,
-) -> None:
-    """Write what the loop did.
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """What the loop made of one prompt.
 
-    Args:
-        rows: ids of each prompt as the model reads them, without guidance.
-        tokens: image tokens [I, T] from 0.
-        laws: probabilities [I, T, V] after guidance, of image tokens only.
-        pixels: [I, H, W, 3] from 0 to 255, before rounding.
+    Attributes:
+        prompt: as a user of Hawk gives it.
+        row: its ids as the model reads them, without guidance.
+        tokens_T: image tokens from 0.
+        laws_TV: probabilities of image tokens, after guidance.
+        pixels: [H, W, 3] from 0 to 255.
     """
-    torch.save(
-        {
-            "prompts": prompts,
-            "rows": rows,
-            "tokens": tokens,
-            "laws": laws,
-            "pixels": pixels,
-            "guidance": guidance,
-        },
-        out / "record.pt",
-    )
+
+    prompt: str
+    row: list[int]
+    tokens_T: Tensor
+    laws_TV: Tensor
+    pixels: Tensor
+
+
+def save(out: Path, guidance: float, images: Sequence[Image]) -> None:
+    torch.save({"guidance": guidance, "images": [vars(image) for image in images]}, out / RECORD)
