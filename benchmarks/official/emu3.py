@@ -121,11 +121,6 @@ def _serve(model: Any, vq: Any, words: Any, images: Any) -> None:
         (transformers.AutoImageProcessor, images),
     ):
         kind.from_pretrained = lambda *_, made=made, **__: made
-    for kind in (torch.Tensor, transformers.BatchFeature):
-        move = kind.to
-        kind.to = lambda self, *a, move=move, **k: (
-            self if a and str(a[0]).startswith("cuda") else move(self, *a, **k)
-        )
 
 
 if __name__ == "__main__":

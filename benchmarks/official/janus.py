@@ -88,7 +88,7 @@ def main(checkout: Path, out: Path) -> None:
             conversations=turns, sft_format=processor.sft_format, system_prompt=""
         )
         text += processor.image_start_tag
-        recorder.laws.clear()
+        recorder.begin([])
         code["generate"](
             model,
             processor,

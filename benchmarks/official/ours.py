@@ -127,8 +127,15 @@ def _emu3(folder: Path) -> Loader:
     return _sized(folder / "converted")
 
 
+def _lumina(folder: Path) -> Loader:
+    vqgan = folder / "ckpts" / "chameleon" / "tokenizer" / "vqgan.ckpt"
+    convert("lumina", folder, folder / "converted", vq=vqgan, size=None, text_encoder="")
+    return _sized(folder / "converted")
+
+
 LOADERS: dict[str, Callable[[Path], Loader]] = {
     "janus": _janus,
     "llamagen": _llamagen,
     "emu3": _emu3,
+    "lumina": _lumina,
 }

@@ -26,13 +26,27 @@ class Recorder:
 
     Attributes:
         laws: probabilities [R, V] of every call.
+        forced: tokens of the first calls, whatever their laws.
     """
 
     def __init__(self) -> None:
+        self.begin([])
+
+    def begin(self, forced: list[int], later: dict[int, int] | None = None) -> None:
+        """Start anew.
+
+        Args:
+            later: more forced tokens, by their call.
+        """
         self.laws: list[Tensor] = []
+        self.forced = forced
+        self._forced = dict(enumerate(forced)) | (later or {})
 
     def __call__(self, probs: Tensor, num_samples: int = 1, **_: object) -> Tensor:
+        call = len(self.laws)
         self.laws.append(probs.detach().float().clone())
+        if call in self._forced:
+            return torch.full((len(probs), 1), self._forced[call])
         return probs.argmax(-1, keepdim=True)
 
 
@@ -44,20 +58,26 @@ def record_multinomial() -> Recorder:
 
 
 def on_cpu() -> None:
-    """Makes `.cuda()` and devices called "cuda" mean the CPU."""
-    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
-    torch.nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
-    for name in ("tensor", "arange", "zeros", "full"):
+    """Makes `.cuda()`, and devices called "cuda", mean the CPU."""
+    for kind in (torch.Tensor, torch.nn.Module):
+        kind.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
+        kind.to = _elsewhere(kind.to)  # type: ignore[method-assign]
+    for name in ("tensor", "arange", "zeros", "full", "ones"):
         setattr(torch, name, _elsewhere(getattr(torch, name)))
 
 
-def _elsewhere(make: Any) -> Any:
-    def made(*args: Any, **given: Any) -> Any:
-        if str(given.get("device", "")).startswith("cuda"):
+def _elsewhere(call: Any) -> Any:
+    def called(*args: Any, **given: Any) -> Any:
+        args = tuple("cpu" if _is_cuda(value) else value for value in args)
+        if _is_cuda(given.get("device")):
             given["device"] = "cpu"
-        return make(*args, **given)
+        return call(*args, **given)
 
-    return made
+    return called
+
+
+def _is_cuda(value: object) -> bool:
+    return isinstance(value, (str, torch.device)) and str(value).startswith("cuda")
 
 
 def functions(file: Path, *names: str) -> dict[str, Any]:
