@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.official import emu3_layout, janus_layout
+from benchmarks.official import chameleon_layout, emu3_layout, janus_layout
 from benchmarks.official.theirs import RECORD
 from hawk import Pipeline, SamplerConfig
 from hawk.targets import load_target
@@ -133,9 +133,17 @@ def _lumina(folder: Path) -> Loader:
     return _sized(folder / "converted")
 
 
+def _anole(folder: Path) -> Loader:
+    vqgan, hub = folder / "vqgan.ckpt", folder / "hf"
+    chameleon_layout.convert(folder, hub)
+    convert("anole", hub, folder / "converted", vq=vqgan, size=None, text_encoder="")
+    return _one(folder / "converted")
+
+
 LOADERS: dict[str, Callable[[Path], Loader]] = {
     "janus": _janus,
     "llamagen": _llamagen,
     "emu3": _emu3,
     "lumina": _lumina,
+    "anole": _anole,
 }
