@@ -50,6 +50,7 @@ def main(checkout: Path, out: Path) -> None:
     )
     options = chameleon.Options(txt=False)
     guidance = options.img.cfg.guidance_scale_text
+    sampler = {"temperature": options.img.temp, "top_p": options.img.top_p}
     options.img = chameleon.Options.Image(temp=1.0, top_p=1.0, greedy=True)
     images = []
     for prompt in PROMPTS:
@@ -74,7 +75,7 @@ def main(checkout: Path, out: Path) -> None:
                 pixels=torch.from_numpy(np.asarray(picture).copy()).float(),
             )
         )
-    theirs.save(out, guidance, images)
+    theirs.save(out, guidance, sampler, images)
 
 
 def _apart(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -59,7 +59,9 @@ def main(checkout: Path, out: Path) -> None:
                 pixels=torch.from_numpy(np.asarray(picture).copy()).float(),
             )
         )
-    theirs.save(out, ran[GUIDANCE], images)
+    usual = ran["GENERATION_CONFIG"]
+    sampler = {"temperature": usual.temperature, "top_k": usual.top_k, "top_p": usual.top_p}
+    theirs.save(out, ran[GUIDANCE], sampler, images)
 
 
 def _write_tokens(out: Path) -> None:

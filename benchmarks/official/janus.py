@@ -108,7 +108,8 @@ def main(checkout: Path, out: Path) -> None:
                 pixels=((pixels[0].permute(1, 2, 0) + 1) / 2 * 255).clamp(0, 255),
             )
         )
-    theirs.save(out, 5.0, images)
+    usual = theirs.defaults(code["generate"])
+    theirs.save(out, float(usual["cfg_weight"]), {"temperature": usual["temperature"]}, images)
 
 
 def _config() -> dict[str, Any]:

@@ -98,7 +98,9 @@ def main(checkout: Path, out: Path) -> None:
         )
         for place, (prompt, row) in enumerate(zip(texts["prompts"], texts["rows"], strict=True))
     ]
-    theirs.save(out, 7.5, images)
+    usual = theirs.options(checkout / "autoregressive" / "sample" / "sample_t2i.py")
+    sampler = {"temperature": usual["temperature"], "top_k": usual["top-k"], "top_p": usual["top-p"]}
+    theirs.save(out, usual["cfg-scale"], sampler, images)
 
 
 def _save(asked: Any, tiny_gpt: Any, tiny_vq: Any, out: Path) -> None:

@@ -88,7 +88,8 @@ def main(checkout: Path, out: Path) -> None:
                 pixels=torch.from_numpy(np.asarray(pictures[0]).copy()).float(),
             )
         )
-    theirs.save(out, GUIDANCE, images)
+    usual = theirs.defaults(solver.create_logits_processor)
+    theirs.save(out, GUIDANCE, {"temperature": 1.0, "top_k": usual["image_top_k"]}, images)
 
 
 def _model(words: dict[str, int], out: Path) -> Any:

@@ -44,6 +44,7 @@ def compare(family: str, folder: Path) -> dict[str, Any]:
     for image in record["images"]:
         target = load(tuple(image["pixels"].shape[:2]))
         found["guidance"] = [guidance, target.default_guidance]
+        found["sampler_equal"] = target.default_sampler == SamplerConfig(**record["sampler"])
         prompt, tokens_T = image["prompt"], image["tokens_T"]
         found["prompts_differ"] += target.encode(prompt)[0] != image["row"]
         laws = _laws(target, prompt, tokens_T.tolist(), guidance)
@@ -57,6 +58,7 @@ def compare(family: str, folder: Path) -> dict[str, Any]:
     agrees = (
         not any(found[f"{name}_differ"] for name in ("prompts", "plain_tokens", "jacobi_tokens"))
         and found["guidance"][0] == found["guidance"][1]
+        and found["sampler_equal"]
         and found["law_difference"] < LAW_TOLERANCE
         and found["pixel_difference"] < PIXEL_TOLERANCE
     )

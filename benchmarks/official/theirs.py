@@ -8,6 +8,7 @@ V vocabulary.
 import ast
 import importlib.abc
 import importlib.machinery
+import inspect
 import sys
 import types
 from collections.abc import Sequence
@@ -94,15 +95,21 @@ def functions(file: Path, *names: str) -> dict[str, Any]:
     return found
 
 
-def constants(file: Path, *names: str) -> dict[str, Any]:
-    """Literals that a script assigns to names, without running it."""
+def options(file: Path) -> dict[str, Any]:
+    """Defaults of a script's command line options, by their names."""
     found = {}
-    for statement in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            name = statement.targets[0].id
-            if name in names and isinstance(statement.value, ast.Constant):
-                found[name] = statement.value.value
+    for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "add_argument":
+            name = ast.literal_eval(call.args[0]).lstrip("-")
+            for keyword in call.keywords:
+                if keyword.arg == "default" and isinstance(keyword.value, ast.Constant):
+                    found[name] = keyword.value.value
     return found
+
+
+def defaults(function: Any) -> dict[str, Any]:
+    """Defaults of a function's parameters."""
+    return {name: given.default for name, given in inspect.signature(function).parameters.items()}
 
 
 class _Anything(type):
@@ -180,5 +187,12 @@ class Image:
     pixels: Tensor
 
 
-def save(out: Path, guidance: float, images: Sequence[Image]) -> None:
-    torch.save({"guidance": guidance, "images": [vars(image) for image in images]}, out / RECORD)
+def save(out: Path, guidance: float, sampler: dict[str, float], images: Sequence[Image]) -> None:
+    """Write what a loop did.
+
+    Args:
+        guidance, sampler: defaults of the official code; the sampler's by the names of
+            `hawk.SamplerConfig`.
+    """
+    made = [vars(image) for image in images]
+    torch.save({"guidance": guidance, "sampler": sampler, "images": made}, out / RECORD)
