@@ -1,0 +1,125 @@
+"""Published models load, as far as that can be known without their weights.
+
+Each is loaded on the meta device from files of its published layout (`facts`), after `hawk convert`
+where it needs one. What is compared was read from official code, not from ours.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hawk import SamplerConfig
+from hawk.targets import catalogue, chameleon, emu3, load_target
+from hawk.targets.convert import convert
+from hawk.targets.row_ends import RowEndCache
+from tests.targets.facts import FOLDER, Facts, hollow
+
+NAMES = sorted(file.stem for file in FOLDER.glob("*.yaml"))
+META = torch.device("meta")
+ROW_ENDS = {"emu3": emu3.END_OF_LINE, "lumina_mgpt": chameleon.NEW_LINE}
+
+
+class Loaded:
+    """A published model on the meta device.
+
+    Attributes:
+        reports: what transformers said when it read the weights.
+    """
+
+    def __init__(self, name: str, folder: Path) -> None:
+        facts = Facts.read(name)
+        self.entry, self.said = catalogue.find(name), facts.said
+        facts.save(folder / "published")
+        with hollow() as self.reports:
+            model = self._converted(folder)
+            self.target: Any = load_target(str(model), dtype=torch.bfloat16, device=META)
+
+    def _converted(self, folder: Path) -> Path:
+        published, wanted = folder / "published", self.said.get("convert")
+        if wanted is None:
+            return published
+        assert self.entry.convert is not None
+        convert(
+            self.entry.convert,
+            published / wanted.get("checkpoint", ""),
+            folder / "converted",
+            vq=published / wanted["vq"],
+            size=wanted.get("size"),
+            text_encoder=str(published / "text_encoder"),
+        )
+        return folder / "converted"
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    return Loaded(request.param, tmp_path_factory.mktemp("published"))
+
+
+def test_all_of_the_catalogue_but_the_embedded_model_is_here() -> None:
+    assert {entry.slug for entry in catalogue.CATALOGUE} - set(NAMES) == {"emoji"}
+
+
+def test_every_tensor_is_read_or_known_to_be_of_no_use(model: Loaded) -> None:
+    """None that the model has is missing, or of another shape: loading would have failed."""
+    assert model.reports
+    unread = [name for report in model.reports for name in report["unexpected_keys"]]
+    ignored = model.said["ignored"]
+    assert [name for name in unread if not any(re.match(part, name) for part in ignored)] == []
+    for part in ignored:
+        assert any(re.match(part, name) for name in unread), f"{part} is read, or not there"
+
+
+def test_grid_guidance_and_sampler_are_the_official_ones(model: Loaded) -> None:
+    target, official = model.target, model.said["official"]
+    assert [target.grid.height, target.grid.width] == official["grid"]
+    assert target.default_guidance == official["guidance"]
+    assert target.default_sampler == SamplerConfig(**official["sampler"])
+
+
+def test_prompts_are_the_official_ones(model: Loaded) -> None:
+    target, official = model.target, model.said["official"]
+    words = getattr(target, "tokenizer", None) or target._tokenizer
+    conditional, unconditional = target.encode("a red apple")
+    assert words.decode(conditional) == official["prompt"]
+    if isinstance(official["unconditional"], str):
+        assert words.decode(unconditional) == official["unconditional"]
+
+
+def test_rows_end_as_the_official_ones(model: Loaded) -> None:
+    row_end = model.said["official"]["row_end"]
+    cache = model.target.new_cache(slots=1, branches=2, nodes=1)
+    assert isinstance(cache, RowEndCache) == (row_end is not None)
+    if row_end is not None:
+        assert model.target.tokenizer.get_vocab()[ROW_ENDS[model.entry.family]] == row_end
+
+
+def test_memory_is_as_told(model: Loaded) -> None:
+    weights = sum(storage_bytes(part) for part in (model.target,))
+    assert weights / catalogue.GIB == pytest.approx(model.entry.weights_gib, rel=0.02)
+
+
+def storage_bytes(owner: Any) -> int:
+    """Of all tensors that an object holds, each storage once."""
+    found: dict[int, int] = {}
+    for tensor in tensors_of(owner):
+        storage = tensor.untyped_storage()
+        found[storage._cdata] = storage.nbytes()
+    return sum(found.values())
+
+
+def tensors_of(owner: Any) -> Iterator[Tensor]:
+    for value in vars(owner).values():
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, nn.Module):
+            yield from value.state_dict().values()
+            yield from value.buffers()
+
+
+del math
