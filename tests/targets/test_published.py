@@ -20,6 +20,8 @@ from hawk.targets.convert import convert
 from hawk.targets.row_ends import RowEndCache
 from tests.targets.facts import FOLDER, Facts, hollow
 
+# Published configurations name settings as transformers did when they were written.
+pytestmark = pytest.mark.filterwarnings("ignore:.rope_scaling. is deprecated:FutureWarning")
 NAMES = sorted(file.stem for file in FOLDER.glob("*.yaml"))
 META = torch.device("meta")
 ROW_ENDS = {"emu3": emu3.END_OF_LINE, "lumina_mgpt": chameleon.NEW_LINE}
