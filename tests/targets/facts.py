@@ -97,11 +97,7 @@ class Facts:
 
     def _save_tokenizer(self, folder: Path) -> None:
         said, words = self.said["tokenizer"], self._words()
-        made = Tokenizer(models.BPE(vocab=words, merges=[]))
-        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        made.decoder = decoders.ByteLevel()
-        special = [word for word in words if word.startswith("<") and len(word) > 1]
-        made.add_special_tokens([AddedToken(word, special=True) for word in special])
+        made = _sentence_pieces(words) if said["class"].startswith("T5") else _bytes(words)
         around = [said.get("prepend"), said.get("append")]
         if any(around):
             first, last = around
@@ -112,6 +108,22 @@ class Facts:
         made.save(str(folder / "tokenizer.json"))
         settings = {name: said[name] for name in said if name.endswith(("_token", "_length"))}
         _write(folder / "tokenizer_config.json", settings | {"tokenizer_class": said["class"]})
+
+
+def _bytes(words: dict[str, int]) -> Tokenizer:
+    made = Tokenizer(models.BPE(vocab=words, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    special = [word for word in words if word.startswith("<") and len(word) > 1]
+    made.add_special_tokens([AddedToken(word, special=True) for word in special])
+    return made
+
+
+def _sentence_pieces(words: dict[str, int]) -> Tokenizer:
+    pieces = [*sorted(words, key=words.__getitem__), "▁"]
+    made = Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=words["<unk>"]))
+    made.pre_tokenizer, made.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    return made
 
 
 def _shapes(said: dict[str, Any]) -> Shapes:

@@ -4,7 +4,6 @@ Each is loaded on the meta device from files of its published layout (`facts`), 
 where it needs one. What is compared was read from official code, not from ours.
 """
 
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import AutoTokenizer
 
 from hawk import SamplerConfig
-from hawk.targets import catalogue, chameleon, emu3, load_target
+from hawk.targets import catalogue, chameleon, emu3, llamagen, load_target
 from hawk.targets.convert import convert
 from hawk.targets.row_ends import RowEndCache
 from tests.targets.facts import FOLDER, Facts, hollow
@@ -32,12 +32,14 @@ class Loaded:
 
     Attributes:
         reports: what transformers said when it read the weights.
+        words: the tokenizer as transformers loads it.
     """
 
     def __init__(self, name: str, folder: Path) -> None:
         facts = Facts.read(name)
         self.entry, self.said = catalogue.find(name), facts.said
         facts.save(folder / "published")
+        self.words: Any = AutoTokenizer.from_pretrained(folder / "published")
         with hollow() as self.reports:
             model = self._converted(folder)
             self.target: Any = load_target(str(model), dtype=torch.bfloat16, device=META)
@@ -85,12 +87,16 @@ def test_grid_guidance_and_sampler_are_the_official_ones(model: Loaded) -> None:
 
 
 def test_prompts_are_the_official_ones(model: Loaded) -> None:
-    target, official = model.target, model.said["official"]
-    words = getattr(target, "tokenizer", None) or target._tokenizer
-    conditional, unconditional = target.encode("a red apple")
-    assert words.decode(conditional) == official["prompt"]
-    if isinstance(official["unconditional"], str):
-        assert words.decode(unconditional) == official["unconditional"]
+    conditional, unconditional = model.target.encode("a red apple")
+    prompt, other = (model.said["official"][name] for name in ("prompt", "unconditional"))
+    assert model.words.decode(conditional) == prompt
+    if other == "pads":
+        pads = [model.words.pad_token_id] * (len(conditional) - 2)
+        assert unconditional == [conditional[0], *pads, conditional[-1]]
+    elif other == "learned":
+        assert unconditional == [llamagen.NULL] * len(conditional)
+    else:
+        assert model.words.decode(unconditional) == other
 
 
 def test_rows_end_as_the_official_ones(model: Loaded) -> None:
@@ -98,11 +104,11 @@ def test_rows_end_as_the_official_ones(model: Loaded) -> None:
     cache = model.target.new_cache(slots=1, branches=2, nodes=1)
     assert isinstance(cache, RowEndCache) == (row_end is not None)
     if row_end is not None:
-        assert model.target.tokenizer.get_vocab()[ROW_ENDS[model.entry.family]] == row_end
+        assert model.words.get_vocab()[ROW_ENDS[model.entry.family]] == row_end
 
 
 def test_memory_is_as_told(model: Loaded) -> None:
-    weights = sum(storage_bytes(part) for part in (model.target,))
+    weights = storage_bytes(model.target)
     assert weights / catalogue.GIB == pytest.approx(model.entry.weights_gib, rel=0.02)
 
 
@@ -122,6 +128,3 @@ def tensors_of(owner: Any) -> Iterator[Tensor]:
         elif isinstance(value, nn.Module):
             yield from value.state_dict().values()
             yield from value.buffers()
-
-
-del math
