@@ -6,6 +6,8 @@ Its processes and CUDA graphs are left out, its attention of xformers is replace
 our own (`xformers_cpu`); prompts, three branches of guidance and decoding are official. Needs
 torch, transformers 4.44, tokenizers, pyyaml.
 """
+# The official code is on the path of its own run alone.
+# pyright: reportMissingImports=false
 
 import json
 import sys

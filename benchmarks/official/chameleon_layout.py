@@ -36,7 +36,8 @@ NAMES = {
 def renamed(weights: dict[str, Tensor], heads: int) -> dict[str, Tensor]:
     made = {}
     for name, weight in weights.items():
-        _, layer, rest = re.fullmatch(r"(layers\.(\d+)\.)?(.+)", name).groups()
+        layered = re.match(r"layers\.(\d+)\.", name)
+        rest = name.removeprefix(layered[0]) if layered else name
         old = next(prefix for prefix in NAMES if rest.startswith(prefix))
         new = NAMES[old] + rest.removeprefix(old)
         if old in ("attention.wq.", "attention.wk."):
@@ -44,7 +45,8 @@ def renamed(weights: dict[str, Tensor], heads: int) -> dict[str, Tensor]:
             weight = pairs.transpose(1, 2).reshape(weight.shape)
         elif "_normalization" in old:
             weight = weight.view(-1, 2).t().reshape(1, -1).repeat_interleave(heads, 0)
-        made[f"model.layers.{layer}.{new}" if layer else new] = weight.contiguous()
+        place = f"model.layers.{layered[1]}.{new}" if layered else new
+        made[place] = weight.contiguous()
     return made
 
 

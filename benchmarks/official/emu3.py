@@ -5,6 +5,8 @@
 Its hubs are replaced by the tiny model; prompts, sizes, guidance and sampler are its own. Needs
 torch, transformers 4.44, tiktoken, accelerate.
 """
+# The official code is on the path of its own run alone.
+# pyright: reportMissingImports=false
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Emu3 in the layout of BAAI (a language model, an image tokenizer), written in that of transformers.
+"""Emu3 in the layout of BAAI, a language model and an image tokenizer, in that of transformers.
 
 Tokenizer after `convert_emu3_weights_to_hf.py` of github.com/huggingface/transformers at 084673d;
 names of the image tokenizer are those of the modules in transformers 5.24, which renames prefixes
@@ -63,8 +63,7 @@ def convert(folder: Path, out: Path) -> None:
     own = {
         "model_type": "emu3",
         "text_config": {name: language[name] for name in TEXT_SETTINGS},
-        "vq_config": {new: vq[old] for old, new in VQ_SETTINGS.items()}
-        | {"hidden_size": channels},
+        "vq_config": {new: vq[old] for old, new in VQ_SETTINGS.items()} | {"hidden_size": channels},
         "vocabulary_map": words.get_vocab(),
     }
     (out / "config.json").write_text(json.dumps(own), encoding="utf-8")

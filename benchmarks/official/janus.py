@@ -4,6 +4,8 @@
 
 Needs torch, transformers 4, timm, einops.
 """
+# The official code is on the path of its own run alone.
+# pyright: reportMissingImports=false
 
 import json
 import sys
@@ -18,10 +20,11 @@ from benchmarks.official import theirs
 
 PROMPTS = ["a red apple", "  the flag of Norway, and a tree "]
 CODES, GRID, WIDTH, PATCH = 64, 6, 64, 2
+BAR = "｜"  # noqa: RUF001  # as its vocabulary spells it
 SPECIAL = [
-    "<｜begin▁of▁sentence｜>",
-    "<｜end▁of▁sentence｜>",
-    "<｜▁pad▁｜>",
+    f"<{BAR}begin▁of▁sentence{BAR}>",
+    f"<{BAR}end▁of▁sentence{BAR}>",
+    f"<{BAR}▁pad▁{BAR}>",
     "<image_placeholder>",
     "<begin_of_image>",
     "<end_of_image>",

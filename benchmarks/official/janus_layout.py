@@ -9,21 +9,23 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from hawk.targets.checkpoint import read_pickle
 
 RENAMED = (
-    (r"^vision_model\.vision_tower\.blocks\.(\d+)\.attn\.proj\.", r"V.encoder.layers.\1.self_attn.projection_layer."),
-    (r"^vision_model\.vision_tower\.blocks\.(\d+)\.attn\.", r"V.encoder.layers.\1.self_attn."),
-    (r"^vision_model\.vision_tower\.blocks\.(\d+)\.norm", r"V.encoder.layers.\1.layer_norm"),
-    (r"^vision_model\.vision_tower\.blocks\.", "V.encoder.layers."),
-    (r"^vision_model\.vision_tower\.pos_embed", "V.embeddings.position_embedding.weight"),
-    (r"^vision_model\.vision_tower\.patch_embed\.proj\.", "V.embeddings.patch_embedding."),
-    (r"^vision_model\.vision_tower\.norm\.", "V.post_layernorm."),
-    (r"^V\.", "model.vision_model."),
+    (r"^vision_model\.vision_tower\.", "model.vision_model."),
+    (r"^model\.vision_model\.blocks\.", "model.vision_model.encoder.layers."),
+    (r"^(model\.vision_model\..*)\.attn\.proj\.", r"\1.self_attn.projection_layer."),
+    (r"^(model\.vision_model\..*)\.attn\.", r"\1.self_attn."),
+    (r"^(model\.vision_model\..*)\.norm([12])\.", r"\1.layer_norm\2."),
+    (
+        r"^model\.vision_model\.pos_embed$",
+        "model.vision_model.embeddings.position_embedding.weight",
+    ),
+    (r"\.patch_embed\.proj\.", ".embeddings.patch_embedding."),
+    (r"^model\.vision_model\.norm\.", "model.vision_model.post_layernorm."),
     (r"^gen_vision_model\.", "model.vqmodel."),
     (r"^(model\.vqmodel\.decoder\.)conv_blocks\.", r"\1up."),
     (r"^(model\.vqmodel\.encoder\.)conv_blocks\.", r"\1down."),
@@ -40,7 +42,7 @@ RENAMED = (
     (r"^gen_embed\.", "model.generation_embeddings."),
     (r"^language_model\.model\.", "model.language_model."),
     (r"^language_model\.lm_head\.", "lm_head."),
-)  # fmt: skip
+)
 DROPPED = (".attn_pool.", "gen_vision_model.quantize.codebook_used")
 
 
@@ -92,4 +94,3 @@ def convert(folder: Path, out: Path, *, vision: dict[str, Any], vq: dict[str, An
         | vq,
     }
     (out / "config.json").write_text(json.dumps(own), encoding="utf-8")
-    torch.manual_seed(0)

@@ -4,6 +4,8 @@
 
 Needs torch, transformers 4, accelerate, ftfy, beautifulsoup4.
 """
+# The official code is on the path of its own run alone.
+# pyright: reportMissingImports=false
 
 import argparse
 import inspect
@@ -99,7 +101,11 @@ def main(checkout: Path, out: Path) -> None:
         for place, (prompt, row) in enumerate(zip(texts["prompts"], texts["rows"], strict=True))
     ]
     usual = theirs.options(checkout / "autoregressive" / "sample" / "sample_t2i.py")
-    sampler = {"temperature": usual["temperature"], "top_k": usual["top-k"], "top_p": usual["top-p"]}
+    sampler = {
+        "temperature": usual["temperature"],
+        "top_k": usual["top-k"],
+        "top_p": usual["top-p"],
+    }
     theirs.save(out, usual["cfg-scale"], sampler, images)
 
 

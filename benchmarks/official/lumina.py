@@ -6,6 +6,8 @@ A random model would not begin an image: the three tokens that begin one are for
 end. Prompt, row ends, guidance and decoding are official; guidance 4 as in its README. Needs torch,
 transformers 4.44, tokenizers, accelerate, pyyaml.
 """
+# The official code is on the path of its own run alone.
+# pyright: reportMissingImports=false
 
 import json
 import sys

@@ -58,7 +58,7 @@ class Bias:
             yield slice(starts[row], starts[row + 1]), row * self.padding, length
 
 
-def rope_padded(
+def rope_padded(  # noqa: PLR0913  # as official code calls it
     xq: Tensor,
     xk: Tensor,
     xv: Tensor,

@@ -22,12 +22,13 @@ import torch
 import yaml
 from safetensors import safe_open
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel, core_model_loading
 
 FOLDER = Path(__file__).parent / "published"
 DTYPES = {"BF16": torch.bfloat16, "F32": torch.float32}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
+LOAD_STATE_DICT = nn.Module.load_state_dict
 SHARD_BYTES = 5 * 10**9
 Shapes = dict[str, tuple[int, ...]]
 
@@ -91,8 +92,8 @@ class Facts:
             letters = str.maketrans("0123456789", "ABCDEFGHIJ")
             for code in range(8192):
                 words[f"IMGIMG{str(code).translate(letters)}Z"] = said["image_words"] + code
-        free = (id for id in range(len(words) + 256) if id not in taken)
         taken = set(words.values())
+        free = (id for id in range(len(words) + 256) if id not in taken)
         return words | dict(zip(sorted(pre_tokenizers.ByteLevel.alphabet()), free, strict=False))
 
     def _save_tokenizer(self, folder: Path) -> None:
@@ -194,46 +195,47 @@ def hollow() -> Iterator[list[dict[str, Any]]]:
     Yields what transformers says of each model that it loads: keys that are missing, unexpected or
     of another shape.
     """
-    said: list[dict[str, Any]] = []
-
-    def load_file(file: Path) -> dict[str, torch.Tensor]:
-        with safe_open(file, "pt") as tensors:
-            return {
-                name: _empty(tensors.get_slice(name))
-                for name in tensors.keys()  # noqa: SIM118  # it is no mapping
-            }
-
-    def save_file(weights: dict[str, torch.Tensor], file: Path, metadata: Any = None) -> None:
-        dtype = NAMES[next(iter(weights.values())).dtype]
-        save_hollow(file, {name: tuple(w.shape) for name, w in weights.items()}, dtype)
-
-    def materialize(tensor: Any, device: Any = None, dtype: Any = None) -> torch.Tensor:
-        return _empty(tensor, dtype)
-
+    reports: list[dict[str, Any]] = []
     from_pretrained: Any = PreTrainedModel.from_pretrained
 
     def load(kind: type[PreTrainedModel], *args: Any, **given: Any) -> Any:
         loaded = from_pretrained.__func__(kind, *args, **given)
-        said.append(loaded[1])
+        reports.append(loaded[1])
         return loaded
 
-    copied = nn.Module.load_state_dict
-
-    def load_state_dict(module: nn.Module, weights: Any, *, assign: bool = True) -> Any:
-        return copied(module, weights, assign=True)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(core_model_loading, "_materialize_copy", materialize)
         patch.setattr(PreTrainedModel, "from_pretrained", classmethod(load))
-        patch.setattr(nn.Module, "load_state_dict", load_state_dict)  # nothing can be copied
-        for name, module in list(sys.modules.items()):
-            if name.startswith("hawk.targets"):
-                for old, new in (("load_file", load_file), ("save_file", save_file)):
-                    if hasattr(module, old):
-                        patch.setattr(module, old, new)
-        yield said
+        patch.setattr(core_model_loading, "_materialize_copy", _materialize)
+        patch.setattr(nn.Module, "load_state_dict", _assign)
+        ours = [module for name, module in sys.modules.items() if name.startswith("hawk.targets")]
+        for module in ours:
+            if hasattr(module, "load_file"):
+                patch.setattr(module, "load_file", _load_file)
+            if hasattr(module, "save_file"):
+                patch.setattr(module, "save_file", _save_file)
+        yield reports
 
 
-def _empty(stored: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
+def _empty(stored: Any, dtype: torch.dtype | None = None) -> Tensor:
     own = DTYPES[stored.get_dtype()]
     return torch.empty(stored.get_shape(), dtype=dtype or own, device="meta")
+
+
+def _materialize(stored: Any, device: object = None, dtype: torch.dtype | None = None) -> Tensor:
+    return _empty(stored, dtype)
+
+
+def _load_file(file: Path) -> dict[str, Tensor]:
+    with safe_open(file, "pt") as tensors:
+        names = list(tensors.keys())
+        return {name: _empty(tensors.get_slice(name)) for name in names}
+
+
+def _save_file(weights: dict[str, Tensor], file: Path, metadata: object = None) -> None:
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    save_hollow(file, shapes, NAMES[next(iter(weights.values())).dtype])
+
+
+def _assign(module: nn.Module, weights: dict[str, Tensor], *, assign: bool = True) -> object:
+    """In place of a copy, as there is nothing to copy."""
+    return LOAD_STATE_DICT(module, weights, assign=True)
