@@ -74,7 +74,7 @@ def _laws(target: Target, prompt: str, tokens: list[int], guidance: float) -> Te
     """Probabilities [T, V] of each image token after those before it."""
     cache = target.new_cache(slots=1, branches=2, nodes=1)
     scale = torch.tensor([guidance])
-    logits = [target.prefill([target.encode(prompt)], [0], scale, cache).logits_BNV[0, 0]]
+    logits = [target.prefill([target.encode(prompt)], range(1), scale, cache).logits_BNV[0, 0]]
     shapes, first = Shapes.chain(0, CPU), torch.zeros(1, dtype=torch.int64)
     for token in tokens[:-1]:
         tree = Tree(shapes=shapes, shape_B=first, tokens_BN=torch.tensor([[token]]))
@@ -131,7 +131,7 @@ def _emu3(folder: Path) -> Loader:
 
 def _lumina(folder: Path) -> Loader:
     vqgan = folder / "ckpts" / "chameleon" / "tokenizer" / "vqgan.ckpt"
-    convert("lumina", folder, folder / "converted", vq=vqgan, size=None, text_encoder="")
+    convert("lumina", folder, folder / "converted", vq=vqgan, size="64x96", text_encoder="")
     return _sized(folder / "converted")
 
 
