@@ -71,16 +71,18 @@ def _worse(before: float, ours: Tensor, official: Tensor) -> float:
 
 @torch.inference_mode()
 def _laws(target: Target, prompt: str, tokens: list[int], guidance: float) -> Tensor:
-    """Probabilities [T, V] of each image token after those before it."""
-    cache = target.new_cache(slots=1, branches=2, nodes=1)
+    """Probabilities [T, V] of each image token after those before it, which are a draft of one
+    pass."""
+    cache = target.new_cache(slots=1, branches=2, nodes=len(tokens))
     scale = torch.tensor([guidance])
-    logits = [target.prefill([target.encode(prompt)], range(1), scale, cache).logits_BNV[0, 0]]
-    shapes, first = Shapes.chain(0, CPU), torch.zeros(1, dtype=torch.int64)
-    for token in tokens[:-1]:
-        tree = Tree(shapes=shapes, shape_B=first, tokens_BN=torch.tensor([[token]]))
-        logits.append(target.forward(tree, scale, cache).logits_BNV[0, 0])
-        cache.keep(shapes.path_TND[first, 0], [1], move=False)
-    return torch.stack(logits).softmax(-1)
+    first = target.prefill([target.encode(prompt)], range(1), scale, cache)
+    tree = Tree(
+        shapes=Shapes.chain(len(tokens) - 2, CPU),
+        shape_B=torch.zeros(1, dtype=torch.int64),
+        tokens_BN=torch.tensor([tokens[:-1]]),
+    )
+    rest = target.forward(tree, scale, cache)
+    return torch.cat([first.logits_BNV[0], rest.logits_BNV[0]]).softmax(-1)
 
 
 def _tokens(target: Target, prompt: str, guidance: float, drafter: str) -> Tensor:
