@@ -23,7 +23,8 @@ from safetensors.torch import save_file
 from benchmarks.official import theirs
 
 CODES, WIDTH, PIXELS = 64, 64, 12
-MERGES = ["th", "er", "on", "an", "in", "re", "ed", "ma"]
+MERGES = ["th", "er", "on", "an", "in", "re", "ed", "ma", "-u", "(a", "\n\n"]
+TEXTS = ["a close-up (and more)", "THEY'RE 12 cats\n\n in a  row", "e\u0301te\u0301"]
 GUIDANCE = "classifier_free_guidance"
 
 
@@ -63,7 +64,9 @@ def main(checkout: Path, out: Path) -> None:
         )
     usual = ran["GENERATION_CONFIG"]
     sampler = {"temperature": usual.temperature, "top_k": usual.top_k, "top_p": usual.top_p}
-    theirs.save(out, ran[GUIDANCE], sampler, images)
+    processor = ran["processor"]
+    spelled = {text: processor(text=[text], image_area=PIXELS**2)["input_ids"][0] for text in TEXTS}
+    theirs.save(out, ran[GUIDANCE], sampler, images, spelled)
 
 
 def _write_tokens(out: Path) -> None:

@@ -55,6 +55,9 @@ def compare(family: str, folder: Path) -> dict[str, Any]:
             found[f"{drafter}_tokens_differ"] += int((made != tokens_T).sum())
         pixels = target.pixels(tokens_T[None])[0].float()
         found["pixel_difference"] = _worse(found["pixel_difference"], pixels, image["pixels"])
+    for text, row in record["spelled"].items():  # of the size of the first image
+        target = load(tuple(record["images"][0]["pixels"].shape[:2]))
+        found["prompts_differ"] += target.encode(text)[0] != row
     agrees = (
         not any(found[f"{name}_differ"] for name in ("prompts", "plain_tokens", "jacobi_tokens"))
         and found["guidance"][0] == found["guidance"][1]

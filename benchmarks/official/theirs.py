@@ -189,12 +189,19 @@ class Image:
     pixels: Tensor
 
 
-def save(out: Path, guidance: float, sampler: dict[str, float], images: Sequence[Image]) -> None:
+def save(
+    out: Path,
+    guidance: float,
+    sampler: dict[str, float],
+    images: Sequence[Image],
+    spelled: dict[str, list[int]] | None = None,
+) -> None:
     """Write what a loop did.
 
     Args:
         guidance, sampler: defaults of the official code; the sampler's by the names of
             `hawk.SamplerConfig`.
+        spelled: ids of more prompts, of no images.
     """
-    made = [vars(image) for image in images]
-    torch.save({"guidance": guidance, "sampler": sampler, "images": made}, out / RECORD)
+    record = {"guidance": guidance, "sampler": sampler, "spelled": spelled or {}}
+    torch.save(record | {"images": [vars(image) for image in images]}, out / RECORD)

@@ -81,4 +81,5 @@ def _for_each_head(name: str, weight: Tensor, config: Any) -> Tensor:
     if norm is None:
         return weight
     heads = config.num_attention_heads if norm[1] == "q" else config.num_key_value_heads
-    return weight.repeat_interleave(heads // len(weight), 0)
+    stored = weight.view(-1, config.hidden_size // config.num_attention_heads)
+    return stored.repeat_interleave(heads // len(stored), 0)

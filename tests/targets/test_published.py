@@ -4,6 +4,7 @@ Each is loaded on the meta device from files of its published layout (`facts`), 
 where it needs one. What is compared was read from official code, not from ours.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoTokenizer
 
@@ -19,6 +21,7 @@ from hawk.targets import catalogue, chameleon, emu3, llamagen, load_target
 from hawk.targets.convert import convert
 from hawk.targets.row_ends import RowEndCache
 from tests.targets.facts import FOLDER, Facts, hollow
+from tests.tiny_families import save_tiny_chameleon
 
 # Published configurations name settings as transformers did when they were written.
 pytestmark = pytest.mark.filterwarnings("ignore:.rope_scaling. is deprecated:FutureWarning")
@@ -110,6 +113,20 @@ def test_rows_end_as_the_official_ones(model: Loaded) -> None:
 def test_memory_is_as_told(model: Loaded) -> None:
     weights = storage_bytes(model.target)
     assert weights / catalogue.GIB == pytest.approx(model.entry.weights_gib, rel=0.02)
+
+
+@pytest.mark.parametrize("shape", [(4, 16), (1, 16), (16,)], ids=["now", "shards", "first"])
+def test_norms_of_chameleon_have_had_three_shapes(shape: tuple[int, ...], tmp_path: Path) -> None:
+    """One for each head, for each shard of the official model, or one in all (its first copies)."""
+    hf, vqgan, out = tmp_path / "hf", tmp_path / "vqgan.ckpt", tmp_path / "out"
+    save_tiny_chameleon(hf, vqgan, resolution=10)
+    weights = load_file(hf / "model.safetensors")
+    norm = "model.layers.0.self_attn.q_norm.weight"
+    weights[norm] = torch.arange(math.prod(shape)).view(shape).float()
+    save_file(weights, hf / "model.safetensors", metadata={"format": "pt"})
+    convert("anole", hf, out, vq=vqgan, size=None, text_encoder="")
+    made = load_file(out / "model.safetensors")[norm]
+    assert torch.equal(made, weights[norm].expand(4, 16))
 
 
 def storage_bytes(owner: Any) -> int:
