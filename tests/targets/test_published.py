@@ -110,9 +110,17 @@ def test_rows_end_as_the_official_ones(model: Loaded) -> None:
         assert model.words.get_vocab()[ROW_ENDS[model.entry.family]] == row_end
 
 
-def test_memory_is_as_told(model: Loaded) -> None:
-    weights = storage_bytes(model.target)
-    assert weights / catalogue.GIB == pytest.approx(model.entry.weights_gib, rel=0.02)
+def test_weights_take_what_is_told(model: Loaded) -> None:
+    taken = storage_bytes(model.target)
+    assert taken / catalogue.GIB == pytest.approx(model.entry.weights_gib, rel=0.02)
+
+
+@pytest.mark.parametrize("images", [1, 8])
+def test_images_in_flight_take_what_is_told(model: Loaded, images: int) -> None:
+    cache = model.target.new_cache(slots=images, branches=2, nodes=catalogue.PASS_NODES)
+    cache.begin_prompts(range(images), torch.full((images, 2), catalogue.PROMPT_TOKENS))
+    told = images * model.entry.image_gib
+    assert storage_bytes(cache) / catalogue.GIB == pytest.approx(told, rel=0.02)
 
 
 @pytest.mark.parametrize("shape", [(4, 16), (1, 16), (16,)], ids=["now", "shards", "first"])
@@ -131,17 +139,15 @@ def test_norms_of_chameleon_have_had_three_shapes(shape: tuple[int, ...], tmp_pa
 
 def storage_bytes(owner: Any) -> int:
     """Of all tensors that an object holds, each storage once."""
-    found: dict[int, int] = {}
-    for tensor in tensors_of(owner):
-        storage = tensor.untyped_storage()
-        found[storage._cdata] = storage.nbytes()
+    found = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors_of(owner)}
     return sum(found.values())
 
 
 def tensors_of(owner: Any) -> Iterator[Tensor]:
     for value in vars(owner).values():
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, nn.Module):
-            yield from value.state_dict().values()
+        if isinstance(value, nn.Module):
+            yield from value.parameters()
             yield from value.buffers()
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, Tensor):
+                yield part
