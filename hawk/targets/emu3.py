@@ -8,13 +8,12 @@ and guidance leads away from a real negative prompt.
 from typing import Any
 
 import torch
-from tokenizers import Regex, pre_tokenizers
 from torch import Tensor
 from transformers import Emu3ForConditionalGeneration, PreTrainedTokenizerBase
-from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from hawk.sampler import SamplerConfig
 from hawk.targets.base import Branches
+from hawk.targets.emu3_words import split_as_trained
 from hawk.targets.hf import TargetSpec, to_uint8
 from hawk.targets.prompts import plain_text, token_id, within
 from hawk.targets.source import Source, whole_cells
@@ -44,7 +43,6 @@ class Emu3(WordTarget):
         size: tuple[int, int] = SIZE,
     ) -> None:
         decoder: Any = model.model.text_model
-        split_as_trained(tokenizer)
         patch = model.model.vqmodel.spatial_scale_factor
         grid = whole_cells(size, patch, "Emu3")
         ends = grid.height  # each of them takes a position
@@ -62,6 +60,7 @@ class Emu3(WordTarget):
             model.vocabulary_mapping.img2bpe,
             row_end=token_id(tokenizer, END_OF_LINE, name),
         )
+        split_as_trained(tokenizer)
 
     @classmethod
     def load(cls, source: Source) -> "Emu3":
@@ -90,16 +89,3 @@ class Emu3(WordTarget):
     def pixels(self, tokens_BT: Tensor) -> Tensor:
         codes = tokens_BT.view(-1, self.grid.height, self.grid.width)
         return to_uint8(self.model.model.vqmodel.decode(codes))
-
-
-def split_as_trained(tokenizer: Any) -> None:
-    """Have a tokenizer split text as the official one, whose words and pattern are Qwen's.
-
-    Its copy for transformers splits as GPT-2 and so spells "close-up" in other tokens.
-    """
-    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )

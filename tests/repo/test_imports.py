@@ -17,6 +17,7 @@ PACKAGES = ("hawk", "jobs", "serve")
 TARGETS = (
     "hawk.targets.base",
     "hawk.targets.checkpoint",
+    "hawk.targets.emu3_words",
     "hawk.targets.guidance",
     "hawk.targets.hf",
     "hawk.targets.llamagen",
