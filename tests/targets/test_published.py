@@ -19,9 +19,10 @@ from transformers import AutoTokenizer
 from hawk import SamplerConfig
 from hawk.targets import catalogue, chameleon, emu3, llamagen, load_target
 from hawk.targets.convert import convert
+from hawk.targets.emu3_words import split_as_trained
 from hawk.targets.row_ends import RowEndCache
 from tests.targets.facts import FOLDER, Facts, hollow
-from tests.tiny_families import save_tiny_chameleon
+from tests.tiny_families import save_tiny_chameleon, tokenizer
 
 # Published configurations name settings as transformers did when they were written.
 pytestmark = pytest.mark.filterwarnings("ignore:.rope_scaling. is deprecated:FutureWarning")
@@ -121,6 +122,17 @@ def test_images_in_flight_take_what_is_told(model: Loaded, images: int) -> None:
     cache.begin_prompts(range(images), torch.full((images, 2), catalogue.PROMPT_TOKENS))
     told = images * model.entry.image_gib
     assert storage_bytes(cache) / catalogue.GIB == pytest.approx(told, rel=0.02)
+
+
+def test_emu3_splits_text_as_its_own_tokenizer() -> None:
+    """As `PAT_STR` of emu3/mllm/tokenization_emu3.py; the copy for transformers cuts "-up" in two."""
+    words: Any = tokenizer(["<s>", "<pad>"], bos="<s>", pad="<pad>")
+    split_as_trained(words)
+    pieces = words.backend_tokenizer.pre_tokenizer.pre_tokenize_str("a close-up (of) 12 cats\n\nx")
+    spelled = [piece.replace("Ġ", " ").replace("Ċ", "\n") for piece, _ in pieces]
+    assert spelled == [
+        *("a", " close", "-up", " (", "of", ")", " ", "1", "2", " cats", "\n\n", "x")
+    ]
 
 
 @pytest.mark.parametrize("shape", [(4, 16), (1, 16), (16,)], ids=["now", "shards", "first"])
