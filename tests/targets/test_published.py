@@ -36,17 +36,18 @@ class Loaded:
 
     Attributes:
         reports: what transformers said when it read the weights.
-        words: the tokenizer as transformers loads it.
+        words: its tokenizer.
     """
 
     def __init__(self, name: str, folder: Path) -> None:
         facts = Facts.read(name)
         self.entry, self.said = catalogue.find(name), facts.said
         facts.save(folder / "published")
-        self.words: Any = AutoTokenizer.from_pretrained(folder / "published")
         with hollow() as self.reports:
             model = self._converted(folder)
             self.target: Any = load_target(str(model), dtype=torch.bfloat16, device=META)
+        own = getattr(self.target, "tokenizer", None)  # that of Emu3 takes seconds to load
+        self.words: Any = own or AutoTokenizer.from_pretrained(folder / "published")
 
     def _converted(self, folder: Path) -> Path:
         published, wanted = folder / "published", self.said.get("convert")
@@ -125,7 +126,7 @@ def test_images_in_flight_take_what_is_told(model: Loaded, images: int) -> None:
 
 
 def test_emu3_splits_text_as_its_own_tokenizer() -> None:
-    """As `PAT_STR` of emu3/mllm/tokenization_emu3.py; the copy for transformers cuts "-up" in two."""
+    """`PAT_STR` of emu3/mllm/tokenization_emu3.py; the copy for transformers cuts "-up" in two."""
     words: Any = tokenizer(["<s>", "<pad>"], bos="<s>", pad="<pad>")
     split_as_trained(words)
     pieces = words.backend_tokenizer.pre_tokenizer.pre_tokenize_str("a close-up (of) 12 cats\n\nx")
