@@ -4,18 +4,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hawk.pipeline import Picture, Pipeline, Result
+    from hawk.pictures import Failure, Picture, Result, Step
+    from hawk.pipeline import Pipeline
     from hawk.request import Request
     from hawk.sampler import SamplerConfig
     from hawk.session import Session
 
 __version__ = "0.1.0"
-__all__ = ["Picture", "Pipeline", "Request", "Result", "SamplerConfig", "Session", "__version__"]
+__all__ = [
+    "Failure",
+    "Picture",
+    "Pipeline",
+    "Request",
+    "Result",
+    "SamplerConfig",
+    "Session",
+    "Step",
+    "__version__",
+]
 
 _HOMES = {
-    "Picture": "hawk.pipeline",
+    "Failure": "hawk.pictures",
+    "Picture": "hawk.pictures",
     "Pipeline": "hawk.pipeline",
-    "Result": "hawk.pipeline",
+    "Result": "hawk.pictures",
+    "Step": "hawk.pictures",
     "Request": "hawk.request",
     "SamplerConfig": "hawk.sampler",
     "Session": "hawk.session",

@@ -21,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-SEED_LIMIT = 1 << 63
+from hawk.bounds import SEED_LIMIT
+
 TOKENS, ACCEPTANCE, DRAFTS = 0, 1, 2
 
 _GOLDEN = -1640531527  # 2**32 / golden ratio as a signed 32-bit number

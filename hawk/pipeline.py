@@ -1,93 +1,39 @@
 """Pipeline: prompts in, pictures out."""
 
 import time
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
-from hawk import drafters
+from hawk import bounds, drafters
 from hawk.budget import Budget
+from hawk.call import Call
 from hawk.devices import resolve_devices, resolve_dtype
 from hawk.drafters.guesses import Guesses
 from hawk.loop import Loop
 from hawk.pass_timer import PassTimer
-from hawk.request import Finished, Request, new_requests
+from hawk.pictures import Callback, Failure, Picture, Result, collected, partial_pixels
+from hawk.request import Each, Request, new_requests
 from hawk.rulebook import load_rule, read_rule
 from hawk.sampler import SamplerConfig
 from hawk.session import FIXED_NODES, Session
-from hawk.stats import Stats
 from hawk.targets import load_target
-from hawk.targets.base import Target
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """One finished image.
-
-    Attributes:
-        place: of its request in what was asked.
-        request: prompt, seed and settings; they make the same image again.
-        image: RGB.
-        tokens: in raster order.
-        commits: tokens of each forward in turn; all but the last of a forward were drafted.
-        stats: what it cost.
-    """
-
-    place: int
-    request: Request
-    image: Image.Image
-    tokens: list[int]
-    commits: list[int]
-    stats: Stats
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """All pictures in the order of their prompts, and what they cost together.
-
-    Attributes:
-        pictures: those of one prompt next to each other.
-        stats: counts of the whole call.
-        seconds: from the first prompt to the last picture.
-        model, drafter, rule: what made them.
-        exact: whether the rule leaves the target's law as it is.
-    """
-
-    pictures: list[Picture]
-    stats: Stats
-    seconds: float
-    model: str
-    drafter: str
-    rule: str
-    exact: bool
-
-    @property
-    def images(self) -> list[Image.Image]:
-        return [picture.image for picture in self.pictures]
-
-    def summary(self) -> dict[str, Any]:
-        """What it cost, ready for JSON."""
-        return {
-            "model": self.model,
-            "drafter": self.drafter,
-            "rule": self.rule,
-            "exact": self.exact,
-            "tokens": self.stats.tokens,
-            "forwards": self.stats.forwards,
-            "tokens_per_forward": round(self.stats.tokens_per_forward, 3),
-            "nodes_per_forward": round(self.stats.nodes_per_forward, 2),
-            "seconds": round(self.seconds, 3),
-            "images_per_second": round(len(self.pictures) / self.seconds, 4),
-        }
+from hawk.targets.base import Target, identity_of
+from hawk.targets.loaded import target_of
 
 
 class Pipeline:
     """A loaded target with a drafter, ready for prompts.
 
     Args:
-        target: the model.
+        target: the model; one of your own has all that the protocol `Target` names, and may do
+            without `identity` where nothing trained drafts for it.
         drafter: one of `DRAFTERS`, the folder of a trained one, or `auto`.
         rule: its name in `RULES`, parameters behind it: `neighbour:limit=0.1`.
         slots: images in flight at most.
@@ -106,7 +52,7 @@ class Pipeline:
         deterministic: bool = False,
         nodes: int | None = None,
     ) -> None:
-        self.drafter, self._identity = drafters.choose(drafter, target.identity)
+        self.drafter, self._identity = drafters.choose(drafter, identity_of(target))
         if slots < 1:
             raise ValueError(f"slots must be 1 or more, got {slots}")
         most = drafters.DRAFTERS[self.drafter].most_nodes
@@ -160,48 +106,92 @@ class Pipeline:
         )
         return cls(target, drafter=drafter, rule=rule, slots=slots, deterministic=deterministic)
 
-    def __call__(
-        self,
-        prompts: str | Sequence[str],
+    @classmethod
+    def from_model(  # noqa: PLR0913  # each is a choice of the user
+        cls,
+        model: Any,
+        tokenizer: Any,
         *,
-        seed: int = 0,
+        revision: str,
+        name: str | None = None,
+        files: str | Path | None = None,
+        size: tuple[int, int] | None = None,
+        drafter: str = "auto",
+        rule: str = "coupled",
+        slots: int = 8,
+        deterministic: bool = False,
+        compile: bool = False,  # as torch calls it
+    ) -> "Pipeline":
+        """A pipeline around a model object of transformers: one with a merged LoRA, a fine-tuned
+        copy, or whatever else is in memory.
+
+        Args:
+            model: of a family that Hawk runs, on one device, in its own numbers. It is switched to
+                evaluation, and must not change afterwards.
+            tokenizer: its tokenizer; of a processor, `processor.tokenizer`.
+            revision: a name for exactly these weights. A trained drafter fits the revision that it
+                was trained for, and no other.
+            name: what the model is called; None is the name that transformers knows.
+            files: folder with what the object does not hold, such as the decoder for pixels that
+                `hawk convert` wrote for Chameleon's families; None is where it was loaded from.
+            size: (height, width) in pixels, for families that have a choice; None is their own.
+
+        ValueError where the model is of another family, or not whole as it is.
+        """
+        drafters.check(drafter)
+        read_rule(rule)
+        target = target_of(model, tokenizer, revision=revision, name=name, files=files, size=size)
+        if compile:
+            target.compile()
+        return cls(target, drafter=drafter, rule=rule, slots=slots, deterministic=deterministic)
+
+    def __call__(  # noqa: PLR0913  # each is a choice of the user
+        self,
+        prompts: str | Iterable[str],
+        *,
+        seed: Each[int] = 0,
         n: int = 1,
-        guidance: float | None = None,
-        sampler: SamplerConfig | None = None,
-        negative_prompt: str | None = None,
+        guidance: Each[float | None] = None,
+        sampler: Each[SamplerConfig | None] = None,
+        negative_prompt: Each[str | None] = None,
+        callback: Callback | None = None,
     ) -> Result:
         """Make `n` images of every prompt, with seeds `seed`, `seed + 1`, ...
 
-        What is not given is the model's own default. ValueError for bad settings or prompts, before
-        anything is made.
+        Args:
+            seed, guidance, sampler, negative_prompt: one for all prompts, or one a prompt. None is
+                the model's own default.
+            callback: called after every step with each image in flight. Where it returns True, the
+                image stops and is left out of the result; what it raises ends the call.
+
+        ValueError for bad settings or prompts, before anything is made.
         """
-        return self.run(
-            self.requests(
-                prompts,
-                seed=seed,
-                n=n,
-                guidance=guidance,
-                sampler=sampler,
-                negative_prompt=negative_prompt,
-            )
+        requests = self.requests(
+            prompts,
+            seed=seed,
+            n=n,
+            guidance=guidance,
+            sampler=sampler,
+            negative_prompt=negative_prompt,
         )
+        return self.run(requests, callback=callback)
 
     def run(
-        self, requests: Sequence[Request], each: Callable[[Picture], object] = lambda _: None
+        self,
+        requests: Sequence[Request],
+        each: Callable[[Picture], object] = lambda _: None,
+        callback: Callback | None = None,
     ) -> Result:
         """Make the images of some requests; calls `each` with every picture as it finishes."""
-        session = self.session(guided=any(request.guidance != 1 for request in requests))
+        session = self._session_of(requests)
         before = replace(session.stats)
         started = time.perf_counter()
-        pictures = []
-        for picture in self.stream(requests):
-            each(picture)
-            pictures.append(picture)
-        seconds = time.perf_counter() - started
+        pictures, failures = collected(self.stream(requests, callback), each)
         return Result(
-            pictures=sorted(pictures, key=lambda picture: picture.place),
+            pictures=pictures,
+            failures=failures,
             stats=session.stats - before,
-            seconds=seconds,
+            seconds=time.perf_counter() - started,
             model=self.target.name,
             drafter=self.drafter,
             rule=self.rule_name,
@@ -210,13 +200,13 @@ class Pipeline:
 
     def requests(
         self,
-        prompts: str | Sequence[str],
+        prompts: str | Iterable[str],
         *,
-        seed: int,
+        seed: Each[int],
         n: int,
-        guidance: float | None,
-        sampler: SamplerConfig | None,
-        negative_prompt: str | None = None,
+        guidance: Each[float | None],
+        sampler: Each[SamplerConfig | None],
+        negative_prompt: Each[str | None] = None,
     ) -> list[Request]:
         """The requests of a call, checked."""
         made = new_requests(
@@ -232,18 +222,36 @@ class Pipeline:
             self.target.encode(request.prompt, request.negative_prompt)
         return made
 
-    def stream(self, requests: Sequence[Request]) -> Generator[Picture, None, None]:
-        """Pictures as they finish."""
-        session = self.session(guided=any(request.guidance != 1 for request in requests))
-        if session.busy:
-            raise ValueError("this pipeline is in the middle of another call: finish that first")
-        places = {session.submit(request): place for place, request in enumerate(requests)}
-        try:
-            for finished in session.run():
-                yield self._picture(places.pop(finished.ticket), finished)
-        finally:
-            for ticket in places:  # nobody waits for the rest
-                session.cancel(ticket)
+    def stream(
+        self, requests: Sequence[Request], callback: Callback | None = None
+    ) -> Generator[Picture | Failure, None, None]:
+        """Pictures as they finish, and failures as they happen; none of an image that a callback
+        stops."""
+        session = self._session_of(requests)
+        call = Call(session=session, requests=requests, draw=self._draw, callback=callback)
+        yield from call.stream()
+
+    def decode(self, tokens: Sequence[int]) -> Image.Image:
+        """The picture of an image's tokens in raster order; of fewer, the rows that are whole, the
+        others grey. ValueError where they are not this model's."""
+        grid, vocabulary = self.target.grid, self.target.vocabulary
+        numbers = [bounds.whole("a token", token) for token in tokens]
+        if len(numbers) > grid.cells or not all(0 <= token < vocabulary for token in numbers):
+            raise ValueError(
+                f"{self.target.name} decodes up to {grid.cells} tokens from 0 to {vocabulary - 1}: "
+                f"these are others"
+            )
+        return self._draw(torch.tensor(numbers, dtype=torch.int64, device=self.target.device))
+
+    def encode(self, image: Image.Image) -> list[int]:
+        """Tokens of a picture in raster order, which `decode` draws again as well as the model's
+        codebook can. ValueError where it has another size than the model's own pictures, or where
+        the model has no encoder."""
+        codes = getattr(self.target, "codes", None)
+        if codes is None:
+            raise ValueError(f"{self.target.name} has no encoder for images: it only draws them")
+        pixels_HW3 = torch.from_numpy(np.array(image.convert("RGB"))).to(self.target.device)
+        return codes(pixels_HW3[None])[0].tolist()
 
     def session(self, *, guided: bool) -> Loop:
         """The session of this pipeline with or without guidance; made at its first use."""
@@ -274,16 +282,12 @@ class Pipeline:
         """Those made so far."""
         return list(self._sessions.values())
 
-    def _picture(self, place: int, finished: Finished) -> Picture:
-        pixels = self.target.pixels(finished.tokens_T[None])[0]
-        return Picture(
-            place=place,
-            request=finished.request,
-            image=Image.fromarray(pixels.cpu().numpy()),
-            tokens=finished.tokens_T.tolist(),
-            commits=finished.commits,
-            stats=finished.stats,
-        )
+    def _session_of(self, requests: Sequence[Request]) -> Loop:
+        return self.session(guided=any(request.guidance != 1 for request in requests))
+
+    @torch.inference_mode()
+    def _draw(self, tokens_T: Tensor) -> Image.Image:
+        return Image.fromarray(partial_pixels(self.target, tokens_T).cpu().numpy())
 
     def _budget(self, *, slots: int, guided: bool) -> Budget:
         most = drafters.DRAFTERS[self.drafter].most_nodes

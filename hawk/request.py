@@ -1,19 +1,21 @@
 """Request: one image to make, and what comes back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
-from hawk.noise import SEED_LIMIT
+from hawk import bounds
 from hawk.sampler import SamplerConfig
 from hawk.stats import Stats
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One image to make.
+    """One image to make. ValueError where a value is not what `hawk.bounds` allows.
 
     Attributes:
         prompt: what it shows.
@@ -30,17 +32,32 @@ class Request:
     negative_prompt: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.prompt.strip():
+        if not _text("prompt", self.prompt).strip():
             raise ValueError("the prompt is empty: say what the image should show")
-        if not 0 <= self.seed < SEED_LIMIT:
-            raise ValueError(f"seed must be between 0 and 2**63 - 1, got {self.seed}")
-        if not 1 <= self.guidance < float("inf"):
-            raise ValueError(f"guidance must be 1 (none) or more, got {self.guidance}")
+        if self.negative_prompt is not None:
+            _text("negative prompt", self.negative_prompt)
+        # As plain numbers; the dataclass is frozen.
+        object.__setattr__(self, "seed", bounds.seed(self.seed))
+        object.__setattr__(self, "guidance", bounds.guidance(self.guidance))
+        sampler: Any = self.sampler
+        if not isinstance(sampler, SamplerConfig):
+            raise ValueError(f"sampler must be a SamplerConfig, got {sampler!r}")
+
+
+def _text(name: str, text: Any) -> str:
+    """The text itself. ValueError where it is none, or none that a tokenizer can read."""
+    if not isinstance(text, str):
+        raise ValueError(f"the {name} must be text, got {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the {name} holds half a character ({error}): take it out") from error
+    return text
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A complete image.
+    """An image that is complete, or has failed.
 
     Attributes:
         ticket: as `Session.submit` returned it.
@@ -78,30 +95,59 @@ class Defaults(Protocol):
     def default_sampler(self) -> SamplerConfig: ...
 
 
+Each = T | Sequence[T]  # one value for all prompts, or one a prompt
+
+
 def new_requests(  # noqa: PLR0913  # each is a choice of the user
-    prompts: str | Sequence[str],
+    prompts: str | Iterable[str],
     model: Defaults,
     *,
-    seed: int,
+    seed: Each[int],
     n: int,
-    guidance: float | None,
-    sampler: SamplerConfig | None,
-    negative_prompt: str | None,
+    guidance: Each[float | None],
+    sampler: Each[SamplerConfig | None],
+    negative_prompt: Each[str | None],
 ) -> list[Request]:
-    """`n` requests of every prompt. ValueError where there are none, or a setting is wrong."""
-    if n < 1:
+    """`n` requests of every prompt, with seeds from its seed on.
+
+    What is None is the model's own. ValueError where there are no prompts, a setting is wrong, or a
+    sequence of settings is not as long as the prompts.
+    """
+    texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    if not texts:
+        raise ValueError("no prompts: give at least one")
+    if bounds.whole("n", n) < 1:
         raise ValueError(f"n must be 1 or more, got {n}")
-    made = [
+    rows = zip(
+        texts,
+        _each("seed", seed, len(texts)),
+        _each("guidance", guidance, len(texts)),
+        _each("sampler", sampler, len(texts)),
+        _each("negative_prompt", negative_prompt, len(texts)),
+        strict=True,
+    )
+    return [
         Request(
-            prompt=prompt,
-            seed=seed + copy,
-            guidance=model.default_guidance if guidance is None else guidance,
-            sampler=sampler or model.default_sampler,
-            negative_prompt=negative_prompt,
+            prompt=text,
+            seed=bounds.seed(first) + copy,
+            guidance=model.default_guidance if scale is None else scale,
+            sampler=model.default_sampler if config is None else config,
+            negative_prompt=negative,
         )
-        for prompt in ([prompts] if isinstance(prompts, str) else prompts)
+        for text, first, scale, config, negative in rows
         for copy in range(n)
     ]
-    if not made:
-        raise ValueError("no prompts: give at least one")
-    return made
+
+
+def _each(name: str, value: Any, prompts: int) -> list[Any]:
+    """A value a prompt."""
+    try:
+        values = [value] * prompts if isinstance(value, str) else list(value)
+    except TypeError:  # one for all
+        return [value] * prompts
+    if len(values) != prompts:
+        raise ValueError(
+            f"{name} has {len(values)} values for {prompts} prompts: give one for all, or one a "
+            f"prompt"
+        )
+    return values

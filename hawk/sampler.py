@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-LEAST_TEMPERATURE = 1e-3  # below, logits divided by it are too large for float32
+from hawk import bounds
+
 TRIES = 3  # winners that are looked at before a law is filtered as a whole
 
 
@@ -36,16 +37,10 @@ class SamplerConfig:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise ValueError(f"temperature must be 0 or more, got {self.temperature}")
-        if 0 < self.temperature < LEAST_TEMPERATURE:
-            raise ValueError(
-                f"temperature must be 0 or at least {LEAST_TEMPERATURE}, got {self.temperature}"
-            )
-        if self.top_k < 0:
-            raise ValueError(f"top_k must be 0 (off) or more, got {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be in (0, 1], got {self.top_p}")
+        # As plain numbers; the dataclass is frozen.
+        object.__setattr__(self, "temperature", bounds.temperature(self.temperature))
+        object.__setattr__(self, "top_k", bounds.top_k(self.top_k))
+        object.__setattr__(self, "top_p", bounds.top_p(self.top_p))
 
     def override(
         self,

@@ -5,13 +5,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from hawk.bounds import (
+    LEAST_GUIDANCE,
+    LEAST_TEMPERATURE,
+    MOST_GUIDANCE,
+    MOST_TEMPERATURE,
+    MOST_TOP_K,
+    SEED_LIMIT,
+)
 from serve.config import LimitConfig
 from serve.errors import invalid
 from serve.messages import Card, Format, Job
 
-SEED_LIMIT = 2**63
 RANDOM_SEED_BITS = 53  # a number that JavaScript can repeat
-LEAST_TEMPERATURE = 1e-3  # as hawk.sampler has it, which an ingress does not load
 EVERY_ROW = 1_000_000  # more parts than any grid has rows
 
 
@@ -56,11 +62,14 @@ class ImageRequest(BaseModel):
     negative_prompt: Annotated[
         str | None, Field(description="What to lead away from, for models that read one.")
     ] = None
-    guidance_scale: Annotated[float | None, Field(ge=1, le=100, description="1 is none.")] = None
-    temperature: Annotated[
-        float | None, Field(ge=0, le=100, description="0, or 0.001 and more.")
+    guidance_scale: Annotated[
+        float | None, Field(ge=LEAST_GUIDANCE, le=MOST_GUIDANCE, description="1 is none.")
     ] = None
-    top_k: Annotated[int | None, Field(ge=0, le=1_000_000, description="0 keeps all.")] = None
+    temperature: Annotated[
+        float | None,
+        Field(ge=0, le=MOST_TEMPERATURE, description=f"0, or {LEAST_TEMPERATURE} and more."),
+    ] = None
+    top_k: Annotated[int | None, Field(ge=0, le=MOST_TOP_K, description="0 keeps all.")] = None
     top_p: Annotated[float | None, Field(gt=0, le=1)] = None
     drafter: Annotated[
         str, Field(description="How it is sped up; an exact rule makes the same image with any.")

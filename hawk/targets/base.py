@@ -42,7 +42,7 @@ class Target(Protocol):
         hidden_size: D.
         prompt_limit: longest prompt in tokens.
         default_guidance, default_sampler: of the model's own settings or official script.
-        identity: what its drafters have to know.
+        identity: what its drafters have to know; a `Pipeline` does without.
     """
 
     name: str
@@ -102,3 +102,32 @@ class Target(Protocol):
     def pixels(self, tokens_BT: Tensor) -> Tensor:
         """uint8 images [B, height, width, 3] of complete token grids."""
         ...
+
+
+def identity_of(target: Target) -> Identity:
+    """Its identity; of one that has none, that of unknown weights, which no trained drafter fits.
+
+    TypeError for an object that is no target.
+    """
+    names = [*Target.__annotations__, *(name for name in vars(Target) if not name.startswith("_"))]
+    missing = [name for name in names if name != "identity" and not _has(target, name)]
+    if missing:
+        raise TypeError(
+            f"{type(target).__name__} is no target, it has no {', '.join(missing)}: see "
+            f"hawk.targets.base.Target"
+        )
+    if _has(target, "identity"):
+        return target.identity
+    return Identity(
+        name=target.name,
+        revision="unknown",
+        grid=target.grid,
+        vocabulary=target.vocabulary,
+        hidden_size=target.hidden_size,
+        drafters={},
+    )
+
+
+def _has(target: object, name: str) -> bool:
+    """Whether there is an attribute; a property is not computed for it."""
+    return hasattr(type(target), name) or hasattr(target, name)

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import ChameleonForConditionalGeneration, PreTrainedTokenizerBase
 
 from hawk.sampler import SamplerConfig
+from hawk.targets import codebook
 from hawk.targets.base import Branches
 from hawk.targets.hf import TargetSpec, to_uint8
 from hawk.targets.prompts import no_negative, plain_text, token_id, within
@@ -96,6 +97,16 @@ class Chameleon(WordTarget):
     @torch.inference_mode()
     def pixels(self, tokens_BT: Tensor) -> Tensor:
         return to_uint8(self.vq(tokens_BT.view(-1, self.grid.height, self.grid.width)))
+
+    @torch.inference_mode()
+    def codes(self, pixels_BHW3: Tensor) -> Tensor:
+        """int64 tokens [B, T] of uint8 pictures."""
+        encoder: Any = self.model.model.vqmodel
+        patch = 2 ** (len(encoder.config.channel_multiplier) - 1)
+        size = (self.grid.height * patch, self.grid.width * patch)
+        images_B3HW = codebook.scaled(pixels_BHW3, size, self.name).to(encoder.dtype)
+        latents = encoder.quant_conv(encoder.encoder(images_B3HW))
+        return codebook.nearest(latents, self.codebook_VD)
 
 
 class Lumina(Chameleon):

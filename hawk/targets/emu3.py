@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import Emu3ForConditionalGeneration, PreTrainedTokenizerBase
 
 from hawk.sampler import SamplerConfig
+from hawk.targets import codebook
 from hawk.targets.base import Branches
 from hawk.targets.emu3_words import split_as_trained
 from hawk.targets.hf import TargetSpec, to_uint8
@@ -89,3 +90,13 @@ class Emu3(WordTarget):
     def pixels(self, tokens_BT: Tensor) -> Tensor:
         codes = tokens_BT.view(-1, self.grid.height, self.grid.width)
         return to_uint8(self.model.model.vqmodel.decode(codes))
+
+    @torch.inference_mode()
+    def codes(self, pixels_BHW3: Tensor) -> Tensor:
+        """int64 tokens [B, T] of uint8 pictures."""
+        vq: Any = self.model.model.vqmodel
+        patch = vq.spatial_scale_factor
+        size = (self.grid.height * patch, self.grid.width * patch)
+        images_B3HW = codebook.scaled(pixels_BHW3, size, self.name)
+        made = vq.encode(images_B3HW, torch.tensor([size] * len(images_B3HW)))
+        return torch.stack(made.image_tokens).flatten(1)

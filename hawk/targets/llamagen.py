@@ -30,6 +30,7 @@ from transformers.models.janus.modeling_janus import JanusVQVAE
 from hawk.cache import Cache
 from hawk.grid import Grid
 from hawk.sampler import SamplerConfig
+from hawk.targets import codebook
 from hawk.targets.base import Branches
 from hawk.targets.hf import DecoderTarget, TargetSpec, to_uint8
 from hawk.targets.prompts import no_negative, plain_text, within
@@ -208,6 +209,14 @@ class LlamaGen(DecoderTarget):
     @torch.inference_mode()
     def pixels(self, tokens_BT: Tensor) -> Tensor:
         return to_uint8(self.vq.decode(tokens_BT))
+
+    @torch.inference_mode()
+    def codes(self, pixels_BHW3: Tensor) -> Tensor:
+        """int64 tokens [B, T] of uint8 pictures."""
+        size = (self.grid.height * PATCH, self.grid.width * PATCH)
+        images_B3HW = codebook.scaled(pixels_BHW3, size, self.name).to(self.vq.dtype)
+        latents = self.vq.quant_conv(self.vq.encoder(images_B3HW))
+        return codebook.nearest(latents, self.codebook_VD)
 
 
 def load_empty(own: dict[str, Any]) -> LlamaGenModel:

@@ -214,7 +214,7 @@ def test_tokens_that_are_not_plain_decodings_are_seen(
         (["--real", "text.npz"], "text.npz is no file of python -m jobs.emoji.build"),
         (["--prompts", "1"], "prompts must be 2 or more, got 1"),
         (["--guidance", "high"], "guidance must be numbers with commas, got 'high'"),
-        (["--guidance", "0.5"], "guidance must be 1 (none) or more, got 0.5"),
+        (["--guidance", "0.5"], "guidance must be between 1 (none) and 100, got 0.5"),
         (["--rules", "none"], "no rule 'none'"),
         (["--compare", "-1"], "images to compare must be 0 or more, got -1"),
         (["empty"], "empty is no run folder"),

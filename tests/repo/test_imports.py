@@ -18,6 +18,7 @@ TARGETS = (
     "hawk.targets.base",
     "hawk.targets.checkpoint",
     "hawk.targets.emu3_words",
+    "hawk.targets.codebook",
     "hawk.targets.guidance",
     "hawk.targets.hf",
     "hawk.targets.llamagen",
@@ -46,7 +47,9 @@ DRAFTERS = (
     "hawk.verifier",
 )
 PIPELINE = (
+    "hawk.bounds",
     "hawk.budget",
+    "hawk.call",
     "hawk.devices",
     "hawk.drafters",
     "hawk.identity",
@@ -54,6 +57,7 @@ PIPELINE = (
     "hawk.loop",
     "hawk.noise",
     "hawk.pass_timer",
+    "hawk.pictures",
     "hawk.request",
     "hawk.rulebook",
     "hawk.rules",
@@ -69,12 +73,12 @@ PIPELINE = (
 # A key that ends in `.*` stands for everything below a package that has no row of its own.
 ALLOWED: dict[str, tuple[str, ...]] = {
     # leaves
+    "hawk.bounds": (),
     "hawk.budget": (),
     "hawk.devices": (),
     "hawk.graphs": (),
     "hawk.grid": (),
     "hawk.machine": (),
-    "hawk.noise": (),
     "hawk.sent": (),
     "hawk.size": (),
     "hawk.stats": (),
@@ -82,14 +86,17 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # what the two sides know of each other
     "hawk.identity": ("hawk.grid",),
     # the law of a token, and what agrees with it
-    "hawk.sampler": ("hawk.noise",),
+    "hawk.noise": ("hawk.bounds",),
+    "hawk.sampler": ("hawk.bounds", "hawk.noise"),
     "hawk.cache": ("hawk.graphs", "hawk.tree"),
     "hawk.decoder": ("hawk.cache",),
     "hawk.rules": ("hawk.noise", "hawk.sampler", "hawk.tree"),
     "hawk.relaxed": ("hawk.noise", "hawk.rules", "hawk.sampler", "hawk.tree"),
     "hawk.verifier": ("hawk.rules", "hawk.tree"),
-    "hawk.request": ("hawk.noise", "hawk.sampler", "hawk.stats"),
+    "hawk.request": ("hawk.bounds", "hawk.sampler", "hawk.stats"),
     "hawk.loop": ("hawk.budget", "hawk.request", "hawk.stats"),
+    "hawk.pictures": ("hawk.request", "hawk.stats", "hawk.targets.base"),
+    "hawk.call": ("hawk.loop", "hawk.pictures", "hawk.request"),
     # lossy rules come in here, by explicit choice
     "hawk.rulebook": ("hawk.relaxed", "hawk.rules", "hawk.targets.base"),
     "hawk.pass_timer": ("hawk.targets.base", "hawk.tree"),
@@ -99,6 +106,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.targets.room": ("hawk.targets.chameleon", "hawk.targets.emu3", *TARGETS),
     "hawk.targets.random": ("hawk.targets.catalogue", *TARGETS),
     "hawk.targets.convert": ("hawk.size", "hawk.targets"),
+    "hawk.targets.loaded": ("hawk.targets", *TARGETS),
     "hawk.targets.*": TARGETS,
     "hawk.drafters": DRAFTERS,
     "hawk.drafters.*": DRAFTERS,
