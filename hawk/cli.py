@@ -13,6 +13,7 @@ import typer
 
 from hawk.batch_cli import batch_app
 from hawk.bench_cli import bench
+from hawk.check_cli import check
 from hawk.evaluate_cli import evaluate
 from hawk.options import (
     CompileOption,
@@ -143,6 +144,7 @@ app.add_typer(batch_app)
 app.command()(serve)
 app.command()(plan)
 app.command()(bench)
+app.command()(check)
 app.command()(evaluate)
 
 

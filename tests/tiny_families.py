@@ -4,12 +4,12 @@ Random weights; the scales make laws that depend on their context and are neithe
 that drafts are accepted sometimes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     ChameleonConfig,
     ChameleonForConditionalGeneration,
@@ -42,9 +42,14 @@ TEXT = [
 
 
 def tokenizer(
-    special: Sequence[str], bos: str, pad: str, extra: Sequence[str] = ()
+    special: Sequence[str],
+    bos: str,
+    pad: str,
+    extra: Sequence[str] = (),
+    roles: Mapping[str, Any] | None = None,
 ) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with the given special tokens first, ordinary `extra` words last."""
+    """Byte-level BPE with the given special tokens first, ordinary `extra` words last. `roles` are
+    the names by which the family's processor asks for some of the special ones."""
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
@@ -61,6 +66,7 @@ def tokenizer(
         bos_token=bos,
         pad_token=pad,
         additional_special_tokens=list(special),
+        **roles or {},
     )
 
 
@@ -76,7 +82,16 @@ def save_tiny_emu3(folder: Path) -> None:
         "<image>",
     ]
     codes = [f"<|visual token {code:06d}|>" for code in range(CODES)]
-    words = tokenizer(special, bos=special[0], pad=special[1], extra=codes)
+    roles = {
+        "image_token": "<image>",
+        "boi_token": emu3.IMAGE_START,
+        "eoi_token": "<|image end|>",
+        "image_wrapper_token": emu3.IMAGE_TOKEN,
+        "eof_token": "<|extra_201|>",
+    }
+    words = tokenizer(
+        special, special[0], special[1], extra=codes, roles={"extra_special_tokens": roles}
+    )
     text = Emu3TextConfig(
         vocab_size=len(words),
         hidden_size=HIDDEN,
@@ -119,7 +134,12 @@ def save_tiny_chameleon(
     sizes = [f"<reserved{chameleon.FIRST_SIZE + n:05d}>" for n in range(1, 33)]
     special = ["<s>", "<pad>", "</s>", "<image>", chameleon.IMAGE_START, "<eoss>"]
     special += [chameleon.END_OF_TURN, chameleon.NEW_LINE, *sizes]
-    words = tokenizer(special, bos="<s>", pad="<pad>", extra=codes[::-1])  # no ascending ids
+    roles = {"sep_token": chameleon.END_OF_TURN}
+    words = tokenizer(special, "<s>", "<pad>", extra=codes[::-1], roles=roles)  # no ascending ids
+    begin = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", words.get_vocab()["<s>"])]
+    )
+    words.backend_tokenizer.post_processor = begin
     vq = ChameleonVQVAEConfig(
         embed_dim=4,
         num_embeddings=CODES,

@@ -141,6 +141,15 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "hawk.evaluation": (),
     "hawk.evaluation.*": ("hawk.evaluation", "hawk.machine", "hawk.pipeline", *PIPELINE),
+    "hawk.check": (),
+    "hawk.check.*": (
+        "hawk.bench.memory",
+        "hawk.check",
+        "hawk.machine",
+        "hawk.pipeline",
+        *PIPELINE,
+    ),
+    "hawk.check_cli": ("hawk.check", "hawk.options", "hawk.size"),
     "hawk.evaluate_cli": ("hawk.evaluation", "hawk.options", "jobs.batch.evaluation"),
     # entry points of the library
     "hawk": ("hawk.pipeline", *PIPELINE),

@@ -1,0 +1,99 @@
+"""Images: pixels of known codes, and what users get, by plain decoding and by a drafter."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hawk.check.finding import Answer, required
+from hawk.check.oracle import Oracle
+from hawk.pipeline import Pipeline
+from hawk.request import Request
+from hawk.targets.base import Target
+
+SPREAD = 7919  # a prime: consecutive cells have codes far apart
+LEVELS = 2  # of 255, that convolutions may round apart
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """An image's tokens, alike on every machine, and their pixels, uint8 [height, width, 3]."""
+
+    codes: list[int]
+    pixels: Tensor
+
+
+def decoded(target: Target) -> Answer:
+    """Pixels of known codes."""
+    codes = [(cell * SPREAD + 1) % target.vocabulary for cell in range(target.grid.cells)]
+    pixels = target.pixels(torch.tensor([codes], device=target.device))[0].cpu()
+    height, width, _ = pixels.shape
+    value = Decoded(codes=codes, pixels=pixels)
+    return Answer(line=f"known codes make {width} x {height} pixels", value=value)
+
+
+def same_pixels(ours: Decoded | None, oracle: Oracle) -> Answer:
+    """Whether the known codes have the same pixels."""
+    ours = required(ours, "there are no pixels to compare")
+    theirs = oracle.pixels(ours.codes).cpu()
+    differences = (ours.pixels.int() - theirs.int()).abs()
+    largest, mean = int(differences.max()), float(differences.float().mean())
+    return Answer(
+        passed=largest <= LEVELS,
+        line=f"known codes differ by {largest} of 255 levels at most, {mean:.2f} in the mean "
+        f"(tolerance {LEVELS})",
+        numbers={"largest": largest, "mean": mean, "tolerance": LEVELS},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drafting:
+    """One image and how it is made.
+
+    Attributes:
+        request: what to make.
+        drafter, deterministic: as `Pipeline` takes them.
+        exact: whether plain decoding has to make the same image, or rounding may make another.
+    """
+
+    request: Request
+    drafter: str
+    deterministic: bool
+    exact: bool
+
+
+def same_image(target: Target, drafting: Drafting) -> Answer:
+    """Whether a drafter leaves the image alone, and what it saves; the picture is its value."""
+    plain, drafted = (
+        Pipeline(
+            target,
+            drafter=drafter,
+            rule="coupled",
+            slots=1,
+            deterministic=drafting.deterministic,
+        ).run([drafting.request])
+        for drafter in ("plain", drafting.drafter)
+    )
+    for failure in (*plain.failures, *drafted.failures):
+        raise ArithmeticError(failure.error)
+    pairs = zip(plain.pictures[0].tokens, drafted.pictures[0].tokens, strict=True)
+    different, of = sum(a != b for a, b in pairs), target.grid.cells
+    made = "makes the tokens of plain decoding"
+    if different:
+        made = f"makes {different} of {of} tokens that plain decoding does not"
+    stats = drafted.stats
+    return Answer(
+        passed=different == 0 or not drafting.exact,
+        line=f"{drafted.drafter} {made}, {stats.tokens_per_forward:.2f} a forward, in "
+        f"{drafted.seconds:.2f} s (plain: {plain.seconds:.2f} s)",
+        numbers={
+            "drafter": drafted.drafter,
+            "tokens": of,
+            "different": different,
+            "forwards": stats.forwards,
+            "tokens_per_forward": round(stats.tokens_per_forward, 3),
+            "seconds": round(drafted.seconds, 3),
+            "plain_seconds": round(plain.seconds, 3),
+        },
+        value=drafted.pictures[0],
+    )

@@ -1,0 +1,191 @@
+"""Passes: what follows a prompt and some greedy tokens, by a target and by its oracle.
+
+Letters: T tokens, L places, T + 1 (the law of the first token is the prompt's), V image vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from hawk.check.finding import Answer, required
+from hawk.check.oracle import Branches, Oracle
+from hawk.check.room import device_with_room
+from hawk.grid import Grid
+from hawk.pictures import Step
+from hawk.pipeline import Pipeline
+from hawk.sampler import SamplerConfig
+from hawk.targets.base import Target
+from hawk.tree import Shapes, Tree
+
+GREEDY = 32  # tokens, or as many as reach into the second row of the grid
+INTO_ROW = 4
+# Of the difference between two laws, in standard deviations of a law's logits. Two right
+# computations in float32 differ by some 1e-5 of it; what is wrong differs by 1e-2 and more.
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
+ROUNDED = 2  # times as far as one pass may another be from the oracle, by its rounding
+TAIL = 4  # times as far as its law may one token be
+NOTHING = "there are no passes to compare"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passes:
+    """float32 logits on the host, and what they are of.
+
+    Attributes:
+        grid, guidance: of the image.
+        dtype: of the weights.
+        branches: token ids of the prompt.
+        tokens: greedy, with guidance.
+        conditional_LV, unconditional_LV: of either branch alone.
+        guided_LV: of both.
+    """
+
+    grid: Grid
+    guidance: float
+    dtype: torch.dtype
+    branches: Branches
+    tokens: list[int]
+    conditional_LV: Tensor
+    unconditional_LV: Tensor
+    guided_LV: Tensor
+
+
+@torch.inference_mode()
+def target_passes(target: Target, prompt: str, dtype: torch.dtype) -> Answer:
+    """Passes of a target: greedy tokens step by step as a session makes them, then all logits in
+    one pass over them, as if they had been drafted."""
+    tokens, branches = _greedy(target, prompt), target.encode(prompt)
+    conditional, unconditional = branches
+    passes = Passes(
+        grid=target.grid,
+        guidance=target.default_guidance,
+        dtype=dtype,
+        branches=branches,
+        tokens=tokens,
+        conditional_LV=_logits(target, [conditional], tokens, 1.0),
+        unconditional_LV=_logits(target, [unconditional], tokens, 1.0),
+        guided_LV=_logits(target, branches, tokens, target.default_guidance),
+    )
+    return Answer(
+        line=f"a prompt of {len(conditional)} tokens and {len(tokens)} greedy ones",
+        numbers={"prompt_tokens": len(conditional), "tokens": len(tokens)},
+        value=passes,
+    )
+
+
+def same_logits(ours: Passes | None, oracle: Oracle, devices: Sequence[torch.device]) -> Answer:
+    """Passes of the oracle, whole sequences without a cache: whether either branch alone has the
+    same logits. It stays loaded."""
+    ours = required(ours, NOTHING)
+    oracle.load(ours.dtype, device_with_room(oracle.source, ours.dtype, devices))
+    conditional_LV, unconditional_LV = (
+        oracle.logits(ids, ours.tokens).cpu() for ids in ours.branches
+    )
+    # As in arXiv 2207.12598, where its w is guidance - 1.
+    guided_LV = unconditional_LV + ours.guidance * (conditional_LV - unconditional_LV)
+    theirs = replace(
+        ours,
+        conditional_LV=conditional_LV,
+        unconditional_LV=unconditional_LV,
+        guided_LV=guided_LV,
+    )
+    found = _branches(ours, theirs)
+    return replace(max(found, key=lambda answer: answer.numbers["largest"]), value=theirs)
+
+
+def same_guidance(ours: Passes | None, theirs: Passes | None) -> Answer:
+    """Whether both branches together have the same logits."""
+    ours, theirs = required(ours, NOTHING), required(theirs, NOTHING)
+    guidance, tolerance = ours.guidance, _guided_tolerance(ours, theirs)
+    what = f"guidance {guidance:g}"
+    answer = _compared(what, ours.guided_LV, theirs.guided_LV, tolerance, ours.grid)
+    turned_LV = theirs.conditional_LV.lerp(theirs.unconditional_LV, guidance)
+    turned = _compared(what, ours.guided_LV, turned_LV, tolerance, ours.grid)
+    if turned.passed and not answer.passed:
+        return replace(answer, line=f"the branches are exchanged: {answer.line}")
+    return answer
+
+
+def same_tokens(ours: Passes | None, theirs: Passes | None) -> Answer:
+    """Whether each greedy token is the best of its law, or as good as rounding can tell."""
+    ours, theirs = required(ours, NOTHING), required(theirs, NOTHING)
+    laws_TV, tokens_T1 = theirs.guided_LV[:-1], torch.tensor(ours.tokens)[:, None]
+    behind_T = laws_TV.amax(1) - laws_TV.gather(1, tokens_T1)[:, 0]
+    wrong = int((behind_T > TAIL * _guided_tolerance(ours, theirs) * laws_TV.std(1)).sum())
+    same, of = int((behind_T == 0).sum()), len(ours.tokens)
+    far = f", {wrong} are further from it than rounding explains" if wrong else ""
+    return Answer(
+        passed=wrong == 0,
+        line=f"{same} of {of} greedy tokens are the best of transformers' laws{far}",
+        numbers={"tokens": of, "same": same, "wrong": wrong},
+    )
+
+
+def _branches(ours: Passes, theirs: Passes) -> list[Answer]:
+    tolerance = TOLERANCE[ours.dtype]
+    return [
+        _compared(f"the {name} branch", own_LV, other_LV, tolerance, ours.grid)
+        for name, own_LV, other_LV in (
+            ("conditional", ours.conditional_LV, theirs.conditional_LV),
+            ("unconditional", ours.unconditional_LV, theirs.unconditional_LV),
+        )
+    ]
+
+
+def _guided_tolerance(ours: Passes, theirs: Passes) -> float:
+    """Of both branches together: what is between those alone adds up, to g + (g - 1) times it."""
+    alone = max(answer.numbers["largest"] for answer in _branches(ours, theirs))
+    floor = TOLERANCE[ours.dtype] / 100
+    return (2 * ours.guidance - 1) * max(ROUNDED * alone, floor)
+
+
+def _greedy(target: Target, prompt: str) -> list[int]:
+    most = min(target.grid.cells - 1, max(GREEDY, target.grid.width + INTO_ROW))
+    pipeline = Pipeline(target, drafter="plain", rule="coupled", slots=1)
+    seen: list[int] = []
+
+    def enough(step: Step) -> bool:
+        seen[:] = step.tokens[:most]
+        return len(step.tokens) >= most
+
+    pipeline(prompt, sampler=SamplerConfig(temperature=0.0), callback=enough)
+    return seen
+
+
+def _logits(target: Target, prompt: Branches, tokens: list[int], guidance: float) -> Tensor:
+    """[L, V] of one branch or both."""
+    device = target.device
+    cache = target.new_cache(slots=1, branches=len(prompt), nodes=len(tokens))
+    scale_B = torch.tensor([guidance], device=device)
+    first = target.prefill([prompt], range(1), scale_B, cache)
+    tree = Tree(
+        shapes=Shapes.chain(len(tokens) - 1, device),
+        shape_B=torch.zeros(1, dtype=torch.int64, device=device),
+        tokens_BN=torch.tensor([tokens], device=device),
+    )
+    rest = target.forward(tree, scale_B, cache)
+    return torch.cat([first.logits_BNV, rest.logits_BNV], 1)[0].float().cpu()
+
+
+def _compared(
+    what: str, ours_LV: Tensor, theirs_LV: Tensor, tolerance: float, grid: Grid
+) -> Answer:
+    """The law that differs most, by root mean square, in standard deviations of theirs."""
+    differences_L = (ours_LV - theirs_LV).square().mean(1).sqrt() / theirs_LV.std(1)
+    differences_L = differences_L.nan_to_num(torch.inf)
+    largest, worst = (float(found) for found in differences_L.max(0))
+    row, column = divmod(int(worst), grid.width)
+    return Answer(
+        passed=largest <= tolerance,
+        line=f"{what} differs by {largest:.1e} of the spread at most (tolerance {tolerance:.1e}), "
+        f"at row {row}, column {column}",
+        numbers={
+            "largest": largest,
+            "mean": float(differences_L.mean()),
+            "tolerance": tolerance,
+            "row": row,
+            "column": column,
+        },
+    )

@@ -1,0 +1,55 @@
+"""Room: the memory that a model takes beside what is estimated, and where a copy of it fits."""
+
+from collections.abc import Sequence
+
+import torch
+
+from hawk.bench.memory import PeakMemory
+from hawk.check.finding import Answer, NotApplicable
+from hawk.targets import memory
+from hawk.targets.hf import DecoderTarget
+from hawk.targets.source import Source
+
+GIB = 2**30
+SLACK = 1.15  # activations of a pass, graphs and fragments, over weights and cache
+LEAST_GIB = 0.5  # of slack
+
+
+def same_memory(target: DecoderTarget, source: Source, peak: PeakMemory) -> Answer:
+    """The peak since the model began to load, beside the estimate for one image in flight."""
+    numbers, used_mb = memory.weights_in(source), peak.megabytes()
+    if numbers is None or used_mb is None:
+        raise NotApplicable("neither the files nor the system tell how much memory it takes")
+    layout, branches = target.layout, 2
+    entry = 2 * layout.layers * layout.heads * layout.head_size * layout.dtype.itemsize
+    capacity = target.prompt_limit + target.grid.cells
+    estimate = (numbers * source.dtype.itemsize + branches * capacity * entry) / GIB
+    used = used_mb / 1024
+    told = f"{used:.2f} GiB at most, {estimate:.2f} GiB estimated"
+    if source.device.type != "cuda":
+        raise NotApplicable(f"on the CPU files and libraries count too: {told}")
+    most = estimate * SLACK + LEAST_GIB
+    return Answer(
+        passed=used <= most,
+        line=f"{told} for one image (tolerance {most:.2f})",
+        numbers={"peak_gib": round(used, 3), "estimate_gib": round(estimate, 3)},
+    )
+
+
+def device_with_room(
+    source: Source, dtype: torch.dtype, devices: Sequence[torch.device]
+) -> torch.device:
+    """The first device that has room for a copy of the weights. NotApplicable where none has."""
+    numbers = memory.weights_in(source)
+    if numbers is None:
+        return devices[0]
+    need = numbers * dtype.itemsize
+    for device in devices:
+        free = memory.free_bytes(device)
+        if free is None or free >= need:
+            return device
+    places = " and ".join(dict.fromkeys(str(device) for device in devices))
+    raise NotApplicable(
+        f"a copy of {need / GIB:.1f} GiB ({str(dtype).removeprefix('torch.')}) has no room on "
+        f"{places}"
+    )
