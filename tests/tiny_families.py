@@ -4,12 +4,13 @@ Random weights; the scales make laws that depend on their context and are neithe
 that drafts are accepted sometimes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     ChameleonConfig,
     ChameleonForConditionalGeneration,
@@ -46,7 +47,7 @@ def tokenizer(
     bos: str,
     pad: str,
     extra: Sequence[str] = (),
-    roles: Mapping[str, Any] | None = None,
+    roles: dict[str, Any] | None = None,
 ) -> PreTrainedTokenizerFast:
     """Byte-level BPE with the given special tokens first, ordinary `extra` words last. `roles` are
     the names by which the family's processor asks for some of the special ones."""
@@ -136,9 +137,7 @@ def save_tiny_chameleon(
     special += [chameleon.END_OF_TURN, chameleon.NEW_LINE, *sizes]
     roles = {"sep_token": chameleon.END_OF_TURN}
     words = tokenizer(special, "<s>", "<pad>", extra=codes[::-1], roles=roles)  # no ascending ids
-    begin = processors.TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", words.get_vocab()["<s>"])]
-    )
+    begin = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", words.get_vocab()["<s>"])])
     words.backend_tokenizer.post_processor = begin
     vq = ChameleonVQVAEConfig(
         embed_dim=4,

@@ -83,6 +83,16 @@ class Chameleon(WordTarget):
     def codebook_VD(self) -> Tensor:
         return self.vq.quantize.embedding.weight.detach().float()
 
+    @torch.inference_mode()
+    def codes(self, pixels_BHW3: Tensor) -> Tensor:
+        """int64 tokens [B, T] of uint8 pictures."""
+        encoder: Any = self.model.model.vqmodel
+        patch = 2 ** (len(encoder.config.channel_multiplier) - 1)
+        size = (self.grid.height * patch, self.grid.width * patch)
+        images_B3HW = codebook.scaled(pixels_BHW3, size, self.name).to(encoder.dtype)
+        latents = encoder.quant_conv(encoder.encoder(images_B3HW))
+        return codebook.nearest(latents, self.codebook_VD)
+
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
         """The unconditional branch is BOS and the start of the image."""
         no_negative(negative_prompt, self.name, "an empty prompt")
@@ -97,16 +107,6 @@ class Chameleon(WordTarget):
     @torch.inference_mode()
     def pixels(self, tokens_BT: Tensor) -> Tensor:
         return to_uint8(self.vq(tokens_BT.view(-1, self.grid.height, self.grid.width)))
-
-    @torch.inference_mode()
-    def codes(self, pixels_BHW3: Tensor) -> Tensor:
-        """int64 tokens [B, T] of uint8 pictures."""
-        encoder: Any = self.model.model.vqmodel
-        patch = 2 ** (len(encoder.config.channel_multiplier) - 1)
-        size = (self.grid.height * patch, self.grid.width * patch)
-        images_B3HW = codebook.scaled(pixels_BHW3, size, self.name).to(encoder.dtype)
-        latents = encoder.quant_conv(encoder.encoder(images_B3HW))
-        return codebook.nearest(latents, self.codebook_VD)
 
 
 class Lumina(Chameleon):

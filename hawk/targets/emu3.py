@@ -75,6 +75,16 @@ class Emu3(WordTarget):
     def codebook_VD(self) -> Tensor:
         return self.model.model.vqmodel.quantize.embedding.weight.detach().float()
 
+    @torch.inference_mode()
+    def codes(self, pixels_BHW3: Tensor) -> Tensor:
+        """int64 tokens [B, T] of uint8 pictures."""
+        vq: Any = self.model.model.vqmodel
+        patch = vq.spatial_scale_factor
+        size = (self.grid.height * patch, self.grid.width * patch)
+        images_B3HW = codebook.scaled(pixels_BHW3, size, self.name)
+        made = vq.encode(images_B3HW, torch.tensor([size] * len(images_B3HW)))
+        return torch.stack(made.image_tokens).flatten(1)
+
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
         negative = NEGATIVE_PROMPT if negative_prompt is None else negative_prompt
         return [self._ids(prompt), self._ids(negative)]
@@ -90,13 +100,3 @@ class Emu3(WordTarget):
     def pixels(self, tokens_BT: Tensor) -> Tensor:
         codes = tokens_BT.view(-1, self.grid.height, self.grid.width)
         return to_uint8(self.model.model.vqmodel.decode(codes))
-
-    @torch.inference_mode()
-    def codes(self, pixels_BHW3: Tensor) -> Tensor:
-        """int64 tokens [B, T] of uint8 pictures."""
-        vq: Any = self.model.model.vqmodel
-        patch = vq.spatial_scale_factor
-        size = (self.grid.height * patch, self.grid.width * patch)
-        images_B3HW = codebook.scaled(pixels_BHW3, size, self.name)
-        made = vq.encode(images_B3HW, torch.tensor([size] * len(images_B3HW)))
-        return torch.stack(made.image_tokens).flatten(1)

@@ -24,13 +24,13 @@ class Janus(DecoderTarget):
 
     default_guidance = 5.0
     default_sampler = SamplerConfig()
+    patches: codebook.Patches | None = None  # what tokens stand for, where that is known
 
     def __init__(
         self,
         model: JanusForConditionalGeneration,
         tokenizer: PreTrainedTokenizerBase,
         name: str,
-        patches: codebook.Patches | None = None,
     ) -> None:
         decoder: Any = model.model.language_model
         vq = model.model.vqmodel.config
@@ -51,7 +51,7 @@ class Janus(DecoderTarget):
             top_p=own.top_p or 1.0,
         )
         self.model = model.eval()
-        self._tokenizer, self._patches = tokenizer, patches
+        self._tokenizer = tokenizer
         self._bos = token_id(tokenizer, str(tokenizer.bos_token), name)
         self._pad = token_id(tokenizer, str(tokenizer.pad_token), name)
         self._boi = token_id(tokenizer, "<begin_of_image>", name)
@@ -64,13 +64,25 @@ class Janus(DecoderTarget):
     def load(cls, source: Source) -> "Janus":
         """Load from a folder or hub id."""
         source.refuse_size("Janus")
-        model, patches = source.model(JanusForConditionalGeneration), codebook.Patches.load(source)
-        return cls(model, source.tokenizer(), source.name, patches)
+        target = cls(source.model(JanusForConditionalGeneration), source.tokenizer(), source.name)
+        target.patches = codebook.Patches.load(source)
+        return target
 
     @property
     def codebook_VD(self) -> Tensor:
         vectors = self.model.model.vqmodel.quantize.embedding.weight.detach()
         return torch.nn.functional.normalize(vectors.float(), dim=-1)  # as its decoder does
+
+    @torch.inference_mode()
+    def codes(self, pixels_BHW3: Tensor) -> Tensor:
+        """int64 tokens [B, T] of uint8 pictures; of patches where a codebook of them is there."""
+        vq: Any = self.model.model.vqmodel
+        side = self.grid.height * 2 ** (len(vq.config.channel_multiplier) - 1)
+        images_B3HW = codebook.scaled(pixels_BHW3, (side, side), self.name)
+        if self.patches is not None:
+            return self.patches.codes(images_B3HW)
+        latents = vq.quant_conv(vq.encoder(images_B3HW.to(vq.dtype)))
+        return codebook.nearest(latents, self.codebook_VD)
 
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
         """The unconditional branch keeps BOS and BOI; all between are attended pads."""
@@ -107,14 +119,3 @@ class Janus(DecoderTarget):
     def pixels(self, tokens_BT: Tensor) -> Tensor:
         decoded = self.model.decode_image_tokens(tokens_BT).float()
         return decoded.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-
-    @torch.inference_mode()
-    def codes(self, pixels_BHW3: Tensor) -> Tensor:
-        """int64 tokens [B, T] of uint8 pictures; of patches where a codebook of them is there."""
-        vq: Any = self.model.model.vqmodel
-        side = self.grid.height * 2 ** (len(vq.config.channel_multiplier) - 1)
-        images_B3HW = codebook.scaled(pixels_BHW3, (side, side), self.name)
-        if self._patches is not None:
-            return self._patches.codes(images_B3HW)
-        latents = vq.quant_conv(vq.encoder(images_B3HW.to(vq.dtype)))
-        return codebook.nearest(latents, self.codebook_VD)

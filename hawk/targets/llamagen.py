@@ -176,6 +176,14 @@ class LlamaGen(DecoderTarget):
         vectors = self.vq.quantize.embedding.weight.detach()
         return nn.functional.normalize(vectors.float(), dim=-1)  # as its decoder does
 
+    @torch.inference_mode()
+    def codes(self, pixels_BHW3: Tensor) -> Tensor:
+        """int64 tokens [B, T] of uint8 pictures."""
+        size = (self.grid.height * PATCH, self.grid.width * PATCH)
+        images_B3HW = codebook.scaled(pixels_BHW3, size, self.name).to(self.vq.dtype)
+        latents = self.vq.quant_conv(self.vq.encoder(images_B3HW))
+        return codebook.nearest(latents, self.codebook_VD)
+
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
         """The unconditional branch has as many places of the null prompt."""
         no_negative(negative_prompt, self.name, "a learned null prompt")
@@ -209,14 +217,6 @@ class LlamaGen(DecoderTarget):
     @torch.inference_mode()
     def pixels(self, tokens_BT: Tensor) -> Tensor:
         return to_uint8(self.vq.decode(tokens_BT))
-
-    @torch.inference_mode()
-    def codes(self, pixels_BHW3: Tensor) -> Tensor:
-        """int64 tokens [B, T] of uint8 pictures."""
-        size = (self.grid.height * PATCH, self.grid.width * PATCH)
-        images_B3HW = codebook.scaled(pixels_BHW3, size, self.name).to(self.vq.dtype)
-        latents = self.vq.quant_conv(self.vq.encoder(images_B3HW))
-        return codebook.nearest(latents, self.codebook_VD)
 
 
 def load_empty(own: dict[str, Any]) -> LlamaGenModel:
