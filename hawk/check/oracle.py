@@ -71,12 +71,14 @@ class Oracle(ABC):
         """Images [1, 3, height, width] from -1 to 1. NotApplicable where there is no decoder."""
 
     def load(self, dtype: torch.dtype, device: torch.device) -> None:
-        """Read the weights."""
-        self.model = self.kind.from_pretrained(
-            self.source.location,
-            revision=self._revision,
-            dtype=dtype,
-            use_safetensors=True,
+        """Read the weights; those of the image tokenizer in float32, as official scripts do."""
+        precise: Any = type(
+            self.kind.__name__,
+            (self.kind,),
+            {"__module__": self.kind.__module__, "_keep_in_fp32_modules_strict": {"vqmodel"}},
+        )
+        self.model = precise.from_pretrained(
+            self.source.location, revision=self._revision, dtype=dtype, use_safetensors=True
         )
         self.model.to(device).eval()
 
@@ -88,7 +90,7 @@ class Oracle(ABC):
 
     @torch.inference_mode()
     def pixels(self, tokens: Sequence[int]) -> Tensor:
-        """uint8 [height, width, 3] of an image, decoded in float32 as official scripts do.
+        """uint8 [height, width, 3] of an image.
 
         NotApplicable where there is no decoder, or nothing is loaded.
         """
@@ -149,7 +151,7 @@ class JanusOracle(Oracle):
         return model.model.generation_head(hidden[0, len(ids) - 1 :]).float()
 
     def decoded(self, tokens_1T: Tensor) -> Tensor:
-        return self.model.model.vqmodel.float().decode(tokens_1T)
+        return self.model.model.vqmodel.decode(tokens_1T)
 
 
 class WordOracle(Oracle):
@@ -212,7 +214,7 @@ class Emu3Oracle(WordOracle):
 
     def decoded(self, tokens_1T: Tensor) -> Tensor:
         codes = tokens_1T.view(1, self.grid.height, self.grid.width)
-        return self.model.model.vqmodel.float().decode(codes)
+        return self.model.model.vqmodel.decode(codes)
 
 
 class ChameleonOracle(WordOracle):

@@ -34,12 +34,16 @@ class Loaded(Source):
     def tokenizer(self) -> PreTrainedTokenizerBase:
         return self.words
 
-    def model(self, kind: type[PreTrainedModel], *, attention: str = "sdpa") -> Any:
+    def model(
+        self, kind: type[PreTrainedModel], *, attention: str = "sdpa", precise: str | None = None
+    ) -> Any:
         if not isinstance(self.held, kind):
             raise ValueError(
                 f"{type(self.held).__name__} does not draw: load it as {kind.__name__}"
             )
         self.held.set_attn_implementation(attention)
+        if precise is not None:
+            self.held.get_submodule(f"model.{precise}").float()
         return self.held.eval()
 
 
