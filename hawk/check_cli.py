@@ -39,8 +39,7 @@ def check(
 ) -> None:
     """Prove code and weights of a model beside transformers, on this machine.
 
-    Prompt ids, logits, pixels and a picture: a line a check, and a report for a bug report. Exit 1
-    where a check fails.
+    Prompt ids, logits, pixels and a picture: a line a check, and a report for bug reports.
     """
     from hawk.size import parse_size
 

@@ -15,9 +15,10 @@ import torch
 
 from hawk import drafters
 from hawk.bench.memory import PeakMemory
-from hawk.check.finding import Answer, Record
+from hawk.check.families import oracle_of
+from hawk.check.finding import Answer, BadUsage, Record
 from hawk.check.images import Drafting, decoded, same_image, same_pixels
-from hawk.check.oracle import Oracle, oracle_of
+from hawk.check.oracle import Oracle
 from hawk.check.passes import Passes, same_guidance, same_logits, same_tokens, target_passes
 from hawk.check.prompts import same_prompts
 from hawk.check.room import device_with_room, same_memory
@@ -30,6 +31,7 @@ from hawk.targets.hf import DecoderTarget
 from hawk.targets.source import Source
 
 CPU = torch.device("cpu")
+BROKEN = "cannot load"  # so begins what `load_target` says of a model that is there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,7 @@ class Examined:
     """What was examined, besides the findings.
 
     Attributes:
-        model: what the model is, ready for JSON; empty where it could not be loaded.
+        model: what the model is, ready for JSON; its name only where it could not be loaded.
         picture: the image by the drafter, if it could be made.
     """
 
@@ -63,15 +65,14 @@ class Examined:
 
 
 def examine(asked: Asked, record: Record) -> Examined:
-    """Run all checks. ValueError where there is no such model, device, type of numbers or drafter,
-    before any is run."""
+    """Run all checks. ValueError where there is no such model, device, type of numbers or drafter."""
     drafters.check(asked.drafter)
     source = _source(asked)
     peak = PeakMemory(source.device)
     peak.reset()
     target: DecoderTarget | None = record.note("load", _loaded, source)
     if target is None:
-        return Examined(model={})
+        return Examined(model={"name": _public_name(source)})
     model, oracle = _described(target, source), oracle_of(source, target)
     record.note("prompts", same_prompts, target, oracle)
     ours = record.note("passes", target_passes, target, asked.prompt, source.dtype)
@@ -92,10 +93,10 @@ def examine(asked: Asked, record: Record) -> Examined:
 
 
 def _source(asked: Asked) -> Source:
-    """Where the files are. ValueError where there are none."""
+    """Where the files are."""
     device, *others = resolve_devices(asked.device)
     location, revision = locate(asked.model)
-    source = Source(
+    return Source(
         location=location,
         name=asked.model,
         revision=revision,
@@ -104,12 +105,6 @@ def _source(asked: Asked) -> Source:
         device=device,
         others=tuple(others),
     )
-    try:
-        source.folder()
-    except OSError:
-        _target(source)  # which says why they are not there
-        raise
-    return source
 
 
 def _target(source: Source) -> Target:
@@ -123,8 +118,14 @@ def _target(source: Source) -> Target:
 
 
 def _loaded(source: Source) -> Answer:
+    """BadUsage where there is no such model; one that is broken fails."""
     started = time.perf_counter()
-    target = _target(source)
+    try:
+        target = _target(source)
+    except ValueError as error:
+        if str(error).startswith(BROKEN):
+            raise
+        raise BadUsage(str(error)) from error
     grid, dtype = target.grid, _name(source.dtype)
     seconds = time.perf_counter() - started
     return Answer(
@@ -135,10 +136,8 @@ def _loaded(source: Source) -> Answer:
 
 
 def _described(target: Target, source: Source) -> dict[str, Any]:
-    """What the model is, without where its files are."""
-    folder = Path(str(source.location))
     return {
-        "name": folder.name if folder.is_dir() else source.name,
+        "name": _public_name(source),
         "family": type(target).__name__,
         "weights": target.identity.revision,
         "grid": [target.grid.height, target.grid.width],
@@ -149,6 +148,12 @@ def _described(target: Target, source: Source) -> dict[str, Any]:
         "dtype": _name(source.dtype),
         "devices": _places(source),
     }
+
+
+def _public_name(source: Source) -> str:
+    """Without the folders that it is in."""
+    folder = Path(source.location)
+    return folder.name if folder.is_dir() else source.name
 
 
 def _draw(record: Record, target: Target, asked: Asked, dtype: torch.dtype) -> Picture | None:

@@ -13,6 +13,10 @@ MARKS = {PASSED: "ok ", FAILED: "BAD", ABSENT: "-- "}
 T = TypeVar("T")
 
 
+class BadUsage(ValueError):  # as typer calls it
+    """What was asked for is not there, so that nothing can be examined."""
+
+
 class NotApplicable(Exception):  # it is no error
     """There is nothing to compare with; the message says why."""
 
@@ -73,11 +77,13 @@ class Record:
 
     def note(self, name: str, check: Callable[..., Answer], *arguments: Any) -> Any:
         """Run a check, and return what it made; None where it could not. A check that raises has
-        failed, and leaves the others to be run."""
+        failed, and leaves the others to be run; but for BadUsage."""
         started = time.perf_counter()
         try:
             answer = check(*arguments)
             outcome: Outcome = PASSED if answer.passed else FAILED
+        except BadUsage:
+            raise
         except NotApplicable as reason:
             answer, outcome = Answer(line=str(reason)), ABSENT
         except Exception as error:  # noqa: BLE001  # whatever it is, it belongs into the report
