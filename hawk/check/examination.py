@@ -65,7 +65,7 @@ class Examined:
 
 
 def examine(asked: Asked, record: Record) -> Examined:
-    """Run all checks. ValueError where there is no such model, device, type of numbers or drafter."""
+    """Run all checks. ValueError where there is no such model, device, dtype or drafter."""
     drafters.check(asked.drafter)
     source = _source(asked)
     peak = PeakMemory(source.device)

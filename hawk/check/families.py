@@ -1,7 +1,7 @@
 """Families: the oracle of each family that transformers has.
 
 Prompt forms, row ends and branches of guidance are written here again, from the sources that are
-named; of `hawk.targets` nothing is used but where the files are.
+named; of `hawk.targets` nothing is used but where the files are, and Emu3's negative prompt.
 """
 
 from abc import abstractmethod
