@@ -225,8 +225,7 @@ class Pipeline:
     def stream(
         self, requests: Sequence[Request], callback: Callback | None = None
     ) -> Generator[Picture | Failure, None, None]:
-        """Pictures as they finish, and failures as they happen; none of an image that a callback
-        stops."""
+        """Pictures as they finish, failures as they happen, nothing of an image that is stopped."""
         session = self._session_of(requests)
         call = Call(session=session, requests=requests, draw=self._draw, callback=callback)
         yield from call.stream()
@@ -244,9 +243,8 @@ class Pipeline:
         return self._draw(torch.tensor(numbers, dtype=torch.int64, device=self.target.device))
 
     def encode(self, image: Image.Image) -> list[int]:
-        """Tokens of a picture in raster order, which `decode` draws again as well as the model's
-        codebook can. ValueError where it has another size than the model's own pictures, or where
-        the model has no encoder."""
+        """Tokens of a picture of the model's own size, which `decode` draws again as well as its
+        codebook can. ValueError for another size, and where the model has no encoder."""
         codes = getattr(self.target, "codes", None)
         if codes is None:
             raise ValueError(f"{self.target.name} has no encoder for images: it only draws them")

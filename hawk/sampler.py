@@ -8,7 +8,6 @@ Letters: B rows, N positions, V image vocabulary, F positions of all rows in one
 positions of each row.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property

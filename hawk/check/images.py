@@ -75,7 +75,7 @@ def same_image(target: Target, drafting: Drafting) -> Answer:
         for drafter in ("plain", drafting.drafter)
     )
     for failure in (*plain.failures, *drafted.failures):
-        raise ArithmeticError(failure.error)
+        raise ValueError(failure.error)
     pairs = zip(plain.pictures[0].tokens, drafted.pictures[0].tokens, strict=True)
     different, of = sum(a != b for a, b in pairs), target.grid.cells
     made = "makes the tokens of plain decoding"

@@ -150,7 +150,9 @@ def _greedy(target: Target, prompt: str) -> list[int]:
         seen[:] = step.tokens[:most]
         return len(step.tokens) >= most
 
-    pipeline(prompt, sampler=SamplerConfig(temperature=0.0), callback=enough)
+    result = pipeline(prompt, sampler=SamplerConfig(temperature=0.0), callback=enough)
+    for failure in result.failures:
+        raise ValueError(failure.error)
     return seen
 
 
