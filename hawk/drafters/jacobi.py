@@ -21,7 +21,7 @@ from hawk.identity import Identity
 from hawk.noise import DRAFTS, gumbel
 from hawk.tree import Shapes, Tree
 
-MOST_NODES = 128
+MOST_NODES = 96
 # Runners-up beside the first steps of the trunk, by the fewest nodes of a window that has them.
 RUNNERS_UP = {64: (3, 2, 2, 2, 1, 1, 1, 1, 1, 1), 32: (2, 1, 1, 1), 24: (2, 1, 1), 0: ()}
 CHANCE_REACH = 16  # steps that are drawn for at least where each needs a draw and a law of its own

@@ -14,7 +14,7 @@ from hawk.targets.emu3 import SIZE
 from hawk.targets.hf import PROMPT_LIMIT
 from hawk.targets.row_ends import image_entries
 
-NODES = 64  # of the largest tree of any drafter
+NODES = 96  # of the largest tree of any drafter
 BRANCHES = 2  # rows of an image, with guidance
 ROW_ENDS = ("emu3", "lumina_mgpt")  # families that write a token after every row
 SIZES = {"emu3": SIZE, "lumina_mgpt": LUMINA_SIZE}

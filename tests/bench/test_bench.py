@@ -20,8 +20,8 @@ from hawk.request import Request
 from hawk.targets.janus import Janus
 
 ROW = {
-    "drafter", "rule", "nodes", "batch", "tokens_per_forward", "seconds_per_image", "speedup_over_plain",
-    "speedup_over_transformers", "peak_memory_mb",
+    "drafter", "rule", "nodes", "batch", "tokens_per_forward", "seconds_per_image",
+    "speedup_over_plain", "speedup_over_transformers", "peak_memory_mb",
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import torch
 
 from hawk import Request, SamplerConfig, Session
 from hawk.drafters import DRAFTERS
+from hawk.targets import room
 from hawk.targets.janus import Janus
 from tests.tiny import new_session
 
@@ -30,3 +31,7 @@ def test_guesses_come_after_the_filters(tiny: Janus, drafter: str) -> None:
     certain = first_guesses(new_session(tiny, drafter, slots=6), SamplerConfig(top_p=1e-6))
     assert certain == narrow
     assert len(set(first_guesses(new_session(tiny, drafter, slots=6), SamplerConfig()))) > 1
+
+
+def test_memory_is_planned_for_the_largest_tree_of_any_drafter() -> None:
+    assert max(drafter.most_nodes for drafter in DRAFTERS.values()) == room.NODES
