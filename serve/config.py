@@ -1,12 +1,14 @@
 """ServeConfig: all settings of the service, from one YAML file whose unknown keys are errors."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -17,11 +19,27 @@ from pydantic import (
 
 from hawk.options import read_placement
 from hawk.size import parse_size
+from serve.keys import VARIABLE
 
 if TYPE_CHECKING:
     from hawk.cluster.placement import Placement
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+HOST = r"(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])"  # a name or address in a URL
+
+
+def _host(name: str) -> str:
+    if not re.fullmatch(HOST, name):
+        raise ValueError(
+            f"a name as in http://NAME:8000, in lower case, without port, got {name!r}"
+        )
+    return name
+
+
+def _origin(origin: str) -> str:
+    if origin != "*" and not re.fullmatch(rf"https?://{HOST}(:[0-9]{{1,5}})?", origin):
+        raise ValueError(f"a page's scheme and host, as https://example.org, or *, got {origin!r}")
+    return origin
 
 
 class _Section(BaseModel):
@@ -133,6 +151,10 @@ class ServeConfig(_Section):
     Attributes:
         keys: `required` (in the environment, HAWK_API_KEYS), or `open`: whoever reaches the port
             may use it. `hawk serve` refuses `open` anywhere but on loopback.
+        allowed_hosts: names, without ports, that a service without keys may be asked by besides
+            localhost; any other is refused, since web pages can make theirs point here.
+        cors_origins: web pages, as https://example.org, whose scripts may use the service; `*` is
+            all of them, and needs keys.
     """
 
     http: HttpConfig = HttpConfig()  # pyright: ignore[reportCallIssue]
@@ -140,6 +162,17 @@ class ServeConfig(_Section):
     replicas: ReplicaConfig = ReplicaConfig()  # pyright: ignore[reportCallIssue]
     limits: LimitConfig = LimitConfig()  # pyright: ignore[reportCallIssue]
     keys: Literal["required", "open"] = "required"
+    allowed_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
+    cors_origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = ()
+
+    @model_validator(mode="after")
+    def _closed(self) -> "ServeConfig":
+        if self.keys == "open" and "*" in self.cors_origins:
+            raise ValueError(
+                f"cors_origins * lets every web page use a service without keys: name those that "
+                f"may, or set {VARIABLE}"
+            )
+        return self
 
     @property
     def fingerprint(self) -> str:
@@ -197,4 +230,6 @@ def _sentence(error: Any) -> str:
     place = ".".join(map(str, error["loc"])) or "the file"
     if error["type"] == "extra_forbidden":
         return f"unknown key {place}"
+    if error["type"] == "value_error":  # a sentence of ours
+        return f"{place}: {error['ctx']['error']}"
     return f"{place}: {error['msg']}, got {error['input']!r}"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 
 from serve.messages import Reason, Refused
 
@@ -69,6 +70,9 @@ class ApiError(HTTPException):
             "code": self.code,
         }
         return {"error": error}
+
+    def response(self) -> JSONResponse:
+        return JSONResponse(self.body, self.status_code, self.headers)
 
 
 def _headers(status: int, retry_after_s: float | None) -> dict[str, str]:

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 from serve.errors import ApiError
+from serve.mailbox import Mailbox
 from serve.messages import Admitted, Card, Done, Job, Partial, Refused
 from serve.schemas import ImageData, ImageRequest, InputDetails, Making, Usage
 
@@ -37,7 +38,7 @@ async def merged(
 
     ApiError where one is refused: then the others are given up, as when this generator is closed.
     """
-    messages: asyncio.Queue[tuple[int, Message | Exception]] = asyncio.Queue()
+    messages: Mailbox[tuple[int, Message | Exception]] = Mailbox()
     tasks = [
         asyncio.create_task(_follow(backend, place, job, messages))
         for place, job in enumerate(jobs)
@@ -61,18 +62,19 @@ async def _follow(
     backend: Backend,
     place: int,
     job: Job,
-    messages: asyncio.Queue[tuple[int, Message | Exception]],
+    messages: Mailbox[tuple[int, Message | Exception]],
 ) -> None:
-    """All messages about one image into the queue; what goes wrong is the last of them."""
+    """All messages about one image for the reader; what goes wrong is the last of them."""
     try:
         async with asyncio.timeout(job.deadline_s + GRACE_S), aclosing(backend.image(job)) as told:
             async for message in told:
-                messages.put_nowait((place, message))
+                spare_bytes = len(message.picture) if isinstance(message, Partial) else 0
+                messages.put((place, message), spare_bytes)
     except TimeoutError:
         late = Refused(reason="deadline", message="no replica had time for the image")
-        messages.put_nowait((place, late))
+        messages.put((place, late))
     except Exception as error:  # noqa: BLE001  raised again where somebody waits
-        messages.put_nowait((place, error))
+        messages.put((place, error))
 
 
 class Reply:

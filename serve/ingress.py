@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import (
     HTMLResponse,
     JSONResponse,
@@ -18,11 +19,14 @@ from fastapi.responses import (
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from serve.door import Door
 from serve.errors import ApiError, of_validation
 from serve.limits import BodyLimit
 from serve.schemas import ErrorResponse, ImageRequest, ImageResponse, Model, Models
 from serve.service import Service, mistake
 
+BODY_S = 30.0
+PIECE_BYTES = 65_536  # as much as uvicorn writes without waiting
 CLIENT_LEFT = 499  # as nginx logs it; nobody reads it
 UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 POLICY = (
@@ -42,8 +46,8 @@ async def _service(request: Request) -> Service:
 Served = Annotated[Service, Depends(_service)]
 
 
-async def _client(request: Request, service: Served) -> str:
-    return service.client(request.url.hostname, request.headers.get("authorization"))
+async def _client(request: Request) -> str:
+    return request.state.client  # as the door has let it in
 
 
 Client = Annotated[str, Depends(_client)]
@@ -53,7 +57,16 @@ def build_api(service: Service) -> FastAPI:
     """All routes over one service."""
     api = FastAPI(title="Hawk", docs_url=None, redoc_url=None, responses=_errors_documented())
     api.state.service = service
-    api.add_middleware(BodyLimit, most_bytes=service.config.limits.body_bytes)
+    api.add_middleware(BodyLimit, most_bytes=service.config.limits.body_bytes, most_s=BODY_S)
+    api.add_middleware(Door, service=service)
+    if service.config.cors_origins:
+        api.add_middleware(
+            CORSMiddleware,
+            allow_origins=service.config.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],  # OpenAI's client sends a dozen of its own
+            expose_headers=["Retry-After"],
+        )
     api.add_middleware(service.meter.middleware)
     api.add_exception_handler(HTTPException, _http_error)
     api.add_exception_handler(RequestValidationError, _validation_error)
@@ -65,11 +78,12 @@ def build_api(service: Service) -> FastAPI:
 @router.post("/v1/images/generations", response_model=ImageResponse)
 async def generate(body: ImageRequest, request: Request, service: Served, client: Client) -> Any:
     """Make images; with `stream`, answer with server-sent events."""
-    answer = await _while_there(request, service.generate(body, client))
+    stay = request.state.stay
+    answer = await _while_there(request, service.generate(body, client, stay))
     if answer is None:
         return Response(status_code=CLIENT_LEFT)
     if isinstance(answer, ImageResponse):  # as JSON at once: FastAPI would check it all again
-        return Response(answer.model_dump_json(), media_type="application/json")
+        return Pieces(answer.model_dump_json(), media_type="application/json")
     return EventStream(answer, media_type="text/event-stream", headers=UNBUFFERED)
 
 
@@ -124,6 +138,18 @@ async def _left(request: Request) -> None:
         pass
 
 
+class Pieces(Response):
+    """Sends what is large as fast as its reader takes it: all of it at once would be copied."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers, body = self.raw_headers, memoryview(self.body)
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        for start in range(0, len(body), PIECE_BYTES):
+            piece = bytes(body[start : start + PIECE_BYTES])
+            more = start + PIECE_BYTES < len(body)
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
+
+
 class EventStream(StreamingResponse):
     """Closes what it streams when the client leaves, wherever that finds it."""
 
@@ -138,19 +164,18 @@ def _http_error(_: Request, error: Exception) -> JSONResponse:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
         message = f"{error.detail}: see /openapi.json for what is here"
         error = ApiError(error.status_code, message, code=code)
-    return JSONResponse(error.body, error.status_code, error.headers)
+    return error.response()
 
 
 def _validation_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    told = of_validation(error.errors())
-    return JSONResponse(told.body, told.status_code)
+    return of_validation(error.errors()).response()
 
 
 def _own_error(_: Request, error: Exception) -> JSONResponse:
-    told = mistake(error)
-    return JSONResponse(told.body, told.status_code)
+    return mistake(error).response()
 
 
 def _errors_documented() -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": ErrorResponse} for status in (400, 401, 404, 413, 429, 500, 503, 504)}
+    statuses = (400, 401, 403, 404, 408, 413, 429, 500, 503, 504)
+    return {status: {"model": ErrorResponse} for status in statuses}

@@ -9,7 +9,9 @@ from serve.errors import ApiError
 
 VARIABLE = "HAWK_API_KEYS"
 LEAST_CHARS = 16
-HASHED = re.compile(r"sha256:([0-9a-f]{64})")
+# RFC 6750: what clients can send; not what was meant for a hash and would open the door as it is
+TOKEN = re.compile(r"(?!sha-?[0-9])[a-z0-9._~+/-]+=*", re.IGNORECASE)
+HASHED = re.compile(r"sha256:([0-9a-f]{64})", re.IGNORECASE)
 
 
 class Keys:
@@ -17,18 +19,12 @@ class Keys:
 
     Args:
         text: keys, comma separated, each as it is or as `sha256:` and its hash in hex. ValueError
-            for keys that can be guessed.
+            for keys that can be guessed or not be sent.
     """
 
     def __init__(self, text: str) -> None:
-        words = [word.strip() for word in text.split(",") if word.strip()]
-        short = [word for word in words if len(word) < LEAST_CHARS]
-        if short:
-            raise ValueError(
-                f"{VARIABLE} has a key of {len(short[0])} characters; use {LEAST_CHARS} or more, "
-                f"for example of `openssl rand -hex 32`"
-            )
-        self._hashes = [_hash_of(word) for word in words]
+        words = [word.strip() for word in text.split(",")]
+        self._hashes = [_hash_of(number, word) for number, word in enumerate(words, 1) if word]
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str]) -> "Keys":
@@ -54,10 +50,23 @@ class Keys:
         return given[:8]
 
 
-def _hash_of(word: str) -> str:
+def _hash_of(number: int, word: str) -> str:
+    """What a key is compared by; the sentence of an error does not hold the key."""
     hashed = HASHED.fullmatch(word)
-    return hashed[1] if hashed else _digest(word)
+    if hashed:
+        return hashed[1].lower()
+    if len(word) < LEAST_CHARS:
+        raise ValueError(
+            f"key {number} of {VARIABLE} has {len(word)} characters: use {LEAST_CHARS} or more, "
+            f"for example of `openssl rand -hex 32`"
+        )
+    if not TOKEN.fullmatch(word):
+        raise ValueError(
+            f"key {number} of {VARIABLE} is neither sha256: with 64 hex digits nor a token of "
+            f"letters, digits and -._~+/ (= at the end): use one of `openssl rand -hex 32`"
+        )
+    return _digest(word)
 
 
 def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(key.encode("latin-1")).hexdigest()  # the bytes of a header

@@ -1,41 +1,45 @@
-"""Limits at the door: how large a body may be, and how many requests a client has at a time."""
+"""Limits: how large a body may be and how long it may take, and how many requests a client has."""
 
+import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Generator
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.errors import ApiError
 
 
 class Seats:
-    """Requests in flight, by client.
+    """What is in flight, until the last byte of its answer is sent: it takes memory so long.
 
     Args:
-        each: that one client may have.
-        total: that all may have.
+        requests: that one client may have.
+        images: that all clients together may have.
     """
 
-    def __init__(self, *, each: int, total: int) -> None:
-        self._each, self._total = each, total
-        self._taken: Counter[str] = Counter()
+    def __init__(self, *, requests: int, images: int) -> None:
+        self._most_requests, self._most_images = requests, images
+        self._requests: Counter[str] = Counter()
+        self._images = 0
 
     @contextlib.contextmanager
-    def take(self, client: str) -> Generator[None, None, None]:
-        """A seat for one request. ApiError 429 where none is free."""
-        if self._taken[client] >= self._each:
-            raise _busy(f"you have {self._each} requests in flight already; wait for one to end")
-        if self._taken.total() >= self._total:
-            raise _busy(f"{self._total} requests are in flight already; try again later")
-        self._taken[client] += 1
+    def take(self, client: str, images: int) -> Generator[None, None, None]:
+        """Seats for the images of one request. ApiError 429 where there are too few."""
+        if self._requests[client] >= self._most_requests:
+            most = self._most_requests
+            raise _busy(f"you have {most} requests in flight already; wait for one to end")
+        if self._images + images > self._most_images:
+            raise _busy(f"{self._images} images are in flight already; try again later")
+        self._requests[client] += 1
+        self._images += images
         try:
             yield
         finally:
-            self._taken[client] -= 1
-            if not self._taken[client]:
-                del self._taken[client]
+            self._images -= images
+            self._requests[client] -= 1
+            if not self._requests[client]:
+                del self._requests[client]
 
 
 def _busy(message: str) -> ApiError:
@@ -43,33 +47,42 @@ def _busy(message: str) -> ApiError:
 
 
 class BodyLimit:
-    """ASGI middleware that stops reading a request whose body is too large."""
+    """ASGI middleware that stops reading a request whose body is too large or too slow."""
 
-    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
-        self._app, self._most_bytes = app, most_bytes
+    def __init__(self, app: ASGIApp, most_bytes: int, most_s: float) -> None:
+        self._app, self._most_bytes, self._most_s = app, most_bytes, most_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         announced = dict(scope["headers"]).get(b"content-length", b"0")
+        until: float | None = asyncio.get_running_loop().time() + self._most_s
         size = 0
 
         async def counted() -> Message:
-            nonlocal size
-            message = await receive()
+            nonlocal size, until
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                raise self._too_slow() from None
             size += len(message.get("body", b""))
             if size > self._most_bytes:
-                raise self._error()
+                raise self._too_large()
+            if not message.get("more_body", False):
+                until = None  # what comes now is the end of the connection
             return message
 
         if not announced.isdigit() or int(announced) > self._most_bytes:
-            error = self._error()
-            await JSONResponse(error.body, error.status_code)(scope, receive, send)
+            await self._too_large().response()(scope, receive, send)
             return
         await self._app(scope, counted, send)
 
-    def _error(self) -> ApiError:
-        return ApiError(
-            413, f"the body is larger than {self._most_bytes} bytes", code="body_too_large"
-        )
+    def _too_large(self) -> ApiError:
+        message = f"the body is larger than {self._most_bytes} bytes"
+        return ApiError(413, message, code="body_too_large")
+
+    def _too_slow(self) -> ApiError:
+        message = f"the body took longer than {self._most_s:g} s: send it again"
+        return ApiError(408, message, code="body_too_slow")

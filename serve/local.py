@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from serve import ports
-from serve.config import LOOPBACK, ServeConfig
+from serve.config import LOOPBACK, ServeConfig, check_config
 from serve.keys import VARIABLE, Keys
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def guarded(config: ServeConfig) -> ServeConfig:
             f"{config.http.host} can be reached by others: set {VARIABLE} to one or more keys, "
             f"comma separated (for example of `openssl rand -hex 32`), or listen on 127.0.0.1"
         )
-    return config.model_copy(update={"keys": "open"})
+    return check_config(config.model_dump() | {"keys": "open"}, "settings")
 
 
 def listening(config: ServeConfig) -> socket.socket:
@@ -169,15 +169,15 @@ def answer(config: ServeConfig, model: "DeploymentHandle", listener: socket.sock
     """Answer requests until a signal comes, then finish those that run."""
     import uvicorn
 
+    from serve import connection
     from serve.app import DRAIN_S
     from serve.ingress import build_api
     from serve.remote import Remote
     from serve.service import Service
 
     service = Service(Remote(model), config, Keys.of_environment(os.environ))
-    settings = uvicorn.Config(
+    settings = connection.settings(
         build_api(service),
-        ws="none",
         log_level="warning",
         timeout_graceful_shutdown=int(config.limits.seconds + DRAIN_S),
     )

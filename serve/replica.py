@@ -18,6 +18,7 @@ from PIL import Image
 
 from hawk.gallery import PNG_LEVEL
 from serve.config import ServeConfig
+from serve.mailbox import Mailbox
 from serve.messages import Admitted, Card, Done, Format, Job, Partial, Refused
 from serve.metrics import EngineMeter
 
@@ -65,11 +66,12 @@ class Replica:
             yield Refused(reason="invalid", message=str(error))
             return
         loop = asyncio.get_running_loop()
-        events: asyncio.Queue[Event] = asyncio.Queue()
+        events: Mailbox[Event] = Mailbox()
 
         def emit(event: "Event") -> None:
+            spare_bytes = event.picture.nbytes if isinstance(event, Partial) else 0
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
-                loop.call_soon_threadsafe(events.put_nowait, event)
+                loop.call_soon_threadsafe(events.put, event, spare_bytes)
 
         work = self.engine.submit(
             request, job.drafter, parts=job.parts, deadline_s=job.deadline_s, emit=emit

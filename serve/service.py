@@ -5,9 +5,12 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import ExitStack, aclosing
 
-from serve.config import LOOPBACK, ServeConfig
+from starlette.datastructures import Headers
+
+from serve.config import ServeConfig
 from serve.errors import ApiError
 from serve.events import Backend, Reply, merged, sse
+from serve.hosts import Hosts
 from serve.keys import VARIABLE, Keys
 from serve.limits import Seats
 from serve.messages import Admitted, Card, Done, Job, Partial
@@ -16,7 +19,7 @@ from serve.schemas import ImageRequest, ImageResponse, Model, jobs_of
 
 logger = logging.getLogger(__name__)
 CARD_TIMEOUT_S = 5.0
-SEATS = 512  # requests in flight that one ingress holds; Serve's own limit lies above
+SEATS = 512  # images in flight that one ingress holds; Serve's own limit lies above
 
 
 class Service:
@@ -38,19 +41,17 @@ class Service:
         if config.keys == "required" and not keys:
             raise ValueError(f"no API keys: set {VARIABLE} to one or more, comma separated")
         self.backend, self.config, self.keys = backend, config, keys
-        self.seats = Seats(each=config.limits.requests_per_key, total=SEATS)
+        self.seats = Seats(requests=config.limits.requests_per_key, images=SEATS)
         self.meter = HttpMeter()
+        self._hosts = Hosts(config.allowed_hosts, config.cors_origins)
         self._pages = pages
         self._card: Card | None = None
 
-    def client(self, host: str | None, authorization: str | None) -> str:
-        """Whose request this is. ApiError 401 for a stranger."""
+    def client(self, headers: Headers) -> str:
+        """Whose request this is. ApiError 401 or 403 for a stranger."""
         if self.keys:
-            return self.keys.check(authorization)
-        # Without keys only this machine is let in; a web page elsewhere that makes its name point
-        # here (DNS rebinding) sends that name.
-        if host not in LOOPBACK:
-            raise ApiError(403, "without API keys only localhost is served", code="forbidden")
+            return self.keys.check(headers.get("authorization"))
+        self._hosts.check(headers)
         return "local"
 
     async def card(self) -> Card:
@@ -84,21 +85,23 @@ class Service:
         return Model.of(card)
 
     async def generate(
-        self, body: ImageRequest, client: str
+        self, body: ImageRequest, client: str, stay: ExitStack
     ) -> ImageResponse | AsyncGenerator[bytes, None]:
-        """The answer to a request, or the events of one that streams, already under way."""
-        with ExitStack() as stack:
-            stack.enter_context(self.seats.take(client))
-            card = await self.card()
-            if body.model is not None:
-                await self.model(body.model)
-            jobs = jobs_of(body, card, self.config.limits)
-            reply = Reply(body, jobs, card)
-            if not body.stream:
-                return await _whole(self.backend, jobs, reply)
-            stream = _admitted(self.backend, jobs, reply, stack.pop_all())
-            first = await anext(stream)  # refusals come as statuses, before anything is sent
-            return _joined(first, stream)
+        """The answer to a request, or the events of one that streams, already under way.
+
+        Its images have their seats until `stay` is closed.
+        """
+        stay.enter_context(self.seats.take(client, body.n))
+        card = await self.card()
+        if body.model is not None:
+            await self.model(body.model)
+        jobs = jobs_of(body, card, self.config.limits)
+        reply = Reply(body, jobs, card)
+        if not body.stream:
+            return await _whole(self.backend, jobs, reply)
+        stream = _admitted(self.backend, jobs, reply)
+        first = await anext(stream)  # refusals come as statuses, before anything is sent
+        return _joined(first, stream)
 
 
 async def _whole(backend: Backend, jobs: list[Job], reply: Reply) -> ImageResponse:
@@ -118,26 +121,23 @@ async def _whole(backend: Backend, jobs: list[Job], reply: Reply) -> ImageRespon
     )
 
 
-async def _admitted(
-    backend: Backend, jobs: list[Job], reply: Reply, seat: ExitStack
-) -> AsyncGenerator[bytes, None]:
-    """An empty piece once all images are let in, then events; holds the seat until the end."""
+async def _admitted(backend: Backend, jobs: list[Job], reply: Reply) -> AsyncGenerator[bytes, None]:
+    """An empty piece once all images are let in, then events."""
     prompt_tokens: dict[int, int] = {}
     early: list[bytes] = []
-    with seat:
-        async with aclosing(merged(backend, jobs)) as messages:
-            async for place, message in messages:
-                event = b""
-                if isinstance(message, Admitted):
-                    prompt_tokens[place] = message.prompt_tokens
-                elif isinstance(message, Partial):
-                    event = reply.partial(place, message)
-                else:
-                    event = reply.completed(place, message, prompt_tokens[place])
-                early.append(event)
-                if len(prompt_tokens) == len(jobs):
-                    yield b"".join(early)  # may be empty
-                    early.clear()
+    async with aclosing(merged(backend, jobs)) as messages:
+        async for place, message in messages:
+            event = b""
+            if isinstance(message, Admitted):
+                prompt_tokens[place] = message.prompt_tokens
+            elif isinstance(message, Partial):
+                event = reply.partial(place, message)
+            else:
+                event = reply.completed(place, message, prompt_tokens[place])
+            early.append(event)
+            if len(prompt_tokens) == len(jobs):
+                yield b"".join(early)  # may be empty
+                early.clear()
 
 
 async def _joined(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

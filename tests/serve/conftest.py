@@ -14,6 +14,7 @@ from hawk import Pipeline
 from hawk.gallery import tokens_sha256
 from hawk.targets.janus import Janus
 from serve.config import ServeConfig, check_config
+from serve.connection import settings
 from serve.events import Backend
 from serve.ingress import build_api
 from serve.keys import Keys
@@ -45,8 +46,7 @@ def expected(tiny: Janus) -> dict[int, str]:
 @contextmanager
 def listening(service: Service) -> Generator[str, None, None]:
     """The service on a free port; yields its address."""
-    config = uvicorn.Config(build_api(service), port=0, ws="none", log_level="error")
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(settings(build_api(service), port=0, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     give_up = time.monotonic() + START_S

@@ -18,10 +18,26 @@ import httpx
 import yaml
 
 from benchmarks.ports import free_port
+from serve.messages import Job
 
 KEY = "k" * 32
 PROMPT = "a red apple"
 WAIT_S = 120
+JOB = Job(
+    prompt="a",
+    negative_prompt=None,
+    seed=7,
+    guidance=None,
+    temperature=None,
+    top_k=None,
+    top_p=None,
+    drafter="plain",
+    streamed=True,
+    parts=3,
+    format="png",
+    quality=None,
+    deadline_s=60,
+)
 # As /proc/net has them: a state, 127.0.0.1 (alone or mapped into IPv6), ::1.
 LISTEN, LOOPBACK, LOOPBACK_6 = "0A", "0100007F", "00000000000000000000000001000000"
 

@@ -70,6 +70,24 @@ def test_options_go_before_the_file(tmp_path: Path) -> None:
         overridden(file, {"model": {"slots": -1}}, cpus=1)
 
 
+def test_pages_and_names_are_written_as_browsers_send_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sections = {"allowed_hosts": ["hawk.lan", "[::1]"], "cors_origins": ["https://a.org:8443"]}
+    config = check_config(sections, "test")
+    assert (config.allowed_hosts[1], config.cors_origins) == ("[::1]", ("https://a.org:8443",))
+    for name in ("hawk.lan:80", "https://hawk.lan", "Hawk.lan", "*", ""):
+        with pytest.raises(ValueError, match=r"allowed_hosts\.0"):
+            check_config({"allowed_hosts": [name]}, "test")
+    for page in ("a.org", "null", "https://a.org/", "https://*.org"):
+        with pytest.raises(ValueError, match=r"cors_origins\.0"):
+            check_config({"cors_origins": [page]}, "test")
+    monkeypatch.delenv(VARIABLE, raising=False)
+    everybody = check_config({"cors_origins": ["*"]}, "test")
+    with pytest.raises(ValueError, match="lets every web page use a service without keys"):
+        guarded(everybody)
+
+
 def test_a_folder_stays_private(tmp_path: Path) -> None:
     assert check_config({"model": {"name": str(tmp_path)}}, "test").served_as == tmp_path.name
     assert check_config({"model": {"name": "org/model"}}, "test").served_as == "org/model"

@@ -15,10 +15,12 @@ import openai
 import pytest
 
 from hawk.targets.janus import Janus
-from serve.events import Message
-from serve.messages import Admitted, Card, Job, Partial, Refused
+from serve.events import Message, merged
+from serve.mailbox import ROOM_BYTES, Mailbox
+from serve.messages import Admitted, Card, Done, Job, Partial, Refused
 from serve.replica import Replica
 from tests.serve.conftest import Listen, sdk
+from tests.serve.running import JOB
 from tests.serve.test_api import PROMPT, error_of, post
 from tests.tiny import GRID
 
@@ -134,6 +136,7 @@ class Scripted:
 
 
 ADMITTED = Admitted(prompt_tokens=1)
+DONE = Done(picture=b"image", tokens_sha256="f", tokens=4, commits=[1, 3], seconds=1.0)
 PART = Partial(place=0, picture=b"", commits=[1])
 
 
@@ -162,6 +165,40 @@ def test_refusals_have_a_status_before_the_first_event_and_an_event_after(
     assert error_of(post(late, {"prompt": PROMPT}), status)["code"] == code
     with pytest.raises(openai.APIError, match="not now"):
         list(sdk(late).images.generate(prompt=PROMPT, stream=True))
+
+
+def test_what_a_slow_reader_has_yet_to_read_is_bounded() -> None:
+    async def left(*sizes: int) -> list[int]:
+        box: Mailbox[int] = Mailbox(room_bytes=10)
+        for number, size in enumerate(sizes):
+            box.put(number, size)
+        box.put(-1)
+        read: list[int] = []
+        while -1 not in read:
+            read.append(await box.get())
+        return read
+
+    assert asyncio.run(left(0, 4, 4, 0, 4, 4)) == [0, 3, 4, 5, -1]  # what is not spare stays
+    assert asyncio.run(left(4, 4)) == [0, 1, -1]
+    assert asyncio.run(left(4, 50, 0)) == [2, -1]  # a large one goes as soon as others come
+    assert asyncio.run(left(50, 4)) == [1, -1]
+
+
+def test_a_slow_reader_of_a_stream_misses_parts_and_no_image() -> None:
+    parts = [Partial(place=place, picture=bytes(2**20), commits=[1]) for place in range(30)]
+    jobs = [JOB] * 10
+
+    async def slow() -> list[tuple[int, Any]]:
+        messages = merged(Scripted(ADMITTED, *parts, DONE), jobs)
+        read: list[tuple[int, Any]] = [await anext(messages)]
+        for _ in range(1_000):  # all images are made meanwhile
+            await asyncio.sleep(0)
+        return read + [message async for message in messages]
+
+    read = asyncio.run(slow())
+    assert sum(isinstance(message, Done) for _, message in read) == len(jobs)
+    waited = sum(len(m.picture) for _, m in read if isinstance(m, Partial))
+    assert waited <= ROOM_BYTES
 
 
 def test_our_own_mistakes_are_errors_of_the_same_shape_and_tell_nothing(

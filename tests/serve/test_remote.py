@@ -12,22 +12,8 @@ from ray.serve.exceptions import BackPressureError
 from serve.events import Message
 from serve.messages import Admitted, Done, Job, Partial, Refused
 from serve.remote import Remote
+from tests.serve.running import JOB
 
-JOB = Job(
-    prompt="a",
-    negative_prompt=None,
-    seed=7,
-    guidance=None,
-    temperature=None,
-    top_k=None,
-    top_p=None,
-    drafter="plain",
-    streamed=True,
-    parts=3,
-    format="png",
-    quality=None,
-    deadline_s=60,
-)
 WHOLE = replace(JOB, streamed=False, parts=0)
 ADMITTED = Admitted(prompt_tokens=3)
 DONE = Done(picture=b"image", tokens_sha256="f", tokens=4, commits=[1, 3], seconds=1.0)
