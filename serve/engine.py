@@ -238,6 +238,10 @@ class Engine:
         work.shown += 1
 
     def _finish(self, work: Work, finished: Finished) -> None:
+        if finished.error is not None:
+            message = f"the model makes no image of this: {finished.error}"
+            self._end(work, Refused(reason="failed", message=message))
+            return
         tokens = finished.tokens_T.tolist()
         done = Done(
             picture=self._pixels(finished.tokens_T),

@@ -10,6 +10,7 @@ from serve.messages import Reason, Refused
 
 STATUS: dict[Reason, int] = {
     "invalid": 400,
+    "failed": 422,
     "overloaded": 429,
     "deadline": 504,
     "closing": 503,
@@ -17,6 +18,7 @@ STATUS: dict[Reason, int] = {
 }
 CODES: dict[Reason, str] = {
     "invalid": "invalid_value",
+    "failed": "image_failed",
     "overloaded": "rate_limit_exceeded",
     "deadline": "deadline_exceeded",
     "closing": "service_unavailable",

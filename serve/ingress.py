@@ -177,5 +177,5 @@ def _own_error(_: Request, error: Exception) -> JSONResponse:
 
 
 def _errors_documented() -> dict[int | str, dict[str, Any]]:
-    statuses = (400, 401, 403, 404, 408, 413, 429, 500, 503, 504)
+    statuses = (400, 401, 403, 404, 408, 413, 422, 429, 500, 503, 504)
     return {status: {"model": ErrorResponse} for status in statuses}

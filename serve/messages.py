@@ -6,7 +6,7 @@ from typing import Generic, Literal, TypeVar
 P = TypeVar("P")  # a picture: uint8 array [height, width, 3] in the engine, an encoded file after
 
 Format = Literal["png", "jpeg", "webp"]
-Reason = Literal["invalid", "overloaded", "deadline", "closing", "broken"]
+Reason = Literal["invalid", "failed", "overloaded", "deadline", "closing", "broken"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +109,9 @@ class Refused:
     """No image.
 
     Attributes:
-        reason: invalid (the request), overloaded (too many wait), deadline (it passed), closing
-            (the replica leaves), broken (the replica failed; another may do).
+        reason: invalid (the request), failed (the model makes no image of it, and would not the
+            next time), overloaded (too many wait), deadline (it passed), closing (the replica
+            leaves), broken (the replica failed; another may do).
         message: a sentence for the client.
         param: the field that is invalid.
         retry_after_s: when to come back, where that makes sense.

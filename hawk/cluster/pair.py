@@ -20,9 +20,9 @@ from hawk.cluster.placement import Placement
 from hawk.cluster.replica import answer
 from hawk.cluster.reservation import reserve, settled
 from hawk.cluster.supervisor import Supervisor
-from hawk.cluster.target_actor import Making
+from hawk.cluster.target_actor import Failed, Making
 from hawk.cluster.timeline import Round, split
-from hawk.pipeline import Picture, Result
+from hawk.pictures import Failure, Picture, Result, collected
 from hawk.request import Request, new_requests
 from hawk.sampler import SamplerConfig
 
@@ -96,12 +96,10 @@ class SpeculativePair:
     ) -> Result:
         """As `Pipeline.run`."""
         started = time.perf_counter()
-        pictures: list[Picture] = []
-        for picture in self.stream(requests):
-            each(picture)
-            pictures.append(picture)
+        pictures, failures = collected(self.stream(requests), each)
         return Result(
-            pictures=sorted(pictures, key=lambda picture: picture.place),
+            pictures=pictures,
+            failures=failures,
             stats=self._targets.stats,
             seconds=time.perf_counter() - started,
             model=self.target.name,
@@ -110,12 +108,17 @@ class SpeculativePair:
             exact=self.target.exact,
         )
 
-    def stream(self, requests: Sequence[Request]) -> Generator[Picture, None, None]:
-        """Pictures as they finish. RuntimeError where targets die again and again."""
+    def stream(self, requests: Sequence[Request]) -> Generator[Picture | Failure, None, None]:
+        """Pictures as they finish, and failures as they happen. RuntimeError where targets die
+        again and again."""
         for made in self._targets.make(requests):
+            request = requests[made.place]
+            if isinstance(made, Failed):
+                yield Failure(place=made.place, request=request, error=made.error)
+                continue
             yield Picture(
                 place=made.place,
-                request=requests[made.place],
+                request=request,
                 image=Image.fromarray(made.pixels),
                 tokens=made.tokens,
                 commits=made.commits,

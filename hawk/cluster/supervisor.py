@@ -16,7 +16,7 @@ from hawk.cluster.placement import Placement
 from hawk.cluster.remote_drafter import Patience
 from hawk.cluster.replica import ProcessLost, Replica, answer
 from hawk.cluster.reservation import within
-from hawk.cluster.target_actor import Facts, Image, Made, Making, Run, TargetActor
+from hawk.cluster.target_actor import Facts, Failed, Image, Made, Making, Run, TargetActor
 from hawk.cluster.timeline import Round
 from hawk.cluster.transport import PlainCalls
 from hawk.request import Request
@@ -78,7 +78,7 @@ class Supervisor:
             else:
                 break
 
-    def make(self, requests: Sequence[Request]) -> Generator[Made, None, None]:
+    def make(self, requests: Sequence[Request]) -> Generator[Made | Failed, None, None]:
         """Images as they finish. RuntimeError where targets die again and again."""
         self._begin(requests)
         waiting = deque(Image(place=place, request=r) for place, r in enumerate(requests))
@@ -144,7 +144,7 @@ class Supervisor:
             given = [waiting.popleft() for _ in range(min(room, len(waiting)))]
             replica.work(self._run, given)
 
-    def _hear(self) -> list[Made]:
+    def _hear(self) -> list[Made | Failed]:
         """What targets have completed since; those that are lost are replaced."""
         replicas = {replica.call: replica for replica in self._replicas if replica.call is not None}
         ready, _ = ray.wait(list(replicas), num_returns=1, timeout=TICK_S)
@@ -154,7 +154,7 @@ class Supervisor:
                 self._replace(replica, f"it was silent for {replica.patience_s:g} s")
         return made
 
-    def _take(self, replica: Replica) -> list[Made]:
+    def _take(self, replica: Replica) -> list[Made | Failed]:
         call, replica.call = replica.call, None
         try:
             said = self._answer(call)

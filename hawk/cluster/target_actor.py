@@ -97,19 +97,27 @@ class Made:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Failed:
+    """One that could not be made: `place` of its request, and why."""
+
+    place: int
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What happened during some work.
 
     Attributes:
         run: that it is about.
-        made: images that were completed.
+        made: images that were completed or have failed.
         known: the tokens so far of those in flight, by place.
         stats: of this process in this run.
         faults: rounds without drafts by reason, likewise.
     """
 
     run: Run
-    made: list[Made]
+    made: list[Made | Failed]
     known: dict[int, list[int]]
     stats: Stats
     faults: Counter[str]
@@ -174,7 +182,7 @@ class TargetActor:
         for image in images:
             self._places[self._lanes.submit(image.request, image.known)] = image.place
         until = time.monotonic() + seconds
-        made: list[Made] = []
+        made: list[Made | Failed] = []
         while self._lanes.busy and not made and time.monotonic() < until:
             made = [self._made(finished) for finished in self._lanes.step()]
         return Report(
@@ -202,10 +210,13 @@ class TargetActor:
         self._lanes.rounds.clear()
         self._stats, self._faults = self._lanes.stats, self._lanes.faults
 
-    def _made(self, finished: Finished) -> Made:
+    def _made(self, finished: Finished) -> Made | Failed:
+        place = self._places.pop(finished.ticket)
+        if finished.error is not None:
+            return Failed(place=place, error=finished.error)
         pixels = self._pipeline.target.pixels(finished.tokens_T[None])[0]
         return Made(
-            place=self._places.pop(finished.ticket),
+            place=place,
             tokens=finished.tokens_T.tolist(),
             commits=finished.commits,
             pixels=pixels.cpu().numpy(),

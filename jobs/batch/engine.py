@@ -131,7 +131,11 @@ class Engine:
         """One pass over the rows in flight; returns the rows that are done."""
         if self._flying:
             for image in self._step():
-                self._encode(self._flying.pop(image.ticket), image)
+                place = self._flying.pop(image.ticket)
+                if image.error is None:
+                    self._encode(place, image)
+                else:
+                    self.refuse(place.key, place.row, kind="NotFinite", error=image.error)
         elif not self._refused:  # nothing else to do
             wait(self._encoding.values(), return_when=FIRST_COMPLETED)
         done, self._refused = self._refused, []

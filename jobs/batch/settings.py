@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hawk import bounds
 from hawk.size import parse_size
 
 if TYPE_CHECKING:
@@ -36,7 +37,12 @@ class Making:
     top_p: float | None = None
 
     def __post_init__(self) -> None:
-        parse_size(self.size)  # before anything is loaded
+        """What is wrong is said before anything is loaded."""
+        parse_size(self.size)
+        for check in (bounds.guidance, bounds.temperature, bounds.top_k, bounds.top_p):
+            value = getattr(self, check.__name__)
+            if value is not None:
+                check(value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,6 +58,8 @@ def run_folder(tmp_path: Path) -> Path:
         (["--workers", "none"], "workers must be N or MIN:MAX, got 'none'"),
         (["--workers", "3:2"], "1 <= MIN <= MAX, got 3:2"),
         (["--size", "large"], "size"),
+        (["--guidance", "1e39"], "guidance must be between 1 (none) and 100, got 1e+39"),
+        (["--temperature", "1e39"], "temperature must be 0, or between 0.001 and 100"),
         (["--slots", "0"], "slots must be 1 or more"),
         (["--rows-per-file", "0"], "rows per file must be 1 or more"),
         (["--gpus-per-worker", "-1"], "must be 0 or more"),

@@ -3,6 +3,7 @@
 import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image, ImageChops
 
 import hawk
 from hawk.gallery import tokens_sha256
+from hawk.request import Finished
 from hawk.session import Session
 from hawk.targets.hf import DecoderTarget
 from jobs.batch.messages import Assignment, Report
@@ -80,6 +82,42 @@ def test_images_are_those_of_the_pipeline(tiny_folder: Path, tmp_path: Path) -> 
         assert row["forwards"] * row["tokens_per_forward"] == pytest.approx(36)
         assert row["exact"]
         assert row["error"] is None
+
+
+@pytest.mark.parametrize(
+    "setting", [{"guidance": 1e39}, {"guidance": 101.0}, {"temperature": 1e39}, {"top_k": 2**62}]
+)
+def test_settings_that_no_model_bears_cost_their_row_and_no_worker(
+    tiny_folder: Path, tmp_path: Path, setting: dict[str, Any]
+) -> None:
+    work(
+        worker(tiny_folder, tmp_path, guided=True),
+        assignment(0, ["a"], **setting),
+        assignment(1, ["b"]),
+    )
+    [[bad], [good]] = (read(tmp_path, shard) for shard in (0, 1))
+    assert bad["error_type"] == "InvalidRow"
+    assert f"{next(iter(setting))} must be" in bad["error"]
+    assert good["image"]
+
+
+def test_a_row_that_fails_becomes_an_error(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Session.step
+
+    def failing(self: Session) -> list[Finished]:
+        return [
+            replace(one, error="no numbers") if one.request.prompt == "b" else one
+            for one in step(self)
+        ]
+
+    monkeypatch.setattr(Session, "step", failing)
+    work(worker(tiny_folder, tmp_path), assignment(0, ["a", "b", "c"]))
+    rows = read(tmp_path, 0)
+    assert [row["error_type"] for row in rows] == [None, "NotFinite", None]
+    assert rows[1]["error"] == "no numbers"
+    assert rows[1]["image"] is None
 
 
 def test_slots_are_filled_from_the_next_shard(tiny_folder: Path, tmp_path: Path) -> None:

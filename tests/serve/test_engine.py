@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 
 from hawk import Pipeline, Request, SamplerConfig
 from hawk.gallery import tokens_sha256
+from hawk.request import Finished
+from hawk.session import Session
 from hawk.targets.janus import Janus
 from serve.engine import NEUTRAL, Engine, Event, Work
 from serve.messages import Admitted, Done, Partial, Refused
@@ -240,6 +243,28 @@ def test_a_prompt_that_does_not_fit_is_refused_and_no_other(desk: Callable[..., 
     assert refused.reason == "invalid"
     assert "reads up to" in refused.message
     assert good.done()
+
+
+def test_an_image_that_fails_fails_alone(
+    desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a model makes no numbers of its settings."""
+    step = Session.step
+
+    def failing(self: Session) -> list[Finished]:
+        return [
+            replace(one, error="no numbers") if one.request.seed == 1 else one for one in step(self)
+        ]
+
+    monkeypatch.setattr(Session, "step", failing)
+    opened = desk()
+    watchers = [opened.ask(request(seed)) for seed in range(3)]
+    refused = watchers[1].refused()
+    assert refused.reason == "failed"
+    assert refused.message == "the model makes no image of this: no numbers"
+    assert watchers[0].done()
+    assert watchers[2].done()
+    assert opened.engine.active == opened.engine.waiting == 0
 
 
 def test_when_the_loop_fails_all_are_told(

@@ -143,6 +143,7 @@ PART = Partial(place=0, picture=b"", commits=[1])
 @pytest.mark.parametrize(
     ("reason", "status", "code", "kind"),
     [
+        ("failed", 422, "image_failed", openai.UnprocessableEntityError),
         ("overloaded", 429, "rate_limit_exceeded", openai.RateLimitError),
         ("deadline", 504, "deadline_exceeded", openai.InternalServerError),
         ("broken", 503, "service_unavailable", openai.InternalServerError),

@@ -134,7 +134,7 @@ def test_the_second_death_is_told() -> None:
     assert handle.scripts == []
 
 
-@pytest.mark.parametrize("reason", ["invalid", "overloaded", "deadline"])
+@pytest.mark.parametrize("reason", ["invalid", "failed", "overloaded", "deadline"])
 def test_what_another_replica_cannot_mend_is_not_tried_again(reason: Any) -> None:
     refused = Refused(reason=reason, message="no")
     messages, handle = told([refused])
