@@ -30,6 +30,7 @@ from hawk.options import (
     read_placement,
     screen,
 )
+from hawk.stop import stoppable
 
 SOME_FAILED = 3
 
@@ -109,7 +110,6 @@ def batch(
         from jobs.batch.progress import Meter
         from jobs.batch.run import Job, run
         from jobs.batch.settings import Making, Workers, parse_workers
-        from jobs.batch.signals import Stopped, stoppable
 
         least, most = parse_workers(workers)
         job = Job(
@@ -145,17 +145,11 @@ def batch(
             address=address,
             s3_endpoint=s3_endpoint,
         )
-        try:
-            with stoppable(), Meter(screen) as meter:
-                summary = run(job, meter)
-            code = SOME_FAILED if summary["failed"] else 0
-        except Stopped as stopped:
-            typer.echo(f"hawk: stopped by {stopped}; the same command goes on from here", err=True)
-            summary, code = None, stopped.code
-    if summary:
-        _show(summary, as_json=as_json)
-    if code:
-        raise typer.Exit(code)
+        with stoppable("; the same command goes on from here"), Meter(screen) as meter:
+            summary = run(job, meter)
+    _show(summary, as_json=as_json)
+    if summary["failed"]:
+        raise typer.Exit(SOME_FAILED)
 
 
 def require_ray() -> None:

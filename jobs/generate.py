@@ -2,7 +2,7 @@
 
 import sys
 
-from hawk.cli import app
+from hawk.entry import main
 
 if __name__ == "__main__":
-    app(["batch", *sys.argv[1:]])
+    main(["batch", *sys.argv[1:]])

@@ -5,6 +5,8 @@ it waits for ever for the headers of a request, and for a client that does not r
 """
 
 import asyncio
+import contextlib
+from collections.abc import Generator
 from typing import Any
 
 import h11
@@ -12,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from hawk.stop import Stop
 from serve.errors import ApiError
 
 HEAD_BYTES = 16_384  # of a request's line and headers
@@ -24,6 +27,30 @@ def settings(api: ASGIApp, **options: Any) -> uvicorn.Config:
     return uvicorn.Config(
         api, http=Connection, h11_max_incomplete_event_size=HEAD_BYTES, ws="none", **options
     )
+
+
+class Server(uvicorn.Server):
+    """Ends by the signals of the command, which are not uvicorn's to handle; a second one ends it
+    with what still runs."""
+
+    def __init__(self, settings: uvicorn.Config, wish: Stop) -> None:
+        self._wish = wish
+        super().__init__(settings)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self._wish.number is not None
+
+    @property
+    def force_exit(self) -> bool:
+        return self._wish.again
+
+    @force_exit.setter
+    def force_exit(self, value: bool) -> None:
+        """As uvicorn begins: not forced."""
 
 
 class Connection(H11Protocol):

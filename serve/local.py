@@ -8,16 +8,16 @@ import contextlib
 import logging
 import os
 import re
-import secrets
-import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hawk import stop
+from hawk.cluster.connection import keep_to_ourselves, own_ray
 from serve import ports
 from serve.config import LOOPBACK, ServeConfig, check_config
 from serve.keys import VARIABLE, Keys
@@ -30,7 +30,6 @@ APP = "hawk"
 QUIET = {"log_level": "WARNING"}
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "token",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # all of its ports on loopback
     # Calls of replicas past Ray's own queues take 3 ms less; they have to show the token too, which
     # a proxy that this machine uses for the rest of the world is not to see.
@@ -61,16 +60,12 @@ def run(config: ServeConfig, ready: Callable[[str], None]) -> None:
     ValueError where strangers could come in, before anything is started.
     """
     config = guarded(config)
-    with listening(config) as listener:
-        start_ray(config)
-        # Ray has put its own handler there, which ends the process on the spot.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with stop.stoppable() as wish, listening(config) as listener, ray_of(config):
         try:
-            model = start_model(config)
+            with stop.in_haste():
+                model = start_model(config)
             ready(address(listener))
-            answer(config, model, listener)
-        except KeyboardInterrupt:
-            pass
+            answer(config, model, listener, wish)
         finally:
             end()
 
@@ -100,26 +95,20 @@ def listening(config: ServeConfig) -> socket.socket:
         ) from error
 
 
-def start_ray(config: ServeConfig) -> None:
+@contextlib.contextmanager
+def ray_of(config: ServeConfig) -> Generator[None, None, None]:
     """A Ray of our own, on loopback, which no other user of the machine can talk to."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else a file in the home folder
-    import ray  # reads those when it is imported
-
+    keep_to_ourselves(ENVIRONMENT)
     # `start_model` needs it, and Ray's own processes take seconds to come up.
     threading.Thread(target=import_module, args=["serve.app"]).start()
     replicas = config.replicas
     cpus = replicas.cpus if replicas.pair is None else replicas.pair.cpus
-    ray.init(
-        address="local",
+    with own_ray(
         num_cpus=max(1, round(cpus * replicas.ceiling)),
-        include_dashboard=False,
         object_store_memory=STORE_BYTES,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
         _node_ip_address=ports.NODE_IP,
-    )
+    ):
+        yield
 
 
 def start_model(config: ServeConfig) -> "DeploymentHandle":
@@ -138,6 +127,7 @@ def start_model(config: ServeConfig) -> "DeploymentHandle":
     [handle] = serve.run_many([target], wait_for_applications_running=False)
     # Serve itself would look once a second.
     while not _is_up(serve.status().applications[APP]):
+        stop.check()
         time.sleep(LOOK_S)
     return handle
 
@@ -165,10 +155,10 @@ def address(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def answer(config: ServeConfig, model: "DeploymentHandle", listener: socket.socket) -> None:
+def answer(
+    config: ServeConfig, model: "DeploymentHandle", listener: socket.socket, wish: stop.Stop
+) -> None:
     """Answer requests until a signal comes, then finish those that run."""
-    import uvicorn
-
     from serve import connection
     from serve.app import DRAIN_S
     from serve.ingress import build_api
@@ -176,12 +166,13 @@ def answer(config: ServeConfig, model: "DeploymentHandle", listener: socket.sock
     from serve.service import Service
 
     service = Service(Remote(model), config, Keys.of_environment(os.environ))
+    drain_s = config.limits.seconds + DRAIN_S
     settings = connection.settings(
-        build_api(service),
-        log_level="warning",
-        timeout_graceful_shutdown=int(config.limits.seconds + DRAIN_S),
+        build_api(service), log_level="warning", timeout_graceful_shutdown=int(drain_s)
     )
-    uvicorn.Server(settings).run(sockets=[listener])
+    wish.patience_s += drain_s
+    connection.Server(settings, wish).run(sockets=[listener])
+    wish.number = None  # it was granted: nothing went wrong
 
 
 def end() -> None:

@@ -4,9 +4,11 @@ import contextlib
 import logging
 import os
 import secrets
-import signal
-import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from hawk.cluster.keeper import keeping
+from hawk.stop import handlers_kept, held, in_haste
 
 OBJECT_STORE_BYTES = 256 * 2**20  # what passes through it are prompts, tokens and pictures
 LOCAL_ENVIRONMENT = {
@@ -22,36 +24,53 @@ def connected(address: str | None, *, cpus: float) -> Generator[None, None, None
 
     Without an address, and none in `RAY_ADDRESS`, that is a Ray of our own on this machine, with
     `cpus` CPUs or as many as there are; it ends with the block. What imports Ray is to be imported
-    in the block: Ray reads its environment then.
+    in the block: Ray reads its environment then. Signals do not break the block: what waits in it
+    has to `check` for them.
     """
-    for name, value in LOCAL_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     address = address or os.environ.get("RAY_ADDRESS")
-    if address is None and "RAY_AUTH_TOKEN" not in os.environ:
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    on_term = signal.getsignal(signal.SIGTERM)
     if address is None:
-        ray.init(
-            address="local",
-            num_cpus=max(os.cpu_count() or 1, int(cpus)),
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
+        keep_to_ourselves(LOCAL_ENVIRONMENT)
+        own = own_ray(
+            num_cpus=max(os.cpu_count() or 1, int(cpus)), object_store_memory=OBJECT_STORE_BYTES
         )
     else:
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError) as error:
-            raise RuntimeError(f"no Ray cluster answers at {address}: {error}") from error
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, on_term)  # Ray has put its own in place
+        set_unless_given(LOCAL_ENVIRONMENT)
+        own = _ray(address=address)
+    with held():
+        import ray
+
+        with contextlib.nullcontext() if ray.is_initialized() else own:
+            yield
+
+
+def keep_to_ourselves(environment: Mapping[str, str]) -> None:
+    """What Ray is to read when it is imported, and a token that nobody else knows."""
+    set_unless_given(environment)
+    if "RAY_AUTH_TOKEN" not in os.environ:  # else Ray writes one to a file in the home folder
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+
+
+def set_unless_given(environment: Mapping[str, str]) -> None:
+    for name, value in environment.items():
+        os.environ.setdefault(name, value)
+
+
+@contextlib.contextmanager
+def own_ray(**options: Any) -> Generator[None, None, None]:
+    """A Ray of our own, by options of `ray.init`; nothing of it is left, however this ends."""
+    with keeping(), held(), _ray(address="local", include_dashboard=False, **options):
+        yield
+
+
+@contextlib.contextmanager
+def _ray(**options: Any) -> Generator[None, None, None]:
+    """Ray from `init` to `shutdown`. RuntimeError where no cluster answers."""
+    import ray
+
     try:
+        with handlers_kept(), in_haste():
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         yield
     finally:
-        ray.shutdown()
+        with handlers_kept():
+            ray.shutdown()

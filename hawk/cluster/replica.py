@@ -9,9 +9,12 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
+from hawk import stop
+from hawk.cluster.placement import Placement
 from hawk.cluster.target_actor import Image, Report, Run
 from hawk.stats import Stats
 
+TICK_S = 0.5
 WORK_S = 0.25  # of a call: what a crash can cost at most, besides loading
 
 
@@ -25,8 +28,11 @@ class Replica:
 
     Attributes:
         bundle: its place in the placement group.
-        call: under way, for a Report, or for Facts while it loads.
-        heard_s, patience_s: when it was called, and how long it may be silent after that.
+        call: under way: for Facts or for Opened, while it loads, or for a Report.
+        placement: how long it may be silent.
+        loads: whether it is loading, and not making images.
+        opened: sessions that it has, by whether they are with guidance.
+        heard_s: when it was called.
         images: that it has been given and has not finished, by place.
         stats, faults: of its last report.
     """
@@ -34,11 +40,18 @@ class Replica:
     bundle: int
     actor: Any
     call: Any
-    patience_s: float
+    placement: Placement
+    loads: bool = True
+    opened: set[bool] = field(default_factory=set)
     heard_s: float = field(default_factory=time.monotonic)
     images: dict[int, Image] = field(default_factory=dict)
     stats: Stats = field(default_factory=Stats)
     faults: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def patience_s(self) -> float:
+        """How long it may be silent: what is loaded has no reason to be so for long."""
+        return self.placement.start_s if self.loads else self.placement.pass_s
 
     @property
     def overdue(self) -> bool:
@@ -49,10 +62,17 @@ class Replica:
         self.images, self.stats, self.faults = {}, Stats(), Counter()
 
     def work(self, run: Run, images: Sequence[Image]) -> None:
-        """Call it, with these images besides; not where it has none."""
+        """Call it, with these images besides; not where it has none.
+
+        Where it has no session for them it is to open one, and is given them when it has.
+        """
         self.images |= {image.place: image for image in images}
-        if self.images:
-            self.heard_s = time.monotonic()
+        if not self.images:
+            return
+        self.heard_s, self.loads = time.monotonic(), run.guided not in self.opened
+        if self.loads:
+            self.call = self.actor.open.remote(guided=run.guided)
+        else:
             self.call = self.actor.work.remote(run, images, WORK_S)
 
     def learn(self, report: Report, *, by_chance: bool) -> None:
@@ -68,8 +88,11 @@ class Replica:
 
 def answer(call: Any, seconds: float) -> Any:
     """What a process of the pair answers. What it raised keeps its type; ProcessLost for none."""
+    until = time.monotonic() + seconds
+    while not ray.wait([call], timeout=TICK_S)[0] and time.monotonic() < until:
+        stop.check()
     try:
-        return ray.get(call, timeout=seconds)
+        return ray.get(call, timeout=0)
     except RayTaskError as error:
         raise error.cause from None
     except GetTimeoutError as error:

@@ -1,5 +1,6 @@
 """Reservation: the part of a cluster that a placement takes."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,8 +9,10 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from hawk import stop
 from hawk.cluster.placement import Placement, words
 
+TICK_S = 0.5
 ACCELERATOR = "ray.io/accelerator-type"  # label of nodes
 
 
@@ -26,7 +29,11 @@ def settled(placement: Placement, device: str) -> Placement:
 def reserve(placement: Placement) -> PlacementGroup:
     """Take the resources. RuntimeError that says what was asked and what there is."""
     group = request(placement)
-    if not group.wait(placement.start_s):
+    until = time.monotonic() + placement.start_s
+    while not group.wait(TICK_S):
+        stop.check()
+        if time.monotonic() < until:
+            continue
         remove_placement_group(group)
         raise RuntimeError(
             f"no room for a pair within {placement.start_s:g} s: asked for "

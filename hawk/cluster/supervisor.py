@@ -12,17 +12,17 @@ from typing import Any
 import ray
 from ray.util.placement_group import PlacementGroup
 
+from hawk import stop
 from hawk.cluster.placement import Placement
 from hawk.cluster.remote_drafter import Patience
-from hawk.cluster.replica import ProcessLost, Replica, answer
+from hawk.cluster.replica import TICK_S, ProcessLost, Replica, answer
 from hawk.cluster.reservation import within
-from hawk.cluster.target_actor import Facts, Failed, Image, Made, Making, Run, TargetActor
+from hawk.cluster.target_actor import Facts, Failed, Image, Made, Making, Opened, Run, TargetActor
 from hawk.cluster.timeline import Round
 from hawk.cluster.transport import PlainCalls
 from hawk.request import Request
 from hawk.stats import Stats
 
-TICK_S = 1.0
 FRUITLESS = 3  # as many targets may die in a row without a token between them
 AHEAD = 2  # images that a target holds beyond its slots, so that these never run empty
 
@@ -123,7 +123,7 @@ class Supervisor:
             lanes=placement.lanes,
             patience=Patience(open_s=placement.start_s, block_s=placement.block_s),
         )
-        return Replica(bundle=bundle, actor=actor, call=started, patience_s=placement.start_s)
+        return Replica(bundle=bundle, actor=actor, call=started, placement=placement)
 
     def _answer(self, call: Any) -> Any:
         return answer(call, self._placement.start_s)
@@ -135,7 +135,6 @@ class Supervisor:
         self._lost_stats = Stats()
         for replica in self._replicas:
             replica.forget()
-            replica.patience_s = self._placement.start_s  # a drafter may have to load
 
     def _supply(self, replica: Replica, waiting: deque[Image]) -> None:
         """Give a target its next call, with images to keep its slots full."""
@@ -148,6 +147,7 @@ class Supervisor:
         """What targets have completed since; those that are lost are replaced."""
         replicas = {replica.call: replica for replica in self._replicas if replica.call is not None}
         ready, _ = ray.wait(list(replicas), num_returns=1, timeout=TICK_S)
+        stop.check()
         made = [image for call in ready for image in self._take(replicas[call])]
         for replica in self._replicas:
             if replica.overdue:
@@ -161,10 +161,11 @@ class Supervisor:
         except ProcessLost as error:
             self._replace(replica, str(error))
             return []
-        if isinstance(said, Facts):
+        if isinstance(said, Opened):
+            replica.opened.add(said.guided)
+        if isinstance(said, (Facts, Opened)):
             replica.work(self._run, list(replica.images.values()))
         elif said.run == self._run:
-            replica.patience_s = self._placement.pass_s
             if said.stats.tokens > replica.stats.tokens:
                 self._fruitless = 0
             self.faults += said.faults - replica.faults

@@ -58,6 +58,13 @@ class Facts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A session is there, with its drafter; whether it is one with guidance."""
+
+    guided: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """Some images that are made together: the number of the run, and whether there is guidance."""
 
@@ -169,6 +176,11 @@ class TargetActor:
             exact=rule.exact,
             by_chance=rule.by_chance,
         )
+
+    def open(self, *, guided: bool) -> Opened:
+        """Make a session: what a run would wait for at its first pass."""
+        self._pipeline.session(guided=guided)
+        return Opened(guided=guided)
 
     def check(self, requests: Sequence[Request]) -> None:
         """ValueError where the model cannot read one of them."""

@@ -18,6 +18,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from hawk import stop
 from hawk.cluster import reservation
 from hawk.cluster.placement import Placement
 from jobs.batch import cluster
@@ -130,6 +131,7 @@ class Pool:
                 else:
                     yield outcome
             yield None
+            stop.check()
             self._check_reach()
             self._check_numbers()
             self._check_silence()

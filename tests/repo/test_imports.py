@@ -81,6 +81,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.machine": (),
     "hawk.size": (),
     "hawk.stats": (),
+    "hawk.stop": (),
     "hawk.tree": (),
     # what the two sides know of each other
     "hawk.identity": ("hawk.grid",),
@@ -170,6 +171,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hawk.gallery": ("hawk.pipeline", "hawk.request"),
     "hawk.batch_cli": PACKAGES,
     "hawk.options": ("hawk.cluster",),
+    "hawk.entry": ("hawk.cli", "hawk.stop"),
     "hawk.cli": PACKAGES,  # its commands start jobs and the server too
     "hawk.serve_cli": ("hawk.options", "serve"),
     "hawk.plan_cli": PACKAGES,

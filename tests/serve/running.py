@@ -18,6 +18,7 @@ import httpx
 import yaml
 
 from benchmarks.ports import free_port
+from benchmarks.processes import Process, below
 from serve.messages import Job
 
 KEY = "k" * 32
@@ -70,14 +71,15 @@ class Running:
 
     def replicas(self) -> list[int]:
         """Process ids of model replicas, of this service only."""
-        return [pid for pid, command in self._processes() if "ServeReplica:hawk:Model" in command]
+        replica = "ServeReplica:hawk:Model"
+        return [process.pid for process in self.processes() if replica in process.command]
 
     def open_to_others(self) -> list[str]:
         """Commands of its processes that listen on more than loopback."""
         return [
-            command
-            for pid, command in self._processes()
-            for host, _ in _takes(pid)
+            process.command
+            for process in self.processes()
+            for host, _ in _takes(process.pid)
             if not host.endswith(LOOPBACK) and host != LOOPBACK_6
         ]
 
@@ -87,25 +89,14 @@ class Running:
 
     def ray_address(self) -> str:
         """Of the Ray that it runs on."""
-        commands = "".join(command for _, command in self._processes())
-        found = re.search(r"--gcs-address=([^\0]+)", commands)
+        commands = "".join(process.command for process in self.processes())
+        found = re.search(r"--gcs-address=(\S+)", commands)
         assert found is not None, "it has no Ray"
         return found[1]
 
-    def _processes(self) -> Iterator[tuple[int, str]]:
-        """All that belong to it, with their command lines."""
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                command = (folder / "cmdline").read_text(errors="replace")
-                if self._is_ours(int(folder.name)):
-                    yield int(folder.name), command
-
-    def _is_ours(self, pid: int) -> bool:
-        while pid > 1:
-            if pid == self.process.pid:
-                return True
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        return False
+    def processes(self) -> list[Process]:
+        """All that it has started."""
+        return below(self.process.pid)
 
 
 def _sockets(pid: int) -> set[str]:

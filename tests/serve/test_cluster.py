@@ -24,8 +24,7 @@ read = config.read_config(pathlib.Path(sys.argv[1]))
 os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] = "60"
 os.environ["RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S"] = "60"
 stdout = sys.stdout
-with contextlib.redirect_stdout(sys.stderr):
-    local.start_ray(read)
+with contextlib.redirect_stdout(sys.stderr), local.ray_of(read):
     from ray import serve
     from serve.app import build_app
     http = {"host": "127.0.0.1", "port": read.http.port}

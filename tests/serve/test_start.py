@@ -1,5 +1,6 @@
 """Start: who loads the model, who does not, and what is said where it cannot be loaded."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -8,11 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.processes import below
 from hawk.targets.hf import DecoderTarget
 from serve import local, replica
 from serve.replica import Replica
 from tests.serve.conftest import tiny_config
-from tests.serve.running import WAIT_S, settings
+from tests.serve.running import WAIT_S, eventually, settings
 
 
 def test_only_a_model_replica_loads_torch() -> None:
@@ -98,3 +100,33 @@ def test_a_process_that_was_killed_leaves_no_trace() -> None:
     cause = local.cause("The actor died unexpectedly.\n\tclass_name: ModelReplica\n")
     assert type(cause) is RuntimeError
     assert "died unexpectedly" in str(cause)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_before_it_is_up_ends_all_it_has_started(
+    tiny_folder: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    file = tmp_path / "serve.yaml"
+    file.write_text(yaml.safe_dump(settings(tiny_folder, slots=1, waiting=10, replicas={})))
+    code = "from hawk.entry import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "serve", "--config", str(file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as command:
+        started = []
+        while not any("ray::ServeController" in process.command for process in started):
+            assert command.poll() is None
+            started = below(command.pid)
+        command.send_signal(number)
+        out, err = command.communicate(timeout=WAIT_S)
+    eventually(lambda: not any(process.is_there for process in started), "nothing is left")
+    assert out == ""
+    assert "Traceback" not in err
+    if number == signal.SIGTERM:
+        assert command.returncode == 143
+        assert err.splitlines()[-1] == "hawk: stopped by SIGTERM"
