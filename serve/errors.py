@@ -47,7 +47,9 @@ class ApiError(HTTPException):
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(status, message, _headers(status, retry_after_s))
-        self.message, self.param, self.code = message, param, code
+        # What a client wrote may be quoted, and hold half a character.
+        self.message, self.param = _encodable(message), param and _encodable(param)
+        self.code = code
 
     @classmethod
     def of(cls, refused: Refused) -> "ApiError":
@@ -75,6 +77,10 @@ class ApiError(HTTPException):
 
     def response(self) -> JSONResponse:
         return JSONResponse(self.body, self.status_code, self.headers)
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def _headers(status: int, retry_after_s: float | None) -> dict[str, str]:
@@ -110,6 +116,8 @@ def of_validation(errors: Sequence[Any]) -> ApiError:
         return invalid(
             param, f"Missing required parameter: '{param}'.", "missing_required_parameter"
         )
+    if param is None and first["type"] == "string_unicode":
+        return invalid(None, "a parameter's name is not Unicode: it has lone surrogates")
     if param is None:
         return invalid(None, "the body must be a JSON object; set Content-Type: application/json")
     return invalid(param, f"Invalid value for '{param}': {first['msg']}.")

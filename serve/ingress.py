@@ -6,7 +6,7 @@ from contextlib import aclosing
 from importlib.resources import files
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import (
@@ -16,8 +16,9 @@ from fastapi.responses import (
     Response,
     StreamingResponse,
 )
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.door import Door
 from serve.errors import ApiError, of_validation
@@ -35,7 +36,20 @@ POLICY = (
 )
 
 
-router = APIRouter()
+SCHEME = HTTPBearer(auto_error=False, description="An API key.")  # described; the door asks for it
+STREAM = {  # of each event
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {
+            "type": "string",
+            "enum": ["image_generation.partial_image", "image_generation.completed", "error"],
+        },
+        "data": {"type": "string", "description": "JSON, as OpenAI's."},
+    },
+}
+
+router, guarded = APIRouter(), APIRouter()  # for everybody, and for whom the door lets in
 PAGE = files("serve").joinpath("page.html").read_text(encoding="utf-8")
 
 
@@ -55,7 +69,13 @@ Client = Annotated[str, Depends(_client)]
 
 def build_api(service: Service) -> FastAPI:
     """All routes over one service."""
-    api = FastAPI(title="Hawk", docs_url=None, redoc_url=None, responses=_errors_documented())
+    api = FastAPI(
+        title="Hawk",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # they are no mistake
+        responses=_errors_documented(),
+    )
     api.state.service = service
     api.add_middleware(BodyLimit, most_bytes=service.config.limits.body_bytes, most_s=BODY_S)
     api.add_middleware(Door, service=service)
@@ -68,14 +88,20 @@ def build_api(service: Service) -> FastAPI:
             expose_headers=["Retry-After"],
         )
     api.add_middleware(service.meter.middleware)
+    api.add_middleware(_as_meant)
     api.add_exception_handler(HTTPException, _http_error)
     api.add_exception_handler(RequestValidationError, _validation_error)
     api.add_exception_handler(Exception, _own_error)
     api.include_router(router)
+    api.include_router(guarded, dependencies=[Security(SCHEME)] if service.keys else None)
     return api
 
 
-@router.post("/v1/images/generations", response_model=ImageResponse)
+@guarded.post(
+    "/v1/images/generations",
+    response_model=ImageResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": STREAM}}}},
+)
 async def generate(body: ImageRequest, request: Request, service: Served, client: Client) -> Any:
     """Make images; with `stream`, answer with server-sent events."""
     stay = request.state.stay
@@ -87,13 +113,13 @@ async def generate(body: ImageRequest, request: Request, service: Served, client
     return EventStream(answer, media_type="text/event-stream", headers=UNBUFFERED)
 
 
-@router.get("/v1/models")
+@guarded.get("/v1/models")
 async def models(service: Served, _: Client) -> Models:
     """The one model that is served."""
     return Models(data=[Model.of(await service.card())])
 
 
-@router.get("/v1/models/{model:path}")
+@guarded.get("/v1/models/{model:path}")
 async def one_model(model: str, service: Served, _: Client) -> Model:
     """A model by name."""
     return await service.model(model)
@@ -106,7 +132,7 @@ async def healthz(service: Served) -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
+@guarded.get("/metrics", response_class=PlainTextResponse)
 async def metrics(service: Served, _: Client) -> str:
     """Prometheus text of all ingresses and all model replicas."""
     return await service.metrics()
@@ -138,6 +164,18 @@ async def _left(request: Request) -> None:
         pass
 
 
+def _as_meant(app: ASGIApp) -> ASGIApp:
+    """A slash at the end means nothing; HEAD is GET, of whose answer the server sends the head."""
+
+    async def meant(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            scope = {**scope, "method": method, "path": scope["path"].rstrip("/") or "/"}
+        await app(scope, receive, send)
+
+    return meant
+
+
 class Pieces(Response):
     """Sends what is large as fast as its reader takes it: all of it at once would be copied."""
 
@@ -160,11 +198,14 @@ class EventStream(StreamingResponse):
 
 def _http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    if not isinstance(error, ApiError):
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-        message = f"{error.detail}: see /openapi.json for what is here"
-        error = ApiError(error.status_code, message, code=code)
-    return error.response()
+    if isinstance(error, ApiError):
+        return error.response()
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+    message = f"{error.detail}: see /openapi.json for what is here"
+    response = ApiError(error.status_code, message, code=code).response()
+    if allowed := (error.headers or {}).get("Allow"):
+        response.headers["Allow"] = allowed.replace("GET", "GET, HEAD")
+    return response
 
 
 def _validation_error(_: Request, error: Exception) -> JSONResponse:

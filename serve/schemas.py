@@ -39,15 +39,18 @@ class ImageRequest(BaseModel):
     ] = "b64_json"
     output_format: Format = "png"
     output_compression: Annotated[
-        int | None, Field(ge=0, le=100, description="Quality of jpeg and webp.")
+        int | None,
+        Field(ge=0, le=100, description="Quality of jpeg and webp; no effect on png."),
     ] = None
     background: Annotated[
         Literal["auto", "opaque", "transparent"], Field(description="transparent is refused.")
     ] = "auto"
     quality: Annotated[
-        Literal["auto", "low", "medium", "high", "standard", "hd"],
-        Field(description="No effect: the model has one quality."),
+        str, Field(max_length=64, description="No effect: the model has one quality.")
     ] = "auto"
+    complexity: Annotated[
+        Literal["low", "medium", "high"] | None, Field(description="No effect.")
+    ] = None
     style: Annotated[
         Literal["vivid", "natural"] | None, Field(description="No effect: say it in the prompt.")
     ] = None
@@ -55,9 +58,13 @@ class ImageRequest(BaseModel):
         Literal["auto", "low"], Field(description="No effect: nothing is moderated here.")
     ] = "auto"
     user: Annotated[str | None, Field(max_length=256, description="No effect; not logged.")] = None
+    safety_identifier: Annotated[
+        str | None, Field(max_length=256, description="No effect; not logged.")
+    ] = None
 
     seed: Annotated[
-        int | None, Field(ge=0, lt=SEED_LIMIT, description="The same seed, the same image.")
+        int | None,
+        Field(ge=-1, lt=SEED_LIMIT, description="The same seed, the same image; -1 draws one."),
     ] = None
     negative_prompt: Annotated[
         str | None, Field(description="What to lead away from, for models that read one.")
@@ -85,18 +92,19 @@ class ImageRequest(BaseModel):
             return {name: value for name, value in raw.items() if value is not None}
         return raw
 
-    @field_validator("prompt", "negative_prompt", "user")
+    @field_validator("*")
     @classmethod
-    def _encodable(cls, text: str) -> str:
-        text.encode()  # UnicodeEncodeError, a ValueError: JSON can hold half a character
-        return text
+    def _encodable(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value.encode()  # UnicodeEncodeError, a ValueError: JSON can hold half a character
+        return value
 
 
 def jobs_of(request: ImageRequest, card: Card, limits: LimitConfig) -> list[Job]:
     """One job an image. ApiError 400 for what this model, or this service, does not do."""
     _check(request, card, limits)
     seed = request.seed
-    if seed is None:
+    if seed is None or seed == -1:
         seed = secrets.randbits(RANDOM_SEED_BITS)
     if seed + request.n > SEED_LIMIT:
         raise invalid("seed", f"seed + n must be at most 2**63, got {seed} + {request.n}")
@@ -114,7 +122,7 @@ def jobs_of(request: ImageRequest, card: Card, limits: LimitConfig) -> list[Job]
             streamed=request.stream,
             parts=parts,
             format=request.output_format,
-            quality=request.output_compression,
+            quality=None if request.output_format == "png" else request.output_compression,
             deadline_s=limits.seconds,
         )
         for copy in range(request.n)
@@ -148,8 +156,6 @@ def _refuse(request: ImageRequest) -> None:
         raise invalid("response_format", "images are not stored here, so there is no url: b64_json")
     if request.background == "transparent":
         raise invalid("background", "the model makes opaque images only: use opaque or auto")
-    if request.output_compression is not None and request.output_format == "png":
-        raise invalid("output_compression", "png has no quality to choose: use jpeg or webp")
 
 
 class InputDetails(BaseModel):

@@ -19,6 +19,8 @@ from serve.schemas import ImageRequest, ImageResponse, Model, jobs_of
 
 logger = logging.getLogger(__name__)
 CARD_TIMEOUT_S = 5.0
+SILENCE_S = 5.0
+COMMENT = b": at work\n\n"  # which clients of server-sent events pass over
 SEATS = 512  # images in flight that one ingress holds; Serve's own limit lies above
 
 
@@ -146,12 +148,27 @@ async def _joined(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGener
         if first:
             yield first
         try:
-            async for piece in rest:
+            async for piece in _with_comments(rest):
                 yield piece
         except ApiError as error:
             yield sse({"type": "error", **error.body})
         except Exception as error:  # noqa: BLE001  too late for a status
             yield sse({"type": "error", **mistake(error).body})
+
+
+async def _with_comments(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """All pieces, and a comment where none comes for long: what is silent is taken for dead."""
+    while True:
+        coming = asyncio.ensure_future(anext(pieces, None))
+        try:
+            while not (await asyncio.wait([coming], timeout=SILENCE_S))[0]:
+                yield COMMENT
+        finally:  # whoever leaves must not find the pieces in the middle of the next
+            coming.cancel()
+            await asyncio.wait([coming])
+        if (piece := coming.result()) is None:
+            return
+        yield piece
 
 
 def mistake(error: Exception) -> ApiError:

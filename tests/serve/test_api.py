@@ -67,6 +67,20 @@ def test_the_openai_client_gets_its_image(url: str) -> None:
     assert answer.usage.total_tokens == answer.usage.input_tokens + GRID**2
 
 
+def test_what_openais_clients_send_besides_is_taken(url: str) -> None:
+    settings: Any = {
+        "size": "auto", "quality": "xhigh", "output_format": "png", "output_compression": 100,
+        "background": "auto", "moderation": "low", "style": "vivid", "user": "u",
+        "safety_identifier": "s", "extra_body": {"seed": -1, "complexity": "low"},
+    }  # fmt: skip
+    answers = [sdk(url).images.generate(prompt=PROMPT, **settings) for _ in range(2)]
+    assert answers[0].data != answers[1].data  # -1 is no seed
+    assert answers[0].quality == "standard"
+    plain = post(url, {"prompt": PROMPT, "seed": 3}).json()["data"]
+    best = post(url, {"prompt": PROMPT, "seed": 3, "output_compression": 100}).json()["data"]
+    assert best[0]["b64_json"] == plain[0]["b64_json"]
+
+
 def test_n_images_have_the_seeds_that_follow(url: str) -> None:
     three = post(url, {"prompt": PROMPT, "n": 3, "seed": 7}).json()
     singles = [post(url, {"prompt": PROMPT, "seed": seed}).json() for seed in (7, 8, 9)]
@@ -183,6 +197,13 @@ def test_every_row_can_be_watched(url: str) -> None:
         ({"prompt": "  \n"}, "prompt", "the prompt is empty"),
         ({"prompt": 3}, "prompt", "string"),
         ({"prompt": "\ud800"}, "prompt", "prompt"),
+        ({"model": "\ud800"}, "model", "surrogates"),
+        ({"size": "\udfff"}, "size", "surrogates"),
+        ({"quality": "\ud800"}, "quality", "unicode"),
+        ({"drafter": "\ud800"}, "drafter", "surrogates"),
+        ({"safety_identifier": "\ud800"}, "safety_identifier", "unicode"),
+        ({"output_format": "\ud800"}, "output_format", "unicode"),
+        ({"\ud800": 1}, None, "a parameter's name is not Unicode"),
         ({"prompt": "z" * 4001}, "prompt", "4001 characters, 4000 are the most"),
         ({"prompt": "z" * 3000}, "prompt", "tiny reads up to"),
         ({"prompt": f"a {PAD} b"}, "prompt", "special token"),
@@ -194,12 +215,11 @@ def test_every_row_can_be_watched(url: str) -> None:
         ({"size": "1024x1024"}, "size", "tiny makes 12x12"),
         ({"response_format": "url"}, "response_format", "not stored"),
         ({"output_format": "gif"}, "output_format", "'png', 'jpeg' or 'webp'"),
-        ({"output_compression": 50}, "output_compression", "jpeg or webp"),
         ({"output_compression": 101, "output_format": "jpeg"}, "output_compression", "100"),
         ({"background": "transparent"}, "background", "opaque"),
         ({"partial_images": 4}, "partial_images", "less than or equal to 3"),
         ({"stream": "yes"}, "stream", "boolean"),
-        ({"seed": -1}, "seed", "greater than or equal to 0"),
+        ({"seed": -2}, "seed", "greater than or equal to -1"),
         ({"seed": 2**63}, "seed", "less than"),
         ({"seed": 2**63 - 1, "n": 2}, "seed", "at most 2**63"),
         ({"seed": 10**400}, "seed", "seed"),
@@ -212,10 +232,13 @@ def test_every_row_can_be_watched(url: str) -> None:
         ({"negative_prompt": "z" * 4001}, "negative_prompt", "4000 are the most"),
         ({"steps": 20}, "steps", "Unknown parameter: 'steps'"),
         ({"user": "u" * 257}, "user", "256"),
+        ({"quality": "u" * 65}, "quality", "64"),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
 )
-def test_what_is_wrong_is_named(url: str, body: dict[str, Any], param: str, words: str) -> None:
+def test_what_is_wrong_is_named(
+    url: str, body: dict[str, Any], param: str | None, words: str
+) -> None:
     full = body if "prompt" in body or not body else {"prompt": PROMPT} | body
     for stream in (False, True):
         asked = full if "stream" in full else full | {"stream": stream}
@@ -292,7 +315,36 @@ def test_models_are_listed(url: str) -> None:
 
 def test_other_paths_and_methods_are_errors_of_the_same_shape(url: str) -> None:
     assert error_of(httpx.get(f"{url}/v1/nothing"), 404)["code"] == "not_found"
-    assert error_of(httpx.get(f"{url}/v1/images/generations"), 405)["code"] == "method_not_allowed"
+    refused = httpx.get(f"{url}/v1/images/generations")
+    assert error_of(refused, 405)["code"] == "method_not_allowed"
+    assert refused.headers["allow"] == "POST"
+    assert httpx.put(f"{url}/v1/models").headers["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/v1/models", "/v1/models/tiny", "/metrics"])
+def test_head_is_get_without_its_body(url: str, path: str) -> None:
+    head, get = httpx.head(url + path), httpx.get(url + path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+
+
+def test_a_slash_at_the_end_means_nothing(url: str) -> None:
+    answer = httpx.post(f"{url}/v1/images/generations/", json={"prompt": PROMPT}, timeout=120)
+    assert answer.status_code == 200
+    assert httpx.get(f"{url}/v1/models/").json() == httpx.get(f"{url}/v1/models").json()
+
+
+def test_the_description_has_keys_and_streams(url: str, listen: Listen) -> None:
+    assert "securitySchemes" not in httpx.get(f"{url}/openapi.json").json()["components"]
+    described = httpx.get(f"{listen(keys=KEY)}/openapi.json").json()
+    [scheme] = described["components"]["securitySchemes"].values()
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    operation = described["paths"]["/v1/images/generations"]["post"]
+    assert operation["security"]
+    assert set(operation["responses"]["200"]["content"]) == {
+        "application/json", "text/event-stream",
+    }  # fmt: skip
+    assert "security" not in described["paths"]["/healthz"]["get"]
 
 
 def test_health_and_page_need_no_key(listen: Listen) -> None:

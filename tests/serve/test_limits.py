@@ -15,6 +15,7 @@ import openai
 import pytest
 
 from hawk.targets.janus import Janus
+from serve import service
 from serve.events import Message, merged
 from serve.mailbox import ROOM_BYTES, Mailbox
 from serve.messages import Admitted, Card, Done, Job, Partial, Refused
@@ -106,9 +107,9 @@ def test_who_leaves_frees_the_slots(
 
 
 class Scripted:
-    """A backend that says the same about every image."""
+    """A backend that says the same about every image; a number is a pause in seconds."""
 
-    def __init__(self, *script: Message | Exception) -> None:
+    def __init__(self, *script: Message | Exception | float) -> None:
         self._script = script
 
     async def card(self) -> Card:
@@ -127,9 +128,12 @@ class Scripted:
 
     async def image(self, job: Job) -> AsyncGenerator[Message, None]:
         for step in self._script:
-            if isinstance(step, Exception):
+            if isinstance(step, (int, float)):
+                await asyncio.sleep(step)
+            elif isinstance(step, Exception):
                 raise step
-            yield step
+            else:
+                yield step
 
     async def metrics(self) -> dict[str, str]:
         return {}
@@ -200,6 +204,18 @@ def test_a_slow_reader_of_a_stream_misses_parts_and_no_image() -> None:
     assert sum(isinstance(message, Done) for _, message in read) == len(jobs)
     waited = sum(len(m.picture) for _, m in read if isinstance(m, Partial))
     assert waited <= ROOM_BYTES
+
+
+def test_a_stream_that_waits_is_not_silent(listen: Listen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "SILENCE_S", 0.05)
+    address = listen(Scripted(ADMITTED, 0.3, PART, 0.3, DONE))
+    raw = post(address, {"prompt": PROMPT, "stream": True}).text
+    before, between, after = raw.split("event: ")
+    assert before.startswith(": at work\n\n")
+    assert between.endswith("\n\n: at work\n\n")
+    assert after.endswith("}\n\n")
+    read = list(sdk(address).images.generate(prompt=PROMPT, stream=True))
+    assert [event.type.rsplit(".")[-1] for event in read] == ["partial_image", "completed"]
 
 
 def test_our_own_mistakes_are_errors_of_the_same_shape_and_tell_nothing(
