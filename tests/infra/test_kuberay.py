@@ -1,6 +1,10 @@
 """The Kubernetes manifests: strict schemas, and what they promise of safety, size and growth."""
 
+import ipaddress
+import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -170,9 +174,46 @@ def test_the_service_is_one_that_serve_and_hawk_read(tmp_path: Path) -> None:
 
 
 def test_the_job_is_a_command_of_ours() -> None:
-    [command, test] = simple_commands(manifest("RayJob")["spec"]["entrypoint"])
+    shell, option, script = shlex.split(manifest("RayJob")["spec"]["entrypoint"])
+    assert (shell, option) == ("bash", "-c")
+    [command, test] = simple_commands(script)
     assert refusal(command) is None
-    assert shlex.join(test) == "test $? -eq 3".replace("$?", "'$?'")
+    assert test == ["test", "$?", "-eq", "3"]
+
+
+# As much of `ray job` as the submitter needs: a job is its words, joined, in a shell of its own.
+RAY = """#!{python}
+import shlex, subprocess, sys
+words = sys.argv[1:]
+if words[:2] != ["job", "submit"]:
+    sys.exit(1)  # no such job yet
+done = subprocess.run(shlex.join(words[words.index("--") + 1:]), shell=True)
+sys.exit(done.returncode != 0)
+"""
+HAWK = "#!/bin/sh\nexit $HAWK_CODE\n"
+
+
+@pytest.mark.parametrize(("code", "succeeds"), [(0, True), (3, True), (1, False), (143, False)])
+def test_rows_with_an_error_are_no_failure_of_the_job(
+    tmp_path: Path, code: int, succeeds: bool
+) -> None:
+    """The line is put together as KubeRay's submitter does, and read by three shells."""
+    for name, text in (("ray", RAY.format(python=sys.executable)), ("hawk", HAWK)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    entrypoint = manifest("RayJob")["spec"]["entrypoint"].strip()
+    address = "--address http://head:8265"
+    line = (
+        f"if ray job status {address} job >/dev/null 2>&1 ; "
+        f"then ray job logs {address} --follow job ; "
+        f"else ray job submit {address} --submission-id job -- {entrypoint} ; fi"
+    )
+    environment = os.environ | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "HAWK_CODE": str(code),
+    }
+    done = subprocess.run(["bash", "-ce", line], env=environment, check=False)
+    assert (done.returncode == 0) == succeeds
 
 
 def test_nothing_is_open_that_no_rule_names() -> None:
@@ -182,6 +223,37 @@ def test_nothing_is_open_that_no_rule_names() -> None:
     for policy in policies:
         for rule in policy["spec"].get("ingress", []):
             assert rule["from"], f"{policy['metadata']['name']} lets in anybody"
+
+
+@pytest.mark.parametrize(
+    ("address", "port"),
+    [
+        ("52.216.0.1", 443),  # S3
+        ("10.0.0.1", 9000),  # another S3, in the cluster or beside it
+        ("169.254.170.23", 80),  # where EKS Pod Identity hands out keys
+        ("fd00:ec2::23", 80),
+    ],
+)
+def test_what_the_docs_offer_can_be_reached(address: str, port: int) -> None:
+    [policy] = [d for _, d in DOCUMENTS if d["metadata"]["name"] == "ray"]
+    assert lets_out(policy, address, port)
+
+
+def test_the_keys_of_a_machine_cannot_be_reached() -> None:
+    for policy in (d for _, d in DOCUMENTS if d["kind"] == "NetworkPolicy"):
+        assert not lets_out(policy, "169.254.169.254", 80)
+
+
+def lets_out(policy: dict[str, Any], address: str, port: int) -> bool:
+    """Whether a rule opens a port of an address outside of the cluster's own pods."""
+    for rule in policy["spec"].get("egress", []):
+        blocks = [peer["ipBlock"]["cidr"] for peer in rule.get("to", []) if "ipBlock" in peer]
+        there = not rule.get("to") or any(
+            ipaddress.ip_address(address) in ipaddress.ip_network(block) for block in blocks
+        )
+        if there and {"port": port, "protocol": "TCP"} in rule.get("ports", []):
+            return True
+    return False
 
 
 def test_metrics_are_let_in_and_found() -> None:
