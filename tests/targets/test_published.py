@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer
 
 from hawk import SamplerConfig
-from hawk.targets import catalogue, chameleon, emu3, llamagen, load_target
+from hawk.targets import catalogue, chameleon, emu3, llamagen, load_target, room
 from hawk.targets.convert import convert
 from hawk.targets.emu3_words import split_as_trained
 from hawk.targets.row_ends import RowEndCache
@@ -119,8 +119,9 @@ def test_weights_take_what_is_told(model: Loaded) -> None:
 
 @pytest.mark.parametrize("images", [1, 8])
 def test_images_in_flight_take_what_is_told(model: Loaded, images: int) -> None:
-    cache = model.target.new_cache(slots=images, branches=2, nodes=catalogue.PASS_NODES)
-    cache.begin_prompts(range(images), torch.full((images, 2), catalogue.PROMPT_TOKENS))
+    cache = model.target.new_cache(slots=images, branches=2, nodes=room.NODES)
+    prompt = min(catalogue.PROMPT_TOKENS, model.target.prompt_limit)
+    cache.begin_prompts(range(images), torch.full((images, 2), prompt))
     told = images * model.entry.image_gib
     assert storage_bytes(cache) / catalogue.GIB == pytest.approx(told, rel=0.02)
 
