@@ -32,8 +32,7 @@ class Pipeline:
     """A loaded target with a drafter, ready for prompts.
 
     Args:
-        target: the model; one of your own has all that the protocol `Target` names, and may do
-            without `identity` where nothing trained drafts for it.
+        target: the model; one of your own has all that `Target` names, but for `identity`.
         drafter: one of `DRAFTERS`, the folder of a trained one, or `auto`.
         rule: its name in `RULES`, parameters behind it: `neighbour:limit=0.1`.
         slots: images in flight at most.
@@ -119,28 +118,25 @@ class Pipeline:
         drafter: str = "auto",
         rule: str = "coupled",
         slots: int = 8,
+        prompt_limit: int | None = None,
         deterministic: bool = False,
         compile: bool = False,  # as torch calls it
     ) -> "Pipeline":
-        """A pipeline around a model object of transformers: one with a merged LoRA, a fine-tuned
-        copy, or whatever else is in memory.
+        """A pipeline around a model object of transformers: a merged LoRA, a fine-tuned copy, or
+        whatever else is in memory. ValueError where it cannot be run as it is.
 
         Args:
-            model: of a family that Hawk runs, on one device, in its own numbers. It is switched to
-                evaluation, and must not change afterwards.
+            model: of a family that Hawk runs, on one device. It is switched to evaluation, and must
+                not change afterwards.
             tokenizer: its tokenizer; of a processor, `processor.tokenizer`.
-            revision: a name for exactly these weights. A trained drafter fits the revision that it
-                was trained for, and no other.
+            revision: a name for exactly these weights; a trained drafter fits one only.
             name: what the model is called; None is the name that transformers knows.
             files: folder with what the object does not hold, such as the decoder for pixels that
-                `hawk convert` wrote for Chameleon's families; None is where it was loaded from.
-            size: (height, width) in pixels, for families that have a choice; None is their own.
-
-        ValueError where the model is of another family, or not whole as it is.
+                `hawk convert` writes; None is where it was loaded from.
         """
-        drafters.check(drafter)
-        read_rule(rule)
         target = target_of(model, tokenizer, revision=revision, name=name, files=files, size=size)
+        if prompt_limit is not None:
+            target.limit_prompts(prompt_limit)
         if compile:
             target.compile()
         return cls(target, drafter=drafter, rule=rule, slots=slots, deterministic=deterministic)
@@ -236,10 +232,8 @@ class Pipeline:
         grid, vocabulary = self.target.grid, self.target.vocabulary
         numbers = [bounds.whole("a token", token) for token in tokens]
         if len(numbers) > grid.cells or not all(0 <= token < vocabulary for token in numbers):
-            raise ValueError(
-                f"{self.target.name} decodes up to {grid.cells} tokens from 0 to {vocabulary - 1}: "
-                f"these are others"
-            )
+            wanted = f"up to {grid.cells} tokens from 0 to {vocabulary - 1}"
+            raise ValueError(f"{self.target.name} decodes {wanted}: these are others")
         return self._draw(torch.tensor(numbers, dtype=torch.int64, device=self.target.device))
 
     def encode(self, image: Image.Image) -> list[int]:

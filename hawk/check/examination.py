@@ -27,7 +27,6 @@ from hawk.pictures import Picture
 from hawk.request import Request
 from hawk.targets import load_target, locate
 from hawk.targets.base import Target
-from hawk.targets.hf import DecoderTarget
 from hawk.targets.source import Source
 
 CPU = torch.device("cpu")
@@ -70,7 +69,7 @@ def examine(asked: Asked, record: Record) -> Examined:
     source = _source(asked)
     peak = PeakMemory(source.device)
     peak.reset()
-    target: DecoderTarget | None = record.note("load", _loaded, source)
+    target: Target | None = record.note("load", _loaded, source)
     if target is None:
         return Examined(model={"name": _public_name(source)})
     model, oracle = _described(target, source), oracle_of(source, target)
@@ -78,7 +77,7 @@ def examine(asked: Asked, record: Record) -> Examined:
     ours = record.note("passes", target_passes, target, asked.prompt, source.dtype)
     pixels = record.note("decoding", decoded, target)
     picture = _draw(record, target, asked, source.dtype)
-    record.note("memory", same_memory, target, source, peak)
+    record.note("memory", same_memory, source, peak)
     del target
     _free()
     devices = (CPU,) if source.others else (source.device, CPU)

@@ -7,7 +7,7 @@ import torch
 from hawk.bench.memory import PeakMemory
 from hawk.check.finding import Answer, NotApplicable
 from hawk.targets import memory
-from hawk.targets.hf import DecoderTarget
+from hawk.targets.room import least_image_bytes
 from hawk.targets.source import Source
 
 GIB = 2**30
@@ -15,15 +15,13 @@ SLACK = 1.15  # activations of a pass, graphs and fragments, over weights and ca
 LEAST_GIB = 0.5  # of slack
 
 
-def same_memory(target: DecoderTarget, source: Source, peak: PeakMemory) -> Answer:
+def same_memory(source: Source, peak: PeakMemory) -> Answer:
     """The peak since the model began to load, beside the estimate for one image in flight."""
     numbers, used_mb = memory.weights_in(source), peak.megabytes()
     if numbers is None or used_mb is None:
         raise NotApplicable("neither the files nor the system tell how much memory it takes")
-    layout, branches = target.layout, 2
-    entry = 2 * layout.layers * layout.heads * layout.head_size * layout.dtype.itemsize
-    capacity = target.prompt_limit + target.grid.cells
-    estimate = (numbers * source.dtype.itemsize + branches * capacity * entry) / GIB
+    image = least_image_bytes(source.config(), source.size, source.dtype)
+    estimate = (numbers * source.dtype.itemsize + image) / GIB
     used = used_mb / 1024
     told = f"{used:.2f} GiB at most, {estimate:.2f} GiB estimated"
     if source.device.type != "cuda":
