@@ -1,7 +1,8 @@
 """Families: the oracle of each family that transformers has.
 
 Prompt forms, row ends and branches of guidance are written here again, from the sources that are
-named; of `hawk.targets` nothing is used but where the files are, and Emu3's negative prompt.
+named; of `hawk.targets` nothing is used but where the files are, and Emu3's negative prompt and way to
+split text, which transformers' copy of its tokenizer does otherwise.
 """
 
 from abc import abstractmethod
@@ -27,6 +28,7 @@ from hawk.check.oracle import Branches, NoOracle, Oracle
 from hawk.targets import FAMILIES
 from hawk.targets.base import Target
 from hawk.targets.emu3 import NEGATIVE_PROMPT
+from hawk.targets.emu3_words import split_as_trained
 from hawk.targets.source import Source
 
 
@@ -115,7 +117,9 @@ class Emu3Oracle(WordOracle):
 
     def branches(self, prompt: str) -> Branches:
         try:
-            processor: Any = Emu3Processor(Emu3ImageProcessor(), self.tokenizer())
+            tokenizer = self.tokenizer()
+            split_as_trained(tokenizer)  # as transformers' copy does not
+            processor: Any = Emu3Processor(Emu3ImageProcessor(), tokenizer)
         except AttributeError as error:
             raise NotApplicable(f"its tokenizer does not suit Emu3Processor: {error}") from error
         height, width = self.grid.height, self.grid.width

@@ -191,6 +191,7 @@ THIRD_PARTY = (
     "numpy",
     "rich",
     "safetensors",
+    "tokenizers",
     "torch",
     "transformers",
     "typer",
