@@ -1,8 +1,8 @@
 """Families: the oracle of each family that transformers has.
 
 Prompt forms, row ends and branches of guidance are written here again, from the sources that are
-named; of `hawk.targets` nothing is used but where the files are, and Emu3's negative prompt and way to
-split text, which transformers' copy of its tokenizer does otherwise.
+named; of `hawk.targets` nothing is used but where the files are, and Emu3's negative prompt and way
+to split text, which transformers' copy of its tokenizer does otherwise.
 """
 
 from abc import abstractmethod
