@@ -36,8 +36,9 @@ def check(source: Source, slots: int = 1) -> None:
         more = ", several as in cuda:0,cuda:1" if source.device.type == "cuda" else ""
         raise ValueError(
             f"it needs {weights / GIB:.1f} GiB for its weights in {name} and {images / GIB:.1f} "
-            f"GiB for {slots} images in flight, and {have / GIB:.1f} GiB are free on {where}: use "
-            f"fewer --slots, another device{more}, --dtype bfloat16, or a smaller model"
+            f"GiB for keys and values ({slots} in flight), and {have / GIB:.1f} GiB are free on "
+            f"{where}: use another device{more}, fewer --slots, --dtype bfloat16, or a smaller "
+            f"model"
         )
 
 

@@ -44,7 +44,7 @@ class RandomTarget(DecoderTarget):
             eos_token_id=None,
         )
         with device:
-            decoder = AutoModel.from_config(config, dtype=dtype, attn_implementation="sdpa")
+            self._model = AutoModel.from_config(config, dtype=dtype, attn_implementation="sdpa")
             self._embed = nn.Embedding(entry.vocabulary, entry.hidden, dtype=dtype)
             self._head = nn.Linear(entry.hidden, entry.vocabulary, bias=False, dtype=dtype)
         spec = TargetSpec(
@@ -53,7 +53,7 @@ class RandomTarget(DecoderTarget):
             vocabulary=entry.vocabulary,
             prompt_limit=PROMPT_TOKENS,
         )
-        super().__init__(spec, decoder.eval(), None)
+        super().__init__(spec, self._model.eval())
         self.identity = Identity(
             name=entry.name,
             revision="random weights",
@@ -66,7 +66,7 @@ class RandomTarget(DecoderTarget):
     @property
     def read_bytes(self) -> int:
         """Weights that every pass reads."""
-        parts = [*self._decoder.layers.parameters(), self._head.weight]
+        parts = [*self._model.layers.parameters(), self._head.weight]
         return sum(weight.numel() * weight.element_size() for weight in parts)
 
     @property

@@ -21,15 +21,16 @@ SIZES = {"emu3": SIZE, "lumina_mgpt": LUMINA_SIZE}
 CPU = torch.device("cpu")
 
 
-def image_bytes(layout: Layout, grid: Grid, *, row_ends: bool, prompt: int) -> int:
+def image_bytes(
+    layout: Layout, grid: Grid, *, row_ends: bool, prompt: int, prompt_limit: int = PROMPT_LIMIT
+) -> int:
     """Keys and values of an image in flight, with guidance.
 
     Args:
         prompt: tokens of the longest prompt in flight.
     """
-    image = image_entries(grid, NODES, row_ends=row_ends)
-    capacity = Room(prompt_limit=PROMPT_LIMIT, image=image).capacity(prompt)
-    return BRANCHES * capacity * layout.token_bytes
+    room = Room(prompt_limit=prompt_limit, image=image_entries(grid, NODES, row_ends=row_ends))
+    return BRANCHES * room.capacity(prompt) * layout.token_bytes
 
 
 def least_image_bytes(
@@ -42,6 +43,7 @@ def least_image_bytes(
         size: (height, width) of images in pixels; None is the model's own.
     """
     family = str(config.get("hawk_family", config["model_type"]))
+    row_ends = family in ROW_ENDS
     if family == "llamagen":
         decoder: Any = LlamaConfig(**config)
         grid = Grid(height=config["grid"], width=config["grid"])
@@ -50,8 +52,14 @@ def least_image_bytes(
         whole: Any = kind.from_dict(dict(config))
         decoder = whole.get_text_config()
         grid = _grid(whole.vq_config, size or config.get("hawk_size") or SIZES.get(family))
-    layout = layout_of(decoder, dtype, CPU)
-    return image_bytes(layout, grid, row_ends=family in ROW_ENDS, prompt=1)
+    most = decoder.max_position_embeddings - image_entries(grid, 0, row_ends=row_ends)
+    return image_bytes(
+        layout_of(decoder, dtype, CPU),
+        grid,
+        row_ends=row_ends,
+        prompt=1,
+        prompt_limit=min(PROMPT_LIMIT, most),
+    )
 
 
 def _grid(vq: Any, size: tuple[int, int] | None) -> Grid:
