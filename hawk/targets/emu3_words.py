@@ -3,19 +3,15 @@
 Facts from `emu3/mllm/tokenization_emu3.py` of github.com/baaivision/Emu3 at f6ea9aa.
 """
 
-from tokenizers import Regex, pre_tokenizers
-from transformers import PreTrainedTokenizerBase
-from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
+from typing import Any
+
+from transformers import Qwen2Tokenizer
 
 
-def split_as_trained(tokenizer: PreTrainedTokenizerBase) -> None:
+def split_as_trained(tokenizer: Any) -> None:
     """Have a tokenizer split text as the official one.
 
     Its copy for transformers splits as GPT-2, and so spells "close-up" in other tokens.
     """
-    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    qwen: Any = Qwen2Tokenizer()
+    tokenizer.backend_tokenizer.pre_tokenizer = qwen.backend_tokenizer.pre_tokenizer
