@@ -6,12 +6,13 @@ Ray's business, see `RemoteDrafter` for how targets take them.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
 import ray
+import torch
 from PIL import Image
 from ray.util.placement_group import remove_placement_group
 
@@ -22,8 +23,8 @@ from hawk.cluster.reservation import reserve, settled
 from hawk.cluster.supervisor import Supervisor
 from hawk.cluster.target_actor import Failed, Making
 from hawk.cluster.timeline import Round, split
-from hawk.pictures import Failure, Picture, Result, collected
-from hawk.request import Request, new_requests
+from hawk.pictures import Callback, Failure, Picture, Result, Step, collected
+from hawk.request import Each, Request, new_requests
 from hawk.sampler import SamplerConfig
 
 
@@ -68,15 +69,38 @@ class SpeculativePair:
         """End all processes and free their resources; more than once is fine."""
         self._taken.close()
 
+    def __call__(  # noqa: PLR0913  # each is a choice of the user
+        self,
+        prompts: str | Iterable[str],
+        *,
+        seed: Each[int] = 0,
+        n: int = 1,
+        guidance: Each[float | None] = None,
+        sampler: Each[SamplerConfig | None] = None,
+        negative_prompt: Each[str | None] = None,
+        callback: Callback | None = None,
+    ) -> Result:
+        """As `Pipeline.__call__`; the callback hears of an image whenever its target reports, some
+        times a second, and not of its commits."""
+        requests = self.requests(
+            prompts,
+            seed=seed,
+            n=n,
+            guidance=guidance,
+            sampler=sampler,
+            negative_prompt=negative_prompt,
+        )
+        return self.run(requests, callback=callback)
+
     def requests(
         self,
-        prompts: str | Sequence[str],
+        prompts: str | Iterable[str],
         *,
-        seed: int,
+        seed: Each[int],
         n: int,
-        guidance: float | None,
-        sampler: SamplerConfig | None,
-        negative_prompt: str | None = None,
+        guidance: Each[float | None],
+        sampler: Each[SamplerConfig | None],
+        negative_prompt: Each[str | None] = None,
     ) -> list[Request]:
         """As `Pipeline.requests`."""
         made = new_requests(
@@ -88,15 +112,18 @@ class SpeculativePair:
             sampler=sampler,
             negative_prompt=negative_prompt,
         )
-        self._targets.check(made)
+        self._targets.ask("check", made)
         return made
 
     def run(
-        self, requests: Sequence[Request], each: Callable[[Picture], object] = lambda _: None
+        self,
+        requests: Sequence[Request],
+        each: Callable[[Picture], object] = lambda _: None,
+        callback: Callback | None = None,
     ) -> Result:
         """As `Pipeline.run`."""
         started = time.perf_counter()
-        pictures, failures = collected(self.stream(requests), each)
+        pictures, failures = collected(self.stream(requests, callback), each)
         return Result(
             pictures=pictures,
             failures=failures,
@@ -108,10 +135,22 @@ class SpeculativePair:
             exact=self.target.exact,
         )
 
-    def stream(self, requests: Sequence[Request]) -> Generator[Picture | Failure, None, None]:
-        """Pictures as they finish, and failures as they happen. RuntimeError where targets die
-        again and again."""
-        for made in self._targets.make(requests):
+    def stream(
+        self, requests: Sequence[Request], callback: Callback | None = None
+    ) -> Generator[Picture | Failure, None, None]:
+        """As `Pipeline.stream`. RuntimeError where targets die again and again."""
+
+        def told(place: int, tokens: list[int]) -> bool:
+            step = Step(
+                place=place,
+                request=requests[place],
+                commits=[],
+                tokens_T=torch.tensor(tokens, dtype=torch.int64),
+                draw=lambda tokens_T: self.decode(tokens_T.tolist()),
+            )
+            return callback is not None and bool(callback(step))
+
+        for made in self._targets.make(requests, told if callback else None):
             request = requests[made.place]
             if isinstance(made, Failed):
                 yield Failure(place=made.place, request=request, error=made.error)
@@ -124,6 +163,14 @@ class SpeculativePair:
                 commits=made.commits,
                 stats=made.stats,
             )
+
+    def decode(self, tokens: Sequence[int]) -> Image.Image:
+        """As `Pipeline.decode`."""
+        return self._targets.ask("decode", list(tokens))
+
+    def encode(self, image: Image.Image) -> list[int]:
+        """As `Pipeline.encode`."""
+        return self._targets.ask("encode", image)
 
     def rounds(self) -> list[list[Round]]:
         """The last rounds of every target, oldest first; they are forgotten. None of lost ones."""

@@ -34,6 +34,7 @@ class Replica:
         opened: sessions that it has, by whether they are with guidance.
         heard_s: when it was called.
         images: that it has been given and has not finished, by place.
+        known: tokens so far of those in flight, by place, until somebody has read them.
         stats, faults: of its last report.
     """
 
@@ -45,6 +46,7 @@ class Replica:
     opened: set[bool] = field(default_factory=set)
     heard_s: float = field(default_factory=time.monotonic)
     images: dict[int, Image] = field(default_factory=dict)
+    known: dict[int, list[int]] = field(default_factory=dict)
     stats: Stats = field(default_factory=Stats)
     faults: Counter[str] = field(default_factory=Counter)
 
@@ -59,7 +61,12 @@ class Replica:
 
     def forget(self) -> None:
         """All of the run before."""
-        self.images, self.stats, self.faults = {}, Stats(), Counter()
+        self.images, self.known, self.stats, self.faults = {}, {}, Stats(), Counter()
+
+    def drop(self, place: int) -> None:
+        """Have it forget an image."""
+        del self.images[place]
+        self.actor.drop.remote(place)
 
     def work(self, run: Run, images: Sequence[Image]) -> None:
         """Call it, with these images besides; not where it has none.
@@ -76,7 +83,7 @@ class Replica:
             self.call = self.actor.work.remote(run, images, WORK_S)
 
     def learn(self, report: Report, *, by_chance: bool) -> None:
-        self.stats, self.faults = report.stats, report.faults
+        self.stats, self.faults, self.known = report.stats, report.faults, report.known
         for made in report.made:
             del self.images[made.place]
         # Under a rule that draws by chance, tokens hang on what was drafted: those begin anew.

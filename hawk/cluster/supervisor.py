@@ -5,7 +5,7 @@ and its images go on from there on the new one.
 """
 
 from collections import Counter, deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from hawk.request import Request
 from hawk.stats import Stats
 
 FRUITLESS = 3  # as many targets may die in a row without a token between them
+Told = Callable[[int, list[int]], bool]
 AHEAD = 2  # images that a target holds beyond its slots, so that these never run empty
 
 
@@ -68,18 +69,25 @@ class Supervisor:
             ray.kill(replica.actor)
         self._replicas = []
 
-    def check(self, requests: Sequence[Request]) -> None:
-        """ValueError where the model cannot read one of them."""
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """What one of the targets answers. What it raises keeps its type; RuntimeError where all
+        are lost."""
         for replica in list(self._replicas):
             try:
-                self._answer(replica.actor.check.remote(requests))
+                return self._answer(getattr(replica.actor, method).remote(*arguments))
             except ProcessLost as error:
                 self._replace(replica, str(error))
-            else:
-                break
+        raise RuntimeError("no target of the pair answers: they are loaded anew, try again")
 
-    def make(self, requests: Sequence[Request]) -> Generator[Made | Failed, None, None]:
-        """Images as they finish. RuntimeError where targets die again and again."""
+    def make(
+        self, requests: Sequence[Request], told: Told | None = None
+    ) -> Generator[Made | Failed, None, None]:
+        """Images as they finish. RuntimeError where targets die again and again.
+
+        Args:
+            told: called with place and tokens of every image in flight that a target reports;
+                where it returns True, the image stops.
+        """
         self._begin(requests)
         waiting = deque(Image(place=place, request=r) for place, r in enumerate(requests))
         left = len(waiting)
@@ -89,6 +97,7 @@ class Supervisor:
             for made in self._hear():
                 left -= 1
                 yield made
+            left -= self._tell(told)
 
     def rounds(self) -> list[list[Round]]:
         """The last rounds of every target, oldest first; they are forgotten. None of lost ones."""
@@ -153,6 +162,17 @@ class Supervisor:
             if replica.overdue:
                 self._replace(replica, f"it was silent for {replica.patience_s:g} s")
         return made
+
+    def _tell(self, told: Told | None) -> int:
+        """How many images are stopped."""
+        stopped = 0
+        for replica in self._replicas:
+            news, replica.known = replica.known, {}
+            for place, tokens in news.items() if told else ():
+                if told and told(place, tokens):
+                    replica.drop(place)
+                    stopped += 1
+        return stopped
 
     def _take(self, replica: Replica) -> list[Made | Failed]:
         call, replica.call = replica.call, None

@@ -205,6 +205,21 @@ class TargetActor:
             faults=self._lanes.faults - self._faults,
         )
 
+    def drop(self, place: int) -> None:
+        """Forget an image in flight, if it still is."""
+        for ticket, own in list(self._places.items()):
+            if own == place:
+                self._lanes.cancel(ticket)
+                del self._places[ticket]
+
+    def decode(self, tokens: Sequence[int]) -> Any:
+        """As `Pipeline.decode`."""
+        return self._pipeline.decode(tokens)
+
+    def encode(self, image: Any) -> list[int]:
+        """As `Pipeline.encode`."""
+        return self._pipeline.encode(image)
+
     def rounds(self) -> list[Round]:
         """The last ones, oldest first; they are forgotten."""
         if self._run is None:

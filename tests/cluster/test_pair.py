@@ -16,7 +16,7 @@ from hawk import Pipeline, Request
 from hawk.cluster.pair import SpeculativePair
 from hawk.cluster.placement import Placement
 from hawk.cluster.target_actor import Making
-from hawk.pipeline import Picture
+from hawk.pictures import Picture, Step
 from hawk.targets.janus import Janus
 from jobs.batch.progress import Meter
 from jobs.batch.run import Job, run
@@ -99,6 +99,34 @@ def test_a_pair_has_a_gpu_each_and_makes_plain_images(
     assert all(
         at.asked_s <= at.sent_s <= at.needed_s <= at.came_s <= at.verified_s for at in rounds
     )
+
+
+def test_a_callback_hears_of_images_on_their_way_and_stops_one(
+    pair: SpeculativePair, plain: Pipeline, expected: list[list[int]]
+) -> None:
+    stopped: set[int] = set()
+
+    def stop(step: Step) -> bool:
+        assert 0 < len(step.tokens) < 36
+        assert step.tokens == expected[step.place][: len(step.tokens)]
+        assert step.place not in stopped
+        if not stopped:
+            assert step.image() == plain.decode(step.tokens)
+            stopped.add(step.place)
+            return True
+        return False
+
+    seeds = [7 + place % 4 for place in range(16)]
+    result = pair([prompt for prompt in PROMPTS for _ in range(4)], seed=seeds, callback=stop)
+    assert {picture.place for picture in result.pictures} == set(range(16)) - stopped
+    assert len(stopped) == 1
+    for picture in result.pictures:
+        assert picture.tokens == expected[picture.place]
+    picture = result.pictures[0]
+    assert pair.decode(picture.tokens) == picture.image
+    assert pair.encode(picture.image) == plain.encode(picture.image)
+    with pytest.raises(ValueError, match="up to 36 tokens"):
+        pair.decode([64])
 
 
 @pytest.mark.parametrize("victims", ["drafter", "target", "both"])
