@@ -128,6 +128,8 @@ def generate(
                 negative_prompt=negative_prompt,
             )
             result = _run(pipeline, requests, gallery)
+            if not result.pictures:
+                raise ArithmeticError(result.failures[0].error)
             report = result.summary() | {
                 "images": [gallery.describe(picture) for picture in result.pictures],
                 "contact_sheet": str(gallery.write_sheet()),
@@ -138,6 +140,10 @@ def generate(
             plain = Pipeline.from_pretrained(**what, drafter="plain")
             report["plain"] = _comparison(plain.run(requests), result)
         _show(report, as_json=as_json)
+        for failure in result.failures:
+            typer.echo(f"hawk: image {failure.place} was not made: {failure.error}", err=True)
+    if result.failures:
+        raise typer.Exit(1)
 
 
 app.add_typer(batch_app)
@@ -234,7 +240,8 @@ def _run(
 
 
 def _comparison(plain: "Result", result: "Result") -> dict[str, Any]:
-    same = sum(a.tokens == b.tokens for a, b in zip(plain.pictures, result.pictures, strict=True))
+    tokens = {picture.place: picture.tokens for picture in plain.pictures}
+    same = sum(tokens.get(picture.place) == picture.tokens for picture in result.pictures)
     return plain.summary() | {
         "speed_up": round(plain.seconds / result.seconds, 3),
         "identical_images": same,

@@ -1,6 +1,7 @@
 """The `hawk` command: files, JSON, exit codes, and one sentence for what goes wrong."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from typer.testing import CliRunner
 
 from hawk.cli import app
 from hawk.pipeline import Pipeline
+from hawk.request import Finished
+from hawk.session import Session
 from hawk.targets.hf import DecoderTarget
 
 runner = CliRunner()
@@ -153,6 +156,27 @@ def test_compiling_without_a_compiler_says_what_to_install(
     _, stderr = hawk(*arguments, code=1)
     assert "C++ compiler" in stderr
     assert stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("broken", ["b", "ab"])
+def test_images_that_fail_are_named_and_the_others_written(
+    broken: str, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(session: Session, honest: Any = Session.step) -> list[Finished]:
+        return [
+            replace(made, error="bad logits") if made.request.prompt in broken else made
+            for made in honest(session)
+        ]
+
+    monkeypatch.setattr(Session, "step", step)
+    arguments = ["generate", "a", "b", "--model", tiny_folder, "--out", tmp_path, "--compare"]
+    stdout, stderr = hawk(*arguments, code=1)
+    if broken == "ab":
+        assert stderr.endswith("hawk: bad logits\n")
+        return
+    assert stderr.endswith("hawk: image 1 was not made: bad logits\n")
+    assert "1 of 1 images identical" in stdout
+    assert len(list(tmp_path.glob("image-*.png"))) == 1
 
 
 def test_debug_shows_where_it_broke(tiny_folder: Path, tmp_path: Path) -> None:
