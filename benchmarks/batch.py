@@ -20,8 +20,9 @@ from rich.console import Console
 
 import hawk
 from benchmarks.turns import Side, take_turns
+from jobs.batch.job import Job
 from jobs.batch.progress import Meter
-from jobs.batch.run import Job, run
+from jobs.batch.run import run
 from jobs.batch.settings import Making, Workers
 from jobs.batch.shard import Counts
 

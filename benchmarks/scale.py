@@ -66,9 +66,11 @@ def staged_apart(prompts: int) -> dict[str, float]:
 
 def stage(prompts: int) -> dict[str, float]:
     """Stage so many prompts with ids; greatest memory in bytes, and seconds."""
-    from jobs.batch.inputs import find, read
+    from jobs.batch.columns import Wanted
+    from jobs.batch.inputs import find
     from jobs.batch.staging import Staged
     from jobs.batch.storage import locate
+    from jobs.batch.survey import Survey
 
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as file:
         source = Path(folder) / "prompts.csv"
@@ -77,10 +79,10 @@ def stage(prompts: int) -> dict[str, float]:
             out.writelines(
                 f"row-{n},a photograph of thing {n} in the rain\n" for n in range(prompts)
             )
-        location = locate(str(source), endpoint=None)
-        names = find(location)
+        found = find(locate(str(source), endpoint=None))
         before = time.perf_counter()
-        Staged(file, read(location, names), names, seed=0)
+        survey = Survey(found, Wanted())
+        Staged(file, survey.entries(), survey.files, seed=0)
         seconds = time.perf_counter() - before
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"bytes": peak, "seconds": seconds}

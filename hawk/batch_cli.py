@@ -2,7 +2,6 @@
 
 import json
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -39,7 +38,10 @@ jobs_app = typer.Typer(help="Follow jobs on a Ray cluster.", no_args_is_help=Tru
 batch_app.add_typer(jobs_app, name="jobs")
 
 PromptsArgument = Annotated[
-    str, typer.Argument(help="txt, csv, jsonl or parquet: a file, folder or glob; or s3://.")
+    str,
+    typer.Argument(
+        help="txt, csv, tsv, json, jsonl or parquet: a file, folder or glob, on disk or s3://."
+    ),
 ]
 OutArgument = Annotated[str, typer.Argument(help="Run folder, or s3://bucket/folder.")]
 WorkersOption = Annotated[
@@ -64,6 +66,19 @@ DashboardOption = Annotated[
     typer.Option(help="http://HOST:8265 of a Ray cluster.", show_default="RAY_ADDRESS"),
 ]
 JobArgument = Annotated[str, typer.Argument(help="As `hawk submit` and `hawk jobs list` say it.")]
+PromptColumnOption = Annotated[
+    str | None,
+    typer.Option(help="Column of the prompts.", show_default="prompt, caption, text, ..."),
+]
+IdColumnOption = Annotated[
+    str | None, typer.Option(help="Column of the ids.", show_default="id, item_id, prompt_id")
+]
+KeepOption = Annotated[
+    str,
+    typer.Option(
+        help="Other columns that go to the output as input_NAME: names with commas, all or none."
+    ),
+]
 StartOption = Annotated[float, typer.Option(help="Seconds to wait for workers to come up.")]
 
 
@@ -71,6 +86,9 @@ StartOption = Annotated[float, typer.Option(help="Seconds to wait for workers to
 def batch(
     prompts: PromptsArgument,
     out: OutArgument,
+    prompt_column: PromptColumnOption = None,
+    id_column: IdColumnOption = None,
+    keep_columns: KeepOption = "all",
     workers: WorkersOption = "1",
     cpus_per_worker: CpusOption = 1.0,
     gpus_per_worker: GpusOption = 0.0,
@@ -107,8 +125,10 @@ def batch(
     """
     with errors_reported(debug=debug):
         require_ray()
+        from jobs.batch.columns import Wanted
+        from jobs.batch.job import Job
         from jobs.batch.progress import Meter
-        from jobs.batch.run import Job, run
+        from jobs.batch.run import run
         from jobs.batch.settings import Making, Workers, parse_workers
 
         least, most = parse_workers(workers)
@@ -140,6 +160,7 @@ def batch(
                 start_s=start_timeout,
                 pair=read_placement(placement),
             ),
+            columns=Wanted(prompt=prompt_column, id=id_column, keep=keep_columns),
             rows_per_file=rows_per_file,
             overwrite=overwrite,
             address=address,
@@ -173,7 +194,8 @@ def _show(summary: dict[str, Any], *, as_json: bool) -> None:
             f"this run: {summary['seconds']:.1f} s, {summary['images_per_second']:.2f} images/s"
         )
     typer.echo(f"{summary['tokens_per_forward']:.2f} tokens per forward with {summary['drafter']}")
-    typer.echo(f"pictures: {summary['contact_sheet']}")
+    if summary["contact_sheet"]:
+        typer.echo(f"pictures: {summary['contact_sheet']}")
 
 
 @batch_app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -259,35 +281,3 @@ def stop(job: JobArgument, address: DashboardOption = None, debug: DebugOption =
 
         running = submission.client(address).stop_job(job)
     typer.echo("stopped" if running else "it has ended already")
-
-
-@batch_app.command()
-def inspect(
-    out: OutArgument,
-    row: Annotated[str | None, typer.Option("--id", help="Show one row.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Write that row's picture here.")] = None,
-    s3_endpoint: EndpointOption = None,
-    as_json: JsonOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Counts, speeds and errors of a run folder; one row and its picture."""
-    with errors_reported(debug=debug):
-        require_ray()
-        from jobs.batch import inspection
-        from jobs.batch.storage import Folder
-
-        folder = Folder(out, endpoint=s3_endpoint)
-        if row is None:
-            report = inspection.inspect(folder)
-        else:
-            report = inspection.find_row(folder, row)
-            image = report.pop("image")
-            if png is not None and image is None:
-                raise ValueError(f"row {row!r} has no picture: {report['error']}")
-            if png is not None:
-                png.write_bytes(image["bytes"])
-    if as_json:
-        typer.echo(json.dumps(report))
-    else:
-        for name, value in report.items():
-            typer.echo(f"{name:20} {'-' if value is None else value}")

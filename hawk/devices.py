@@ -30,3 +30,8 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     if dtype not in DTYPES:
         raise ValueError(f"no dtype {dtype!r}: choose from auto, {', '.join(DTYPES)}")
     return DTYPES[dtype]
+
+
+def dtype_name(dtype: str, device: torch.device) -> str:
+    """As `resolve_dtype`, by its name."""
+    return str(resolve_dtype(dtype, device)).removeprefix("torch.")

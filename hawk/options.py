@@ -1,6 +1,7 @@
 """What commands share: options, prompts from files, progress, reports, how errors are told."""
 
 import contextlib
+import io
 import json
 import sys
 from collections.abc import Generator, Sequence
@@ -21,6 +22,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from hawk.lines import prompt_lines
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -119,17 +122,21 @@ def _sentence(error: Exception) -> str:
     return text
 
 
-def read_prompts(arguments: Sequence[str] | None, file: Path | None) -> list[str]:
-    """Prompts of the command line, then those of the file; its blank lines are passed over."""
+def read_prompts(
+    arguments: Sequence[str] | None, file: Path | None, *, needed: bool = True
+) -> list[str]:
+    """Prompts of the command line, then those of the file; its blank lines are passed over.
+
+    ValueError where some are needed and there are none, or the file is not text.
+    """
     texts = list(arguments or [])
     if file is not None:
         raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
         try:
-            lines = raw.decode("utf-8-sig").splitlines()
+            texts += [prompt for _, prompt in prompt_lines(io.BytesIO(raw))]
         except UnicodeDecodeError as error:
             raise ValueError(f"{file} is not UTF-8 text: {error}") from error
-        texts += [line.strip() for line in lines if line.strip()]
-    if not texts:
+    if not texts and needed:
         raise ValueError("no prompts: give some as arguments or with --prompts-file")
     return texts
 

@@ -7,7 +7,6 @@ imported where a replica is made.
 import asyncio
 import contextlib
 import gc
-import io
 import time
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,16 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from hawk.gallery import PNG_LEVEL
+from hawk.encoding import encode
+from hawk.origin import Maker, Origin
 from serve.config import ServeConfig
 from serve.mailbox import Mailbox
-from serve.messages import Admitted, Card, Done, Format, Job, Partial, Refused
+from serve.messages import Admitted, Card, Done, Job, Partial, Refused
 from serve.metrics import EngineMeter
 
 if TYPE_CHECKING:
     from hawk.pipeline import Assemble
     from hawk.request import Request
-    from serve.engine import Engine, Event, Pixels
+    from serve.engine import Engine, Event
 
 Message = Admitted | Partial[bytes] | Done[bytes] | Refused
 
@@ -44,7 +44,7 @@ class Replica:
     def __init__(
         self, config: ServeConfig, name: str = "local", assemble: "Assemble | None" = None
     ) -> None:
-        self.name = name
+        self.name, self._model = name, config.model
         # In a thread that ends: OpenMP keeps a team for every thread that has computed, and where
         # all teams together are more than the cores, each of them sleeps after every product
         # instead of awaiting the next. The engine's own has to be the only one.
@@ -80,7 +80,7 @@ class Replica:
             while True:
                 event = await events.get()
                 self._meter.add(event)
-                yield await _encoded(event, job)
+                yield await _encoded(event, job, self._origin(request, job, event))
                 if isinstance(event, (Done, Refused)):
                     return
         finally:
@@ -97,6 +97,24 @@ class Replica:
     async def check_health(self) -> None:
         """Raises where this replica has to be replaced."""
         self.engine.check()
+
+    def _origin(self, request: "Request", job: Job, event: "Event") -> "Origin | None":
+        """What goes into the file of a finished picture."""
+        from hawk.devices import dtype_name
+
+        if not isinstance(event, Done):
+            return None
+        model, target = self._model, self.engine.target
+        maker = Maker(
+            model=self._card.model,
+            model_revision=target.identity.revision,
+            drafter=job.drafter,
+            rule=self._card.rule,
+            dtype=dtype_name(model.dtype, target.device),
+        )
+        return Origin(
+            maker=maker, request=request, size=model.size, tokens_sha256=event.tokens_sha256
+        )
 
     def _request(self, job: Job) -> "Request":
         from hawk.request import Request
@@ -165,20 +183,11 @@ def _loaded(config: ServeConfig, assemble: "Assemble | None") -> tuple["Engine",
     return engine, card
 
 
-async def _encoded(event: "Event", job: Job) -> Message:
+async def _encoded(event: "Event", job: Job, origin: "Origin | None") -> Message:
     """The event with its picture as a file; encoding runs beside the loop."""
     if isinstance(event, (Partial, Done)):
-        picture = await asyncio.to_thread(encode, event.picture, job.format, job.quality)
+        image, quality = Image.fromarray(event.picture), job.quality
+        picture = await asyncio.to_thread(encode, image, job.format, quality=quality, origin=origin)
         encoded: Any = replace(event, picture=picture)
         return encoded
     return event
-
-
-def encode(pixels: "Pixels", format: Format, quality: int | None) -> bytes:
-    """A picture as a file; the same pixels give the same bytes, in PNG those of `hawk generate`."""
-    buffer = io.BytesIO()
-    options: Any = {} if quality is None else {"quality": quality}
-    if format == "png":
-        options["compress_level"] = PNG_LEVEL
-    Image.fromarray(pixels).save(buffer, format, **options)
-    return buffer.getvalue()

@@ -13,8 +13,9 @@ from benchmarks.autoscale.cluster import FakeCluster
 from benchmarks.autoscale.record import Record
 from hawk.cluster.placement import Placement
 from jobs.batch.inspection import inspect
+from jobs.batch.job import Job
 from jobs.batch.progress import Meter
-from jobs.batch.run import Job, run
+from jobs.batch.run import run
 from jobs.batch.settings import Making, Workers
 from jobs.batch.shard import Counts
 from jobs.batch.storage import Folder

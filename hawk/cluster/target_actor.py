@@ -16,6 +16,7 @@ from hawk.cluster.remote_drafter import Patience
 from hawk.cluster.split import SplitPipeline
 from hawk.cluster.timeline import Round
 from hawk.cluster.transport import Transport
+from hawk.devices import dtype_name
 from hawk.pipeline import Pipeline
 from hawk.request import Finished, Request
 from hawk.sampler import SamplerConfig
@@ -46,6 +47,7 @@ class Facts:
         drafter: that `auto` stands for.
         rule: its name and parameters.
         exact, by_chance: see `Rule`.
+        revision, dtype: of the weights.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Facts:
     rule: str
     exact: bool
     by_chance: bool
+    revision: str
+    dtype: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +179,8 @@ class TargetActor:
             rule=making.rule,
             exact=rule.exact,
             by_chance=rule.by_chance,
+            revision=target.identity.revision,
+            dtype=dtype_name(making.dtype, target.device),
         )
 
     def open(self, *, guided: bool) -> Opened:

@@ -1,6 +1,5 @@
 """Engine: rows become images in a Session that never runs dry."""
 
-import io
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -11,8 +10,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from hawk.devices import dtype_name
+from hawk.encoding import encode
 from hawk.gallery import tokens_sha256
 from hawk.loop import Loop
+from hawk.origin import Maker, Origin
 from hawk.pipeline import Assemble, Pipeline
 from hawk.request import Finished, Request
 from hawk.sampler import SamplerConfig
@@ -21,6 +23,8 @@ from jobs.batch.messages import Key, Provenance
 from jobs.batch.schema import IMAGES
 from jobs.batch.settings import Making, Workers
 from jobs.batch.shard import Counts
+
+PNG_LEVEL = 6  # of compression: it has time, and files are to be kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +90,17 @@ class Engine:
             exact=self._pipeline.rule.exact,
             width=width,
             height=height,
+            device=target.device.type,
+            dtype=dtype_name(making.dtype, target.device),
+        )
+        source = self.provenance
+        self._size = f"{width}x{height}"
+        self._maker = Maker(
+            model=source.model,
+            model_revision=source.model_revision,
+            drafter=source.drafter,
+            rule=source.rule,
+            dtype=source.dtype,
         )
         self._flying: dict[int, _Place] = {}
         # A picture of 384 x 384 takes 50 ms to compress: a GPU is not to wait for that.
@@ -187,6 +202,11 @@ class Engine:
     def _request(self, row: dict[str, Any]) -> Request:
         if row["error"]:
             raise ValueError(row["error"])
+        if row["size"] not in (None, self._size):
+            raise ValueError(
+                f"size is {row['size']!r:.40}, and this job makes {self._size}: leave it out, or "
+                f"give the job another --size"
+            )
         return Request(
             prompt=row["prompt"],
             seed=row["seed"],
@@ -213,6 +233,8 @@ class Engine:
         source = self.provenance
         return dict.fromkeys(IMAGES.names) | {
             "id": row["id"],
+            "item": row["item"],
+            "copy": row["copy"],
             "prompt": row["prompt"],
             "negative_prompt": row["negative_prompt"],
             "seed": row["seed"],
@@ -228,11 +250,23 @@ class Engine:
         self._encoding[place.key] = self._encoder.submit(self._made, place, image, pixels)
 
     def _made(self, place: _Place, image: Finished, pixels: NDArray[np.uint8]) -> Made:
-        png = io.BytesIO()
-        Image.fromarray(pixels).save(png, "PNG")
         sampler, stats = image.request.sampler, image.stats
+        fingerprint = tokens_sha256(image.tokens_T.tolist())
+        origin = Origin(
+            maker=self._maker,
+            request=image.request,
+            size=self.making.size,
+            tokens_sha256=fingerprint,
+        )
+        data = encode(
+            Image.fromarray(pixels),
+            place.row["output_format"] or "png",
+            quality=place.row["output_compression"],
+            origin=origin,
+            png_level=PNG_LEVEL,
+        )
         row = self._stored(place.row) | {
-            "image": {"bytes": png.getvalue(), "path": None},
+            "image": {"bytes": data, "path": None},
             "width": pixels.shape[1],
             "height": pixels.shape[0],
             "sampler": {
@@ -241,7 +275,7 @@ class Engine:
                 "top_k": sampler.top_k,
                 "top_p": sampler.top_p,
             },
-            "tokens_sha256": tokens_sha256(image.tokens_T.tolist()),
+            "tokens_sha256": fingerprint,
             "tokens_per_forward": stats.tokens_per_forward,
             "forwards": stats.forwards,
             "seconds": time.perf_counter() - place.started,

@@ -1,163 +1,182 @@
-"""Inputs: prompts of every accepted kind as a stream of plain dictionaries."""
+"""Inputs: the files of a prompt set, on disk or S3.
 
-import csv
-import io
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Any
+One rule for both: every level of a folder is read. Names that begin with `.` or `_` are hidden, and
+run folders of Hawk are results: both are passed over, like files of other kinds. Links are
+followed, and a file is read once however many ways lead to it.
+"""
 
-import pyarrow as pa
-import pyarrow.fs
-import pyarrow.parquet as pq
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
+from pyarrow.fs import FileSelector, FileType
+
+from jobs.batch import globs, layout
+from jobs.batch.formats import KINDS, kind_of
 from jobs.batch.storage import Location
 
-COLUMNS = (
-    "prompt", "id", "seed", "n", "negative_prompt", "guidance", "temperature", "top_k", "top_p",
-)  # fmt: skip
-OPENAI_NAMES = {"guidance_scale": "guidance"}  # fields of `body` that are called otherwise here
-LONGEST_FIELD = 2**31 - 1  # csv's own limit of 128 KiB would refuse long prompts
-ROWS_AT_ONCE = 1024
+HIDDEN = (".", "_")
+MOST_NAMED = 3  # in a sentence
 
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One row as it was given.
+@dataclass(kw_only=True)
+class Found:
+    """The files of an input.
 
     Attributes:
-        file: its place among the files of the input.
-        line: 1-based; in Parquet the row's number.
-        values: by column; columns that Hawk does not know included.
+        location: where they are.
+        base, pattern: folder that is there, and what names below it are to be like; "" is all.
+        files: paths in the order of their names.
+        names: path of each below the folder that was given.
+        folders: those that were looked through; on disk their real paths.
+        passed: what was not read, and how often.
+        suffixes: of the files of other kinds.
+        runs: run folders that were not read.
     """
 
-    file: int
-    line: int
-    values: dict[str, Any]
+    location: Location
+    base: str
+    pattern: str
+    files: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    folders: set[str] = field(default_factory=set)
+    passed: Counter[str] = field(default_factory=Counter)
+    suffixes: set[str] = field(default_factory=set)
+    runs: list[str] = field(default_factory=list)
+
+    @property
+    def note(self) -> str | None:
+        """What was not read, in a line."""
+        parts = [f"{count} {what}" for what, count in sorted(self.passed.items())]
+        if self.suffixes:
+            named = sorted(self.suffixes)
+            more = ", ..." if len(named) > MOST_NAMED else ""
+            parts.append(f"other kinds ({', '.join(named[:MOST_NAMED])}{more})")
+        parts += [f"the run folder {run}" for run in sorted(self.runs)[:MOST_NAMED]]
+        if len(self.runs) > MOST_NAMED:
+            parts.append(f"{len(self.runs) - MOST_NAMED} more run folders")
+        return f"passed over in {self.location.url}: {', '.join(parts)}" if parts else None
 
 
-def find(location: Location) -> list[str]:
-    """Paths of the input files in order of their names: one file, a folder's, or a glob's.
+def find(location: Location) -> Found:
+    """The files of a file, a folder or a glob.
 
     FileNotFoundError where there is none, ValueError for a kind that cannot be read.
     """
-    path = location.path
-    if "*" in path or "?" in path:
-        folder = path[: min(path.find(c) for c in "*?" if c in path)].rpartition("/")[0]
-        found = [p for p in _below(location, folder) if PurePosixPath(p).match(path)]
-    elif location.filesystem.get_file_info(path).type == pyarrow.fs.FileType.Directory:
-        found = [p for p in _below(location, path) if _suffix(p) in READERS]
-    elif location.filesystem.get_file_info(path).type == pyarrow.fs.FileType.File:
-        found = [path]
-    else:
+    base, pattern = globs.divided(location.path, lambda path: _type(location, path) is not None)
+    found = Found(location=location, base=base, pattern=pattern)
+    kind = _type(location, base)
+    if not pattern and kind == FileType.File:
+        if kind_of(base) is None:
+            raise ValueError(f"{base} is none of {', '.join(KINDS)}: convert it, or rename it")
+        found.files, found.names = [base], [PurePosixPath(base).name]
+        return found
+    if kind != FileType.Directory:
         raise FileNotFoundError(f"no file or folder {location.url}")
-    if not found:
-        raise FileNotFoundError(f"no {', '.join(READERS)} files in {location.url}")
-    for file in found:
-        if _suffix(file) not in READERS:
-            raise ValueError(f"{file} is none of {', '.join(READERS)}: convert it, or rename it")
+    _collect(found, pattern or "**")
+    if not found.files:
+        about = f" ({found.note})" if found.note else ""
+        raise FileNotFoundError(f"no {', '.join(KINDS)} files in {location.url}{about}")
     return found
 
 
-def read(location: Location, files: Sequence[str]) -> Iterator[Entry]:
-    """All rows of the files, streamed. ValueError, with file and line, where one is malformed."""
-    for number, path in enumerate(files):
-        with location.filesystem.open_input_file(path) as stream:
-            try:
-                for line, values in READERS[_suffix(path)](stream):
-                    yield Entry(file=number, line=line, values=values)
-            except (UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
-                kind = "UTF-8 text" if isinstance(error, UnicodeDecodeError) else _suffix(path)
-                raise ValueError(f"{path} is not {kind}: {error}") from error
-            except _MalformedError as error:
-                raise ValueError(f"{path}, {error}") from error
+def _collect(found: Found, pattern: str) -> None:
+    """Fill in what below the base has a name of the pattern."""
+    walk = _on_disk(found, globs.depth(pattern)) if found.location.local else _on_s3(found)
+    matches = globs.compiled(pattern).fullmatch
+    for name, fault in sorted(item for item in walk if matches(item[0])):
+        if fault:
+            found.passed[fault] += 1
+        elif kind_of(name) is None:
+            found.suffixes.add(PurePosixPath(name).suffix or PurePosixPath(name).name)
+        else:
+            found.names.append(name)
+            found.files.append(f"{found.base.rstrip('/')}/{name}")
 
 
-class _MalformedError(Exception):
-    """Says what is wrong with a file, without its name."""
+def _type(location: Location, path: str) -> FileType | None:
+    """What is at a path; None where nothing is."""
+    found = location.filesystem.get_file_info(path or "/").type
+    return None if found == FileType.NotFound else found
 
 
-def _below(location: Location, folder: str) -> list[str]:
-    selector = pyarrow.fs.FileSelector(folder or ".", recursive=True, allow_not_found=True)
-    infos = location.filesystem.get_file_info(selector)
-    hidden = ("_", ".")
-    return sorted(
-        info.path
-        for info in infos
-        if info.type == pyarrow.fs.FileType.File and not info.base_name.startswith(hidden)
-    )
-
-
-def _suffix(path: str) -> str:
-    return PurePosixPath(path).suffix.lower()
-
-
-def _text(stream: pa.NativeFile, newline: str | None) -> io.TextIOWrapper:
-    return io.TextIOWrapper(io.BufferedReader(stream), "utf-8-sig", newline=newline)  # type: ignore[arg-type]
-
-
-def _read_txt(stream: pa.NativeFile) -> Iterator[tuple[int, dict[str, Any]]]:
-    """A prompt a line; blank lines are passed over."""
-    for line, text in enumerate(_text(stream, None), start=1):
-        if text.strip():
-            yield line, {"prompt": text.strip()}
-
-
-def _read_csv(stream: pa.NativeFile) -> Iterator[tuple[int, dict[str, Any]]]:
-    csv.field_size_limit(LONGEST_FIELD)
-    reader = csv.DictReader(_text(stream, ""), strict=True)
-    names = [name.strip() for name in reader.fieldnames or []]
-    _require_prompt(names)
-    reader.fieldnames = names
-    for row in reader:
-        if None in row:
-            raise _MalformedError(f"line {reader.line_num}: more fields than the header has")
-        yield reader.line_num, {str(name): value for name, value in row.items()}
-
-
-def _read_jsonl(stream: pa.NativeFile) -> Iterator[tuple[int, dict[str, Any]]]:
-    """A JSON object a line; those of the OpenAI Batch API have the prompt in `body`."""
-    for line, text in enumerate(_text(stream, "\n"), start=1):
-        if not text.strip():
+def _on_disk(found: Found, depth: int | None) -> Iterator[tuple[str, str]]:
+    """Names of files below a folder, and why one is not read, or ""."""
+    top = found.base or "/"
+    above = {str(path) for path in Path(os.path.realpath(top)).parents}
+    files: set[str] = set()
+    todo = [(Path(top), "")]
+    while todo:
+        folder, name = todo.pop()
+        real = os.path.realpath(folder)
+        if real in found.folders or real in above:
+            yield name, "links to what is read already"
             continue
-        try:
-            row = json.loads(text)
-        except ValueError as error:
-            raise _MalformedError(f"line {line}: not JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise _MalformedError(f"line {line}: not a JSON object: {text[:40]!r}")
-        yield line, _from_openai(row) if isinstance(row.get("body"), dict) else row
+        found.folders.add(real)
+        if name and _is_run(folder):
+            found.runs.append(str(folder))
+            continue
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            below = f"{name}/{entry.name}" if name else entry.name
+            if entry.name == layout.SIDE:
+                continue
+            if entry.is_dir() and not entry.name.startswith(HIDDEN):
+                if depth is None or below.count("/") + 1 < depth:
+                    todo.append((folder / entry.name, below))
+                continue
+            real = os.path.realpath(entry)
+            yield below, _fault(entry, again=real in files)
+            files.add(real)
 
 
-def _from_openai(row: dict[str, Any]) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        OPENAI_NAMES.get(str(name), str(name)): value for name, value in row["body"].items()
-    }
-    return body | {"id": row.get("custom_id")}
+def _fault(entry: "os.DirEntry[str]", *, again: bool) -> str:
+    if entry.name.startswith(HIDDEN):
+        return "hidden"
+    if entry.name != os.fsencode(entry.name).decode("utf-8", "replace"):
+        return "with names that are not UTF-8"
+    if not entry.is_file():
+        return "neither file nor folder"
+    return "links to what is read already" if again else ""
 
 
-def _read_parquet(stream: pa.NativeFile) -> Iterator[tuple[int, dict[str, Any]]]:
-    file = pq.ParquetFile(stream)
-    names = file.schema_arrow.names
-    _require_prompt(names)
-    known = [name for name in names if name in COLUMNS]
-    line = 0
-    for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=known):
-        for row in batch.to_pylist():
-            line += 1
-            yield line, row
+def _is_run(folder: Path) -> bool:
+    if (folder / layout.SIDE).is_dir():
+        return True
+    manifest = folder / layout.earlier(layout.MANIFEST)
+    return manifest.is_file() and layout.is_manifest(manifest.read_bytes())
 
 
-def _require_prompt(names: Sequence[str]) -> None:
-    if "prompt" not in names:
-        have = ", ".join(map(repr, names)) or "none"
-        raise _MalformedError(f"no column 'prompt': it has {have}")
+def _on_s3(found: Found) -> Iterator[tuple[str, str]]:
+    """As `_on_disk`; all that a bucket tells of the names below is asked for at once."""
+    top, filesystem = found.base, found.location.filesystem
+    infos = filesystem.get_file_info(FileSelector(top, recursive=True))
+    names = [info.path[len(top) + 1 :] for info in infos if info.type == FileType.File]
+    runs = {run for name in names if (run := _run_of(found.location, top, name))}
+    found.folders.add(top)
+    found.runs.extend(f"s3://{top}/{run}" for run in runs)
+    faults: dict[str, str] = {}
+    for name in names:
+        parts = name.split("/")
+        folders = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+        if layout.SIDE in parts or not runs.isdisjoint(folders):
+            continue
+        hidden = next((at for at in folders if at.rpartition("/")[2].startswith(HIDDEN)), None)
+        if hidden is not None:
+            faults[hidden] = "hidden"
+        else:
+            faults[name] = "" if all(parts) else "with empty names"
+    yield from faults.items()
 
 
-READERS = {
-    ".txt": _read_txt,
-    ".csv": _read_csv,
-    ".jsonl": _read_jsonl,
-    ".parquet": _read_parquet,
-}
+def _run_of(location: Location, top: str, name: str) -> str:
+    """The run folder below `top` that a file says it lies in, or ""."""
+    folder, side, _ = f"/{name}".partition(f"/{layout.SIDE}/")
+    if side:
+        return folder[1:]
+    folder, _, base = name.rpartition("/")
+    if not folder or base != layout.earlier(layout.MANIFEST):
+        return ""
+    with location.filesystem.open_input_file(f"{top}/{name}") as file:
+        return folder if layout.is_manifest(file.read()) else ""

@@ -1,27 +1,46 @@
 """Inspection: what is in a run folder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.batch import layout
+from jobs.batch.layout import shard_name
 from jobs.batch.manifest import Manifest
-from jobs.batch.run import SUCCESS
-from jobs.batch.shard import Counts, read_counts, shard_name
+from jobs.batch.shard import Counts, damage, read_counts
 from jobs.batch.storage import Folder
 
 
-def inspect(folder: Folder) -> dict[str, Any]:
-    """Counts, speeds and errors, ready for JSON. ValueError where the folder holds no job."""
-    ours = _manifest(folder)
+def inspect(folder: Folder, *, verify: bool = False) -> dict[str, Any]:
+    """Counts, speeds and errors, ready for JSON. ValueError where the folder holds no job.
+
+    Args:
+        verify: read every file from end to end, and name those that are not as they were written.
+    """
+    ours = manifest_of(folder)
     total, complete = Counts(), 0
+    seconds: list[float] = []
+    damaged: dict[str, str] = {}
+    there = set(folder.names())
     for shard in range(ours.shards):
-        start, stop = ours.span(shard)
-        found = read_counts(folder, shard_name(shard), rows=stop - start, job=ours.job)
-        if found is not None:
-            total += found
-            complete += 1
-    seconds = sorted(row["seconds"] for row in rows(folder, ["seconds"]) if row["seconds"])
+        name, (start, stop) = shard_name(shard), ours.span(shard)
+        if name not in there:
+            continue
+        found = read_counts(folder, name, rows=stop - start, job=ours.job)
+        fault = damage(folder, name, sealed=ours.format > 1) if found and verify else None
+        if found is None or fault:
+            damaged[name] = fault or "its end is broken, or it is of another job"
+            continue
+        total += found
+        complete += 1
+        try:
+            seconds += [row["seconds"] or 0.0 for row in rows(folder, ["seconds"], [name])]
+        except ValueError as error:
+            damaged[name] = str(error)
+    seconds = sorted(filter(None, seconds))
+    ended = folder.has(ours.path(layout.SUCCESS))
     return {
         "out": folder.url,
         "model": ours.provenance.model,
@@ -29,6 +48,8 @@ def inspect(folder: Folder) -> dict[str, Any]:
         "drafter": ours.provenance.drafter,
         "rule": ours.provenance.rule,
         "exact": ours.provenance.exact,
+        "device": ours.provenance.device or None,
+        "dtype": ours.provenance.dtype or None,
         "rows": ours.rows,
         "rows_done": total.rows,
         "images": total.images,
@@ -36,7 +57,8 @@ def inspect(folder: Folder) -> dict[str, Any]:
         "errors": total.errors,
         "files": ours.shards,
         "files_done": complete,
-        "success": SUCCESS in folder.names(),
+        "damaged": damaged,
+        "success": ended and complete == ours.shards and not damaged,
         "tokens_per_forward": round(total.tokens / max(1, total.forwards), 3),
         "median_seconds": round(seconds[len(seconds) // 2], 3) if seconds else None,
     }
@@ -44,12 +66,22 @@ def inspect(folder: Folder) -> dict[str, Any]:
 
 def find_row(folder: Folder, name: str) -> dict[str, Any]:
     """The row with an id. ValueError where there is none."""
-    _manifest(folder)
-    for part in _parts(folder):
-        with folder.open(part) as file:
-            found = pq.read_table(file, filters=[("id", "=", name)]).to_pylist()
+    manifest_of(folder)
+    broken: list[str] = []
+    for part in parts(folder):
+        try:
+            with folder.open(part) as file:
+                found = pq.read_table(file, filters=[("id", "=", name)]).to_pylist()
+        except (OSError, pa.ArrowException):
+            broken.append(part)
+            continue
         if found:
             return found[0]
+    if broken:
+        raise ValueError(
+            f"no row {name!r} in the files of {folder.url} that can be read; {', '.join(broken)} "
+            f"cannot"
+        )
     raise ValueError(f"no row {name!r} in {folder.url}: ids are those of the column `id`")
 
 
@@ -60,12 +92,33 @@ def _manifest(folder: Folder) -> Manifest:
     return ours
 
 
-def _parts(folder: Folder) -> list[str]:
+def manifest_of(folder: Folder) -> Manifest:
+    """The manifest of a run folder. ValueError where it is none."""
+    ours = Manifest.read(folder)
+    if ours is None:
+        raise ValueError(f"{folder.url} is no run folder: it has no {layout.MANIFEST}")
+    return ours
+
+
+def parts(folder: Folder) -> list[str]:
+    """Names of the files with rows, in order."""
     return [name for name in folder.names() if name.endswith(".parquet")]
 
 
-def rows(folder: Folder, columns: list[str]) -> Iterator[dict[str, Any]]:
-    """Some columns of all rows, file by file."""
-    for part in _parts(folder):
-        with folder.open(part) as file:
-            yield from pq.read_table(file, columns=columns).to_pylist()
+def rows(
+    folder: Folder, columns: list[str], names: Iterable[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Some columns of all rows, file by file. ValueError, with its name, for one that is damaged.
+
+    Args:
+        names: of the files; None for all.
+    """
+    for part in parts(folder) if names is None else names:
+        try:
+            with folder.open(part) as file:
+                found = pq.read_table(file, columns=columns).to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            raise ValueError(
+                f"{folder.url}/{part} is damaged ({error}): the same hawk batch makes it again"
+            ) from error
+        yield from found

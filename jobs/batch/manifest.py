@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from jobs.batch import layout
 from jobs.batch.messages import Provenance
 from jobs.batch.settings import Making
 from jobs.batch.staging import Staged
 from jobs.batch.storage import Folder
 
-NAME = "manifest.json"
+FORMAT = 2  # of run folders; in the first all files lay side by side, without checksums
 SHARD_BYTES = 128 * 2**20
 SHARDS_A_WORKER = 8  # so that all have work to the end, whoever is slower
 LEAST_ROWS = 4  # of a file, where that leaves work for every worker
@@ -29,6 +30,7 @@ class Manifest:
         rows_per_file: of every shard but the last.
         provenance: of the model that the first worker loaded.
         versions: of the packages that began it; for the record.
+        format: of the folder; see `FORMAT`.
     """
 
     making: Making
@@ -37,6 +39,7 @@ class Manifest:
     rows_per_file: int
     provenance: Provenance
     versions: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
 
     @property
     def job(self) -> str:
@@ -47,6 +50,8 @@ class Manifest:
             self.rows_per_file,
             self.provenance.model_revision,
         ]
+        if self.format > 1:
+            content += [self.provenance.device, self.provenance.dtype]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
     @property
@@ -58,27 +63,39 @@ class Manifest:
         start = shard * self.rows_per_file
         return start, min(start + self.rows_per_file, self.rows)
 
+    def path(self, name: str) -> str:
+        """Where a file of `layout` lies in this folder."""
+        return name if self.format > 1 else layout.earlier(name)
+
     def to_json(self) -> bytes:
-        return (json.dumps(asdict(self), indent=2) + "\n").encode()
+        return (json.dumps(asdict(self) | {"job": self.job}, indent=2) + "\n").encode()
 
     @classmethod
     def read(cls, folder: Folder) -> "Manifest | None":
         """Of a folder; None where there is none. ValueError where it cannot be understood."""
-        if NAME not in folder.names():
+        names = (layout.MANIFEST, layout.earlier(layout.MANIFEST))
+        name = next((name for name in names if folder.has(name)), None)
+        if name is None:
             return None
         try:
-            found: dict[str, Any] = json.loads(folder.read(NAME))
+            found: dict[str, Any] = {"format": 1} | json.loads(folder.read(name))
+            found.pop("job", None)
             found["making"] = Making(**found["making"])
             found["provenance"] = Provenance(**found["provenance"])
             return cls(**found)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
-                f"{folder.url}/{NAME} is not of this version of Hawk ({error}): "
+                f"{folder.url}/{name} is not of this version of Hawk ({error}): "
                 f"use another folder, or --overwrite"
             ) from error
 
     def refuse_other(self, making: Making, staged: Staged, rows_per_file: int | None) -> None:
         """ValueError, with what differs, where the folder is of another job."""
+        if self.format != FORMAT:
+            raise ValueError(
+                "the folder is of an earlier Hawk, which can be looked at and not gone on with: "
+                "use another folder, or --overwrite to start anew"
+            )
         differs = [
             f"{name} was {was!r}, is {now!r}"
             for (name, was), now in zip(

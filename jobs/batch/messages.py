@@ -19,6 +19,8 @@ class Provenance:
         model_revision: fingerprint of its weights.
         drafter, rule, exact: as in `hawk.pipeline.Result`.
         width, height: of the images, in pixels.
+        device: kind of device, as torch calls it: cpu, cuda, ...
+        dtype: of the weights.
     """
 
     model: str
@@ -28,6 +30,8 @@ class Provenance:
     exact: bool
     width: int
     height: int
+    device: str = ""  # of runs before it was noted
+    dtype: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

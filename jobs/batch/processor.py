@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from jobs.batch.columns import SETTINGS
 from jobs.batch.engine import Engine
-from jobs.batch.inputs import COLUMNS
 from jobs.batch.schema import IMAGES, PROMPTS
 from jobs.batch.settings import Making, Workers
-from jobs.batch.staging import checked
+from jobs.batch.values import checked
 
 if TYPE_CHECKING:
     from ray.data import Dataset
+
+COLUMNS = ("prompt", "id", *SETTINGS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,51 +10,26 @@ import contextlib
 import json
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from typing import Any, BinaryIO
+from dataclasses import asdict
+from typing import Any
 
-from jobs.batch import cluster, manifest, s3
-from jobs.batch.inputs import find, read
+from jobs.batch import cluster, layout, manifest
+from jobs.batch.card import card
+from jobs.batch.job import Job, prompts_of, stage
+from jobs.batch.layout import shard_name
 from jobs.batch.manifest import Manifest
 from jobs.batch.messages import Assignment, Provenance, Report
+from jobs.batch.overlap import refuse_overlap
+from jobs.batch.presence import Presence
 from jobs.batch.progress import Meter
-from jobs.batch.settings import Making, Workers
-from jobs.batch.shard import Counts, read_counts, shard_name
-from jobs.batch.sheet import NAME as SHEET
+from jobs.batch.shard import Counts, damage, read_counts
 from jobs.batch.sheet import PICTURES, Sheet
 from jobs.batch.staging import Staged
 from jobs.batch.storage import Folder, StorageError, locate
+from jobs.batch.vacancy import READERS, clear, refuse_others
+from jobs.batch.weights import revision_here
 
-SUCCESS = "_SUCCESS"
-READERS = 64  # footers read at a time; on S3 each is two round trips
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What to do.
-
-    Attributes:
-        prompts: file, folder or glob, on disk or S3.
-        out: folder on disk or S3 that all workers can write.
-        making, workers: what to make, and with what.
-        rows_per_file: None to decide from images' size and the number of workers.
-        overwrite: throw away what the folder holds.
-        address: of a Ray cluster; None is `RAY_ADDRESS`, else a Ray of our own on this machine.
-        s3_endpoint: of another S3 than Amazon's.
-    """
-
-    prompts: str
-    out: str
-    making: Making = field(default_factory=Making)
-    workers: Workers = field(default_factory=Workers)
-    rows_per_file: int | None = None
-    overwrite: bool = False
-    address: str | None = None
-    s3_endpoint: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.rows_per_file is not None and self.rows_per_file < 1:
-            raise ValueError(f"rows per file must be 1 or more, got {self.rows_per_file}")
+ROUNDS = 3  # of making files that are found damaged
 
 
 def run(job: Job, meter: Meter) -> dict[str, Any]:
@@ -64,41 +39,27 @@ def run(job: Job, meter: Meter) -> dict[str, Any]:
     where the run cannot go on. Another run with the same job goes on from there.
     """
     folder = Folder(job.out, endpoint=job.s3_endpoint)
+    source = prompts_of(job)
+    refuse_overlap(source, locate(job.out, endpoint=job.s3_endpoint))
     folder.prepare()  # what is wrong with it is said before prompts by the million are read
     # Without a name the staged rows are gone with this process, however it ends.
     with tempfile.TemporaryFile(prefix="hawk-") as file:
-        staged = stage(job, file)
-        if staged.unused:
-            meter.say(f"not used: {', '.join(sorted(map(repr, staged.unused)))}")
-        if job.overwrite:
-            _clear(folder)
-        found = Manifest.read(folder)
-        if found is None:
-            _refuse_strange(folder)
-        else:
-            found.refuse_other(job.making, staged, job.rows_per_file)
-        folder.sweep()
-        made = _Run(job, folder, staged, meter, found)
-        if found is None or made.missing:
-            made.make()
-        return made.finish()
-
-
-def stage(job: Job, file: BinaryIO) -> Staged:
-    """All prompts of a job, read, checked and stored in `file`."""
-    if job.prompts.startswith("s3://"):
-        s3.check_readable(job.prompts, job.s3_endpoint)
-    source = locate(job.prompts, endpoint=job.s3_endpoint)
-    files = find(source)
-    return Staged(file, read(source, files), files, seed=job.making.seed)
+        staged = stage(job, source, file, meter.say)
+        with Presence(folder, clears=job.overwrite) as presence:
+            if job.overwrite:
+                clear(folder)
+                presence.cleared()
+            found = Manifest.read(folder)
+            if found is None:
+                refuse_others(folder, ())
+            else:
+                found.refuse_other(job.making, staged, job.rows_per_file)
+            folder.sweep()
+            return _Run(job, folder, staged, meter, found).complete()
 
 
 class _Run:
-    """A job at work.
-
-    Attributes:
-        missing: shards to make; known with the manifest.
-    """
+    """A job at work."""
 
     def __init__(
         self, job: Job, folder: Folder, staged: Staged, meter: Meter, found: Manifest | None
@@ -106,16 +67,51 @@ class _Run:
         self._job, self._folder, self._staged, self._meter = job, folder, staged, meter
         self._sheet = Sheet(folder)
         self._manifest = found
-        self._done = Counts()  # of complete files
+        self._whole: dict[int, Counts] = {}  # of complete files
+        self._sound: set[int] = set()  # those of them that were read from end to end
         self._open: dict[int, Counts] = {}  # of shards in the making
-        self.missing: list[int] = []
+        self._planned = False
         if found is not None:
-            self._look(found)
+            self._look()
 
-    def make(self) -> None:
+    def complete(self) -> dict[str, Any]:
+        """Make what is missing until every file is as it was written; returns the summary."""
+        if self._manifest is not None and not self._missing:
+            self._refuse_other_weights()
+        for _ in range(ROUNDS):
+            if self._manifest is None or self._missing:
+                self._make()
+            self._verify()
+            if not self._missing:
+                return self._finish()
+        names = ", ".join(shard_name(shard) for shard in self._missing[:5])
+        raise RuntimeError(f"{names} came out damaged {ROUNDS} times: look after the storage")
+
+    @property
+    def _ours(self) -> Manifest:
+        assert self._manifest is not None, "there is a manifest once a worker is up"
+        return self._manifest
+
+    @property
+    def _missing(self) -> list[int]:
+        return [shard for shard in range(self._ours.shards) if shard not in self._whole]
+
+    def _refuse_other_weights(self) -> None:
+        """Where nothing is left to do no worker compares them."""
+        known, found = self._ours.provenance, revision_here(self._job.making.model)
+        if found is None:
+            self._meter.say(f"{known.model} is not on this machine: its weights were not compared")
+        elif found != known.model_revision:
+            raise ValueError(
+                f"{known.model} has other weights now, {found}, than those of the folder, "
+                f"{known.model_revision}: use another folder, or --overwrite to start anew"
+            )
+
+    def _make(self) -> None:
         """Run workers until no shard is missing."""
-        if SUCCESS in self._folder.names():
-            self._folder.delete(SUCCESS)
+        if self._folder.has(layout.SUCCESS):
+            self._folder.delete(layout.SUCCESS)
+        self._planned = False
         arguments = {
             "making": self._job.making,
             "folder": self._folder,
@@ -133,21 +129,29 @@ class _Run:
             finally:
                 pool.close()
                 self._folder.sweep()
-                with contextlib.suppress(StorageError):  # `finish` tries again
+                with contextlib.suppress(StorageError):  # `_finish` tries again
                     self._sheet.draw()
 
-    def finish(self) -> dict[str, Any]:
-        """Check every file, then say so in `_SUCCESS`."""
-        ours = self._manifest
-        assert ours is not None, "a run is finished before it has begun"
-        self._done = Counts()
-        self._look(ours)
-        if self.missing:
-            names = ", ".join(shard_name(shard) for shard in self.missing[:5])
-            raise RuntimeError(f"{len(self.missing)} files are broken: {names}; run it again")
-        counts = self._done
+    def _verify(self) -> None:
+        """Read every file that was not yet read; the damaged are missing."""
+        self._look()
+        shards = sorted(self._whole.keys() - self._sound)
+        with ThreadPoolExecutor(READERS) as readers:
+            faults = readers.map(lambda shard: damage(self._folder, shard_name(shard)), shards)
+            for shard, fault in zip(shards, faults, strict=True):
+                if fault is None:
+                    self._sound.add(shard)
+                else:
+                    del self._whole[shard]
+                    self._meter.say(f"{shard_name(shard)} is damaged ({fault}): it is made again")
+
+    def _finish(self) -> dict[str, Any]:
+        """Say in `_SUCCESS` that every file was checked."""
+        refuse_others(self._folder, {shard_name(shard) for shard in self._whole})
+        ours, counts = self._ours, self._total
         assert counts.rows == ours.rows, f"{counts.rows} rows in files, {ours.rows} in the input"
         self._sheet.draw()
+        sheet = f"{self._folder.url}/{layout.SHEET}"
         summary = (
             asdict(counts)
             | {
@@ -157,58 +161,67 @@ class _Run:
                 "seconds": round(self._meter.seconds, 3),
                 "images_per_second": round(self._meter.rate, 4),
                 "out": self._folder.url,
-                "contact_sheet": f"{self._folder.url}/{SHEET}",
+                "contact_sheet": sheet if self._folder.has(layout.SHEET) else None,
             }
             | {
                 name: getattr(ours.provenance, name)
                 for name in ("model", "drafter", "rule", "exact")
             }
         )
-        if SUCCESS not in self._folder.names():
-            self._folder.write(SUCCESS, (json.dumps(summary, indent=2) + "\n").encode())
+        text = card(
+            self._folder,
+            images=counts.images,
+            failed=counts.failed,
+            sheet=layout.SHEET if summary["contact_sheet"] else None,
+            files="*.parquet",
+        )
+        self._folder.create(layout.CARD, text.encode())
+        if not self._folder.has(layout.SUCCESS):
+            self._folder.write(layout.SUCCESS, (json.dumps(summary, indent=2) + "\n").encode())
         return summary
 
     @property
     def _total(self) -> Counts:
         total = Counts()
-        for counts in (self._done, *self._open.values()):
+        for counts in (*self._whole.values(), *self._open.values()):
             total += counts
         return total
 
-    def _look(self, ours: Manifest) -> None:
-        """Find out which files are complete."""
+    def _look(self) -> None:
+        """Find out which files are complete, by what their footers say."""
+        ours = self._ours
 
         def check(shard: int) -> Counts | None:
             start, stop = ours.span(shard)
             return read_counts(self._folder, shard_name(shard), rows=stop - start, job=ours.job)
 
-        there = set(self._folder.names())
-        shards = [shard for shard in range(ours.shards) if shard_name(shard) in there]
+        names = self._folder.names()
+        refuse_others(self._folder, {shard_name(shard) for shard in range(ours.shards)})
+        shards = [shard for shard in range(ours.shards) if shard_name(shard) in set(names)]
         with ThreadPoolExecutor(READERS) as readers:
-            counts = dict(zip(shards, readers.map(check, shards), strict=True))
-        self.missing = [shard for shard in range(ours.shards) if counts.get(shard) is None]
-        for shard, found in counts.items():
-            if found is not None:
-                self._done += found
-                if ours.span(shard)[0] < PICTURES:
-                    self._sheet.add_file(shard_name(shard), ours.span(shard)[0])
+            found = zip(shards, readers.map(check, shards), strict=True)
+            self._whole = {shard: counts for shard, counts in found if counts is not None}
+        for shard in self._whole:
+            if ours.span(shard)[0] < PICTURES:
+                self._sheet.add_file(shard_name(shard), ours.span(shard)[0])
 
     def _plan(self, provenance: Provenance) -> list[int]:
         """The shards to make, when the first worker is up."""
-        first = not self._open and not self._meter.seconds
         if self._manifest is None:
             self._manifest = self._begin(provenance)
-            self._look(self._manifest)
-        known = self._manifest.provenance
+            self._look()
+        known = self._ours.provenance
         if provenance != known:
             raise ValueError(
                 f"this worker loaded {provenance}, the job began with {known}: use the same model "
                 f"everywhere, or another folder, or --overwrite"
             )
-        if not first:
+        if self._planned:
             return []
-        self._meter.begin(self._manifest.rows, self._total)
-        return self.missing
+        self._planned = True
+        if not self._meter.seconds:
+            self._meter.begin(self._ours.rows, self._total)
+        return self._missing
 
     def _begin(self, provenance: Provenance) -> Manifest:
         """A manifest for an empty folder, or that of a run that began beside this one."""
@@ -224,7 +237,7 @@ class _Run:
             provenance=provenance,
             versions=manifest.versions(),
         )
-        if self._folder.create(manifest.NAME, ours.to_json()):
+        if self._folder.create(layout.MANIFEST, ours.to_json()):
             return ours
         theirs = Manifest.read(self._folder)
         assert theirs is not None, "the manifest was there and is gone"
@@ -232,8 +245,7 @@ class _Run:
         return theirs
 
     def _assign(self, shard: int, strikes: dict[int, tuple[int, str]]) -> Assignment:
-        ours = self._manifest
-        assert ours is not None, "shards come after the plan"
+        ours = self._ours
         start, stop = ours.span(shard)
         self._open[shard] = Counts()
         return Assignment(
@@ -249,14 +261,11 @@ class _Run:
             self._open[shard] += counts
         for shard, counts in report.files.items():
             del self._open[shard]
-            self._done += counts
+            self._whole[shard] = counts
         for note in report.notes:
             self._meter.say(note)
-        ours = self._manifest
-        assert ours is not None, "reports come after the plan"
-        self._sheet.add(
-            {ours.span(shard)[0] + place: png for (shard, place), png in report.pictures.items()}
-        )
+        first = self._ours.span
+        self._sheet.add({first(shard)[0] + at: png for (shard, at), png in report.pictures.items()})
 
 
 def _guided(staged: Staged) -> bool | None:
@@ -264,20 +273,3 @@ def _guided(staged: Staged) -> bool | None:
     if staged.guidances - {None, 1.0}:
         return True
     return None if None in staged.guidances else False
-
-
-def _clear(folder: Folder) -> None:
-    """Remove what a job leaves; the manifest last, so that a run cut short here is recognised."""
-    names = folder.names()
-    parts = [name for name in names if name.startswith("part-") and name.endswith(".parquet")]
-    for name in (SUCCESS, SHEET, *parts, manifest.NAME):
-        if name in names:
-            folder.delete(name)
-
-
-def _refuse_strange(folder: Folder) -> None:
-    strange = [name for name in folder.names() if name.endswith(".parquet") or name == SUCCESS]
-    if strange:
-        raise ValueError(
-            f"{folder.url} holds {strange[0]} and no {manifest.NAME}: use an empty folder"
-        )

@@ -36,6 +36,16 @@ def filesystem(endpoint: str | None) -> S3FileSystem:
     )
 
 
+def path_of(url: str) -> str:
+    """Bucket and key of a URL, as Arrow wants them. ValueError where a part is `.` or `..`."""
+    bucket, *parts = url.removeprefix("s3://").split("/")
+    if not bucket:
+        raise ValueError(f"{url} names no bucket: give s3://bucket/folder")
+    if {".", ".."} & set(parts):
+        raise ValueError(f"{url} holds . or .., which S3 takes for names: write it out")
+    return "/".join([bucket, *filter(None, parts)])
+
+
 def check_readable(url: str, endpoint: str | None) -> None:
     """ValueError, in seconds, where the bucket is not there, not ours, or elsewhere."""
     bucket = _split(url)[0]
@@ -87,9 +97,7 @@ def abort_old_uploads(url: str, endpoint: str | None) -> None:
 
 
 def _split(url: str) -> tuple[str, str]:
-    bucket, _, prefix = url.removeprefix("s3://").rstrip("/").partition("/")
-    if not bucket:
-        raise ValueError(f"{url} names no bucket: give s3://bucket/folder")
+    bucket, _, prefix = path_of(url).partition("/")
     return bucket, prefix
 
 

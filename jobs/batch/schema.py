@@ -7,6 +7,8 @@ import pyarrow as pa
 PROMPTS = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
+        pa.field("item", pa.string(), nullable=False),  # id of the row as it was given
+        pa.field("copy", pa.int32(), nullable=False),  # 0 to n - 1
         pa.field("prompt", pa.string(), nullable=False),
         ("negative_prompt", pa.string()),
         pa.field("seed", pa.int64(), nullable=False),
@@ -14,6 +16,9 @@ PROMPTS = pa.schema(
         ("temperature", pa.float64()),
         ("top_k", pa.int64()),
         ("top_p", pa.float64()),
+        ("size", pa.string()),
+        ("output_format", pa.string()),
+        ("output_compression", pa.int32()),
         ("error", pa.string()),  # what is wrong with the row as it was given
     ]
 )
@@ -27,6 +32,8 @@ SAMPLER = pa.struct(
 )
 _FIELDS = [
     ("id", pa.string()),
+    ("item", pa.string()),
+    ("copy", pa.int32()),
     ("prompt", pa.string()),
     ("negative_prompt", pa.string()),
     ("seed", pa.int64()),

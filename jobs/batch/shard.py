@@ -1,6 +1,7 @@
 """Shard: one Parquet file of rows in their order, from rows that finish in any order."""
 
 import contextlib
+import io
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -9,9 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
+from jobs.batch import layout, seal
 from jobs.batch.schema import IMAGES
-from jobs.batch.storage import Folder, writing
+from jobs.batch.storage import Folder, StorageError, patiently, writing
 
 GROUP_ROWS, GROUP_BYTES = 256, 16 * 2**20
 FOOTER = b"hawk"
@@ -53,17 +56,21 @@ class ShardWriter:
         folder, name: of the file; nobody sees it before the last row is in.
         rows: how many there will be.
         job: fingerprint of the job, kept in the footer.
+        kept: columns of the input that travel along, by place.
     """
 
-    def __init__(self, folder: Folder, name: str, *, rows: int, job: str) -> None:
-        self.name, self._rows, self._job = name, rows, job
-        self.counts = Counts()
+    def __init__(
+        self, folder: Folder, name: str, *, rows: int, job: str, kept: pa.Table | None = None
+    ) -> None:
+        self._folder, self.name, self._rows, self._job = folder, name, rows, job
+        self.counts, self._kept = Counts(), kept
         self._early: dict[int, dict[str, Any]] = {}
         self._group: list[dict[str, Any]] = []
         self._next = 0
         with writing(name):
             self._draft = folder.draft(name)
-            self._writer = pq.ParquetWriter(self._draft.file, IMAGES)
+            schema = pa.schema([*IMAGES, *(kept.schema if kept else ())], IMAGES.metadata)
+            self._writer = pq.ParquetWriter(self._draft.file, schema)
 
     def add(self, place: int, row: dict[str, Any], counts: Counts) -> bool:
         """Take the row of a place; True with the last one, when the file is there.
@@ -96,25 +103,81 @@ class ShardWriter:
         return len(self._group) >= GROUP_ROWS or image_bytes >= GROUP_BYTES
 
     def _flush(self) -> None:
-        self._writer.write_table(pa.Table.from_pylist(self._group, schema=IMAGES))
+        table = pa.Table.from_pylist(self._group, schema=IMAGES)
+        if self._kept is not None:
+            kept = self._kept.slice(self._next - len(self._group), len(self._group))
+            for field, column in zip(kept.schema, kept.columns, strict=True):
+                table = table.append_column(field, column)
+        self._writer.write_table(table)
         self._group = []
 
     def _close(self) -> None:
         footer = {"job": self._job, "counts": asdict(self.counts)}
-        self._writer.add_key_value_metadata({FOOTER: json.dumps(footer)})
+        self._writer.add_key_value_metadata({FOOTER: json.dumps(footer), seal.KEY: seal.BLANK})
         self._writer.close()
+        seal.seal(self._draft.file)
+        if job_of(self._folder) not in (None, self._job):
+            raise StorageError("another run has cleared the folder for another job")
         self._draft.publish()
 
 
-def shard_name(index: int) -> str:
-    return f"part-{index:05d}.parquet"
+def job_of(folder: Folder) -> str | None:
+    """Fingerprint of the job that holds a folder; None where none is noted."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        found: Any = json.loads(folder.read(layout.MANIFEST))
+        return found["job"] if isinstance(found, dict) else None
+    return None
+
+
+def damage(folder: Folder, name: str, *, sealed: bool = True) -> str | None:
+    """What is wrong with a file, all of which is read; None where it is as it was written.
+
+    Args:
+        sealed: whether it has a checksum; the first runs did not.
+
+    StorageError where S3 does not answer.
+    """
+
+    def read() -> str | None:
+        with folder.open(name) as file:
+            if seal.check(file, file.size()):
+                return None
+            return "its checksum is gone" if sealed else _read_pictures(file)
+
+    try:
+        return patiently(folder, read)
+    except seal.DamagedError as error:
+        return str(error)
+    except FileNotFoundError:
+        return "it is not there"
+    except OSError as error:
+        if not folder.local:
+            raise StorageError(f"cannot read {name}: {error}") from error
+        return str(error)
+
+
+def _read_pictures(file: pa.NativeFile) -> None:
+    """All rows of a file without a checksum. DamagedError where one cannot be read."""
+    try:
+        file.seek(0)
+        for batch in pq.ParquetFile(file).iter_batches(GROUP_ROWS):
+            for row in batch.to_pylist():
+                if row["image"]:
+                    with Image.open(io.BytesIO(row["image"]["bytes"])) as image:
+                        image.load()
+    except (OSError, SyntaxError, ValueError, KeyError, pa.ArrowException) as error:
+        raise seal.DamagedError(str(error)) from error
 
 
 def read_counts(folder: Folder, name: str, *, rows: int, job: str) -> Counts | None:
     """Counts of a complete file of this job; None where it is broken, short, or of another."""
-    with contextlib.suppress(OSError, pa.ArrowInvalid, KeyError, ValueError, TypeError):
+
+    def read() -> pq.FileMetaData:
         with folder.open(name) as file:
-            metadata = pq.read_metadata(file)
+            return pq.read_metadata(file)
+
+    with contextlib.suppress(OSError, pa.ArrowInvalid, KeyError, ValueError, TypeError):
+        metadata = patiently(folder, read)
         found: Mapping[str, Any] = json.loads((metadata.metadata or {})[FOOTER])
         if found["job"] == job and metadata.num_rows == rows:
             return Counts(**found["counts"])

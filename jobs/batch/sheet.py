@@ -1,16 +1,18 @@
 """Sheet: the contact sheet of a job, drawn again as pictures come."""
 
+import contextlib
 import io
 import time
 from collections.abc import Mapping
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
 from hawk.gallery import contact_sheet
+from jobs.batch.layout import SHEET
 from jobs.batch.storage import Folder
 
-NAME = "contact-sheet.png"
 PICTURES = 64  # the first of the job
 REDRAW_S = 5.0
 
@@ -31,8 +33,8 @@ class Sheet:
             self.draw()
 
     def add_file(self, name: str, first: int) -> None:
-        """Pictures of a complete shard whose first row is `first`."""
-        with self._folder.open(name) as file:
+        """Pictures of a shard whose first row is `first`, as far as they can be read."""
+        with contextlib.suppress(OSError, pa.ArrowException), self._folder.open(name) as file:
             for batch in pq.ParquetFile(file).iter_batches(PICTURES, columns=["image"]):
                 for row, image in enumerate(batch.column("image").to_pylist(), start=first):
                     if image and row < PICTURES:
@@ -43,8 +45,19 @@ class Sheet:
         """Write the sheet if there is something new on it."""
         if len(self._pictures) == self._drawn:
             return
-        images = [Image.open(io.BytesIO(png)) for _, png in sorted(self._pictures.items())]
-        png = io.BytesIO()
-        contact_sheet(images).save(png, "PNG")
-        self._folder.write(NAME, png.getvalue())
+        images = [image for _, data in sorted(self._pictures.items()) if (image := _opened(data))]
+        if images:
+            png = io.BytesIO()
+            contact_sheet(images).save(png, "PNG")
+            self._folder.write(SHEET, png.getvalue())
         self._drawn, self._time = len(self._pictures), time.monotonic()
+
+
+def _opened(data: bytes) -> Image.Image | None:
+    """A picture; None where it is damaged."""
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+    except (OSError, SyntaxError, ValueError):
+        return None
+    return image

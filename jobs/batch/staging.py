@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any, BinaryIO
 
@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.batch.ids import Ids
-from jobs.batch.inputs import COLUMNS, Entry
 from jobs.batch.schema import PROMPTS
+from jobs.batch.survey import Entry
+from jobs.batch.values import checked
 
-MOST_COPIES = 10_000
-SEED_BITS = 53  # whole in JSON and in a pandas float column
 GROUP_ROWS, GROUP_CHARACTERS = 8192, 2**24
 LINE_BITS = 40
+ID, PROMPT, GUIDANCE = map(PROMPTS.get_field_index, ("id", "prompt", "guidance"))
 
 
 class Staged:
@@ -29,32 +29,43 @@ class Staged:
         entries: as they were given.
         files: their names, for messages.
         seed: goes into the seeds of rows that have none.
+        fields: of the columns that entries keep.
 
     Attributes:
         rows: how many, every copy counted.
-        fingerprint: of all that is in them.
-        unused: columns that were given and mean nothing here.
+        merged: entries that said again what the one before them did.
+        fields: as they were given.
+        fingerprint: of all that is in the rows.
         guidances: those given; None stands for rows without.
     """
 
     def __init__(
-        self, file: BinaryIO, entries: Iterable[Entry], files: Sequence[str], *, seed: int
+        self,
+        file: BinaryIO,
+        entries: Iterable[Entry],
+        files: Sequence[str],
+        *,
+        seed: int,
+        fields: Sequence[pa.Field] = (),
     ) -> None:
-        self.rows = 0
-        self.unused: set[str] = set()
+        self.rows = self.merged = 0
+        self.fields = list(fields)
         self.guidances: set[float | None] = set()
         self._files = files
         ids = Ids()
         digest = hashlib.sha256()
-        with pq.ParquetWriter(file, PROMPTS) as writer:
+        schema = pa.schema([*PROMPTS, *fields])
+        if fields:
+            digest.update(schema.to_string().encode())
+        with pq.ParquetWriter(file, schema) as writer:
             for group in _groups(self._checked(entries, seed, ids)):
-                digest.update(json.dumps(group).encode())
+                digest.update(json.dumps(group, default=str).encode())
                 columns = zip(*group, strict=True)
                 arrays = [
                     pa.array(list(column), field.type)
-                    for column, field in zip(columns, PROMPTS, strict=True)
+                    for column, field in zip(columns, schema, strict=True)
                 ]
-                writer.write_table(pa.Table.from_arrays(arrays, schema=PROMPTS))
+                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
         if not self.rows:
             raise ValueError(f"no prompts in {', '.join(files)}")
         self.fingerprint = digest.hexdigest()
@@ -72,13 +83,28 @@ class Staged:
         return table.slice(start - self._starts[first], stop - start).combine_chunks()
 
     def _checked(self, entries: Iterable[Entry], seed: int, ids: Ids) -> Iterator[list[Any]]:
-        for position, entry in enumerate(entries):
-            self.unused.update(entry.values.keys() - set(COLUMNS))
-            for row in checked(entry.values, position, seed):
-                ids.add(row[0], entry.file << LINE_BITS | entry.line)
-                self.guidances.add(row[4])
+        for position, entry in enumerate(self._once(entries)):
+            for row in checked(entry.values, position, seed, entry.error):
+                ids.add(row[ID], entry.file << LINE_BITS | entry.line)
+                self.guidances.add(row[GUIDANCE])
                 self.rows += 1
-                yield row
+                yield [*row, *entry.kept]
+
+    def _once(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """Entries, one for those in a row that have the same id and ask for the same: DPG-Bench has
+        a line a question. What else they keep stays as far as they agree."""
+        held: Entry | None = None
+        for entry in entries:
+            if held and _given(held.values.get("id")) and entry.values == held.values:
+                self.merged += 1
+                agreed = zip(held.kept, entry.kept, strict=True)
+                held = replace(held, kept=tuple(a if a == b else None for a, b in agreed))
+                continue
+            if held:
+                yield held
+            held = entry
+        if held:
+            yield held
 
     def _refuse_twice(self, ids: Ids) -> None:
         for numbers in ids.suspects():
@@ -91,82 +117,18 @@ class Staged:
                 raise ValueError(f"id {name!r} is twice in the input: {first}, and {second}")
 
 
+def _given(name: Any) -> bool:
+    return name is not None and name != "" and name == name
+
+
 def _groups(rows: Iterable[list[Any]]) -> Iterator[list[list[Any]]]:
     group: list[list[Any]] = []
     characters = 0
     for row in rows:
         group.append(row)
-        characters += len(row[1])
+        characters += len(row[PROMPT])
         if len(group) == GROUP_ROWS or characters > GROUP_CHARACTERS:
             yield group
             group, characters = [], 0
     if group:
         yield group
-
-
-def checked(values: dict[str, Any], position: int, base_seed: int) -> Iterator[list[Any]]:
-    """Rows in the order of `PROMPTS`, one for each of the `n` images.
-
-    A row whose values make no sense stays one row, with `error`.
-    """
-    prompt, error = _prompt(values.get("prompt"))
-    numbers: dict[str, Any] = dict.fromkeys(
-        ("seed", "n", "guidance", "temperature", "top_k", "top_p")
-    )
-    negative = None
-    try:
-        numbers = {name: _number(name, values.get(name)) for name in numbers}
-        negative = _text("negative_prompt", values.get("negative_prompt"))
-        name = _text("id", values.get("id"))
-    except ValueError as problem:
-        name, error = None, error or str(problem)
-        numbers = dict.fromkeys(numbers)
-    n = 1 if numbers["n"] is None else numbers["n"]
-    if not 1 <= n <= MOST_COPIES:
-        n, error = 1, error or f"n must be between 1 and {MOST_COPIES}, got {n}"
-    rest = [numbers["guidance"], numbers["temperature"], numbers["top_k"], numbers["top_p"]]
-    content = json.dumps([position, prompt, negative, *rest]).encode()
-    name = name or hashlib.blake2b(content, digest_size=12).hexdigest()
-    seed = numbers["seed"]
-    if seed is None:
-        mixed = hashlib.blake2b(content, digest_size=8, key=str(base_seed).encode()).digest()
-        seed = int.from_bytes(mixed) >> 64 - SEED_BITS
-    elif not 0 <= seed < 2**63 - n:
-        seed, error = 0, error or f"seed must be between 0 and 2**63 - 1 - n, got {seed}"
-    for copy in range(n):
-        yield [f"{name}-{copy}" if n > 1 else name, prompt, negative, seed + copy, *rest, error]
-
-
-def _prompt(value: object) -> tuple[str, str | None]:
-    """The prompt as it can be stored, and what is wrong with it."""
-    if not isinstance(value, str):
-        return "", f"the prompt must be text, got {value!r:.60}"
-    if not value.strip():
-        return value, "the prompt is empty: say what the image should show"
-    stored = value.encode("utf-8", "replace").decode()
-    return stored, None if stored == value else "the prompt is not Unicode: it has lone surrogates"
-
-
-def _text(name: str, value: object) -> str | None:
-    if value is None or value == "":
-        return None
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise ValueError(f"{name} must be text, got {value!r:.60}")
-    return str(value).encode("utf-8", "replace").decode()
-
-
-def _number(name: str, value: object) -> int | float | None:
-    """A number of the column's kind from text or number; None for nothing or NaN."""
-    whole = name in ("seed", "n", "top_k")
-    if value is None or (isinstance(value, str) and not value.strip()) or value != value:
-        return None
-    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        try:
-            number = int(value) if whole and not isinstance(value, float) else float(value)
-        except ValueError:
-            number = math.inf
-        if not whole and math.isfinite(number):
-            return number
-        if whole and abs(number) < 2**63 and number == int(number):
-            return int(number)
-    raise ValueError(f"{name} must be {'a whole' if whole else 'a'} number, got {value!r:.60}")

@@ -1,23 +1,21 @@
 """Storage: files on disk or S3 through one interface; every write is all or nothing."""
 
 import contextlib
-import fcntl
-import os
-import shutil
 import tempfile
-import uuid
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.fs
-from pyarrow.fs import FileSystem, LocalFileSystem
+from pyarrow.fs import FileInfo, FileSystem, FileType, LocalFileSystem
 
-from jobs.batch import s3
+from jobs.batch import drafts, s3
+from jobs.batch.drafts import Draft, LocalDraft, RemoteDraft, dropped_on_failure
 
-COPY_BYTES = 8 * 2**20
+PAUSES_S = (0.1, 1.0, 5.0)
 
 
 class StorageError(OSError):
@@ -37,30 +35,31 @@ class Location:
     filesystem: FileSystem
     path: str
 
+    @property
+    def local(self) -> bool:
+        return isinstance(self.filesystem, LocalFileSystem)
+
 
 def locate(url: str, *, endpoint: str | None) -> Location:
-    """A path on disk or an `s3://` URL; `endpoint` is that of another S3 than Amazon's."""
+    """A path on disk or an `s3://` URL; `endpoint` is that of another S3 than Amazon's.
+
+    ValueError where it is neither.
+    """
+    if not url.strip():
+        raise ValueError("a path is empty: give a file or folder, or s3://bucket/folder")
     if url.startswith("s3://"):
-        filesystem = s3.filesystem(endpoint)
-        return Location(url=url, filesystem=filesystem, path=url.removeprefix("s3://").rstrip("/"))
+        return Location(url=url, filesystem=s3.filesystem(endpoint), path=s3.path_of(url))
     if "://" in url:
         raise ValueError(f"{url}: give a path or an s3:// URL")
     path = str(Path(url).expanduser().absolute())
     return Location(url=url, filesystem=LocalFileSystem(), path=path)
 
 
-class Draft(Protocol):
-    """A file in the making: `file` is written to, and nobody sees it before `publish`."""
-
-    file: BinaryIO
-
-    def publish(self) -> None: ...
-
-    def discard(self) -> None: ...
-
-
 class Folder:
-    """A flat folder of files, on disk or S3; travels to other processes."""
+    """A folder of files, on disk or S3; travels to other processes.
+
+    A name may be that of a file in a folder below, `below/name`, which is made with it.
+    """
 
     def __init__(self, url: str, *, endpoint: str | None = None) -> None:
         self._location = locate(url, endpoint=endpoint)
@@ -73,7 +72,7 @@ class Folder:
 
     @property
     def local(self) -> bool:
-        return isinstance(self._location.filesystem, LocalFileSystem)
+        return self._location.local
 
     def prepare(self) -> None:
         """Make the folder and see that it can be written. OSError or ValueError where not."""
@@ -84,11 +83,25 @@ class Folder:
         with tempfile.TemporaryFile(dir=self._location.path):
             pass
 
-    def names(self) -> list[str]:
-        """Of the files, sorted; a folder that is not there is empty."""
-        selector = pyarrow.fs.FileSelector(self._location.path, allow_not_found=True)
+    def files(self, below: str = "") -> dict[str, FileInfo]:
+        """Those in it, or in a folder below, by name in order; none where it is not there."""
+        selector = pyarrow.fs.FileSelector(self._path(below), allow_not_found=True)
         infos = self._location.filesystem.get_file_info(selector)
-        return sorted(i.base_name for i in infos if i.type == pyarrow.fs.FileType.File)
+        found = {info.base_name: info for info in infos if info.type == FileType.File}
+        return dict(sorted(found.items()))
+
+    def empty(self) -> bool:
+        """Whether nothing is in it, or it is not there."""
+        selector = pyarrow.fs.FileSelector(self._location.path, allow_not_found=True)
+        return not self._location.filesystem.get_file_info(selector)
+
+    def names(self, below: str = "") -> list[str]:
+        """Names of the files in it, or in a folder below, in order."""
+        return list(self.files(below))
+
+    def has(self, name: str) -> bool:
+        info = self._location.filesystem.get_file_info(self._path(name))
+        return info.type == FileType.File
 
     def open(self, name: str) -> pa.NativeFile:
         """For reading at any place."""
@@ -101,12 +114,12 @@ class Folder:
     def draft(self, name: str) -> Draft:
         """Begin a file that appears, complete, when it is published."""
         if self.local:
-            return _LocalDraft(Path(self._path(name)))
-        return _RemoteDraft(self._location.filesystem, self._path(name))
+            return LocalDraft(Path(self._path(name)))
+        return RemoteDraft(self._location.filesystem, self._path(name))
 
     def write(self, name: str, data: bytes) -> None:
         """Make or replace a small file. StorageError, and nothing is left, where that fails."""
-        with writing(name), _dropped_on_failure(self.draft(name)) as draft:
+        with writing(name), dropped_on_failure(self.draft(name)) as draft:
             draft.file.write(data)
             draft.publish()
 
@@ -114,29 +127,49 @@ class Folder:
         """Make a small file; False, and nothing is changed, where there is one already."""
         if not self.local:
             return s3.put_new(self._path(name), data, self.endpoint)
-        with writing(name), _dropped_on_failure(_LocalDraft(Path(self._path(name)))) as draft:
+        with writing(name), dropped_on_failure(LocalDraft(Path(self._path(name)))) as draft:
             draft.file.write(data)
             return draft.publish_new()
 
     def delete(self, name: str) -> None:
         self._location.filesystem.delete_file(self._path(name))
 
+    def drop(self, below: str) -> None:
+        """Remove a folder below where it is empty; on S3 there are none."""
+        if self.local:
+            with contextlib.suppress(OSError):  # not there, or not empty
+                Path(self._path(below)).rmdir()
+
     def sweep(self) -> None:
-        """Remove what writers left that died; those at work hold a lock on their file."""
+        """Remove what writers left that died."""
         if not self.local:
             s3.abort_old_uploads(self.url, self.endpoint)
             return
-        for path in Path(self._location.path).glob(".*.tmp"):
-            with contextlib.suppress(OSError), path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
+        for folder in (Path(self._location.path), *Path(self._location.path).glob("__*__")):
+            drafts.sweep(folder)
 
     def _path(self, name: str) -> str:
-        return f"{self._location.path}/{name}"
+        return f"{self._location.path}/{name}" if name else self._location.path
 
 
 def _folder(url: str, endpoint: str | None) -> Folder:
     return Folder(url, endpoint=endpoint)
+
+
+T = TypeVar("T")
+
+
+def patiently(folder: Folder, action: Callable[[], T]) -> T:
+    """An outcome of reading; on S3 after some more attempts where a connection breaks half way,
+    which Arrow's client does not try again. OSError in the end."""
+    for pause_s in () if folder.local else PAUSES_S:
+        try:
+            return action()
+        except FileNotFoundError:
+            raise
+        except OSError:
+            time.sleep(pause_s)
+    return action()
 
 
 @contextlib.contextmanager
@@ -146,64 +179,3 @@ def writing(name: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(f"cannot write {name}: {error}") from error
-
-
-D = TypeVar("D", bound=Draft)
-
-
-@contextlib.contextmanager
-def _dropped_on_failure(draft: D) -> Iterator[D]:
-    try:
-        yield draft
-    except BaseException:
-        draft.discard()
-        raise
-
-
-class _LocalDraft:
-    """A hidden file beside the place that it takes by renaming; locked while it is written."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-        self.file: BinaryIO = self._hidden.open("wb")
-        fcntl.flock(self.file, fcntl.LOCK_EX)
-
-    def publish(self) -> None:
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self._hidden.replace(self._path)
-        self.file.close()
-
-    def publish_new(self) -> bool:
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        try:
-            self._path.hardlink_to(self._hidden)
-        except FileExistsError:
-            return False
-        finally:
-            self.discard()
-        return True
-
-    def discard(self) -> None:
-        self._hidden.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # a full disk complains once more
-            self.file.close()
-
-
-class _RemoteDraft:
-    """A file without a name on this machine; publishing is one PUT or a completed multipart."""
-
-    def __init__(self, filesystem: FileSystem, path: str) -> None:
-        self._filesystem, self._path = filesystem, path
-        self.file: BinaryIO = tempfile.TemporaryFile(prefix="hawk-")  # noqa: SIM115
-
-    def publish(self) -> None:
-        self.file.seek(0)
-        with self._filesystem.open_output_stream(self._path) as out:
-            shutil.copyfileobj(self.file, out, COPY_BYTES)
-        self.file.close()
-
-    def discard(self) -> None:
-        self.file.close()

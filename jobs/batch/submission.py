@@ -15,6 +15,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 import hawk
 import jobs
 from jobs.batch.inputs import find
+from jobs.batch.overlap import refuse_overlap
 from jobs.batch.storage import Folder, locate
 
 UPLOAD_LIMIT_BYTES = 100 * 2**20  # what every version of Ray takes
@@ -46,7 +47,7 @@ def submit(
     """
     with tempfile.TemporaryDirectory(prefix="hawk-") as folder:
         upload = Path(folder)
-        prompts, out = _pack(upload, prompts), Folder(out).url
+        prompts, out = _pack(upload, prompts, out), Folder(out).url
         entrypoint = shlex.join(["python", "-m", "jobs.generate", prompts, out, *options])
         name = f"hawk-{_fingerprint(upload, entrypoint)}"
         known = {job.submission_id: job for job in cluster.list_jobs()}.get(name)
@@ -86,17 +87,19 @@ def describe(job: JobDetails) -> dict[str, Any]:
     }
 
 
-def _pack(upload: Path, prompts: str) -> str:
+def _pack(upload: Path, prompts: str, out: str) -> str:
     """Fill the upload; returns where the prompts are from there."""
     for package in (hawk, jobs):
         source = Path(str(package.__file__)).parent
         shutil.copytree(source, upload / source.name, ignore=LEFT_OUT)
     if not prompts.startswith("s3://"):
-        files = find(locate(prompts, endpoint=None))
-        (upload / PROMPTS).mkdir()
-        for number, file in enumerate(files):  # in the order in which they are read
-            shutil.copy(file, upload / PROMPTS / f"{number:05d}{Path(file).suffix}")
-        prompts = PROMPTS
+        found = find(locate(prompts, endpoint=None))
+        refuse_overlap(found, locate(out, endpoint=None))
+        for file, name in zip(found.files, found.names, strict=True):  # the names may be ids
+            copy = upload / PROMPTS / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, copy)
+        prompts = PROMPTS if len(found.files) > 1 else f"{PROMPTS}/{found.names[0]}"
     size = sum(path.stat().st_size for path in upload.rglob("*") if path.is_file())
     if size > UPLOAD_LIMIT_BYTES:
         raise ValueError(

@@ -8,9 +8,11 @@ from typing import Any
 
 from hawk.pipeline import Assemble, Pipeline
 from jobs.batch.engine import Engine, Made
+from jobs.batch.layout import shard_name
 from jobs.batch.messages import Assignment, Key, Provenance, Report
+from jobs.batch.schema import PROMPTS
 from jobs.batch.settings import Making, Workers
-from jobs.batch.shard import Counts, ShardWriter, shard_name
+from jobs.batch.shard import Counts, ShardWriter
 from jobs.batch.storage import Folder
 
 REPORT_S = 1.0
@@ -85,11 +87,17 @@ class Worker:
 
     def _accept(self, assignment: Assignment) -> None:
         """Suspects first: if one kills again, little else is lost."""
-        rows = list(enumerate(assignment.rows.to_pylist()))
+        table = assignment.rows
+        rows = list(enumerate(table.select(PROMPTS.names).to_pylist()))
+        kept = table.drop_columns(PROMPTS.names)
         rows.sort(key=lambda row: row[0] not in assignment.strikes)
         self._shards[assignment.shard] = _Shard(
             writer=ShardWriter(
-                self._folder, shard_name(assignment.shard), rows=len(rows), job=assignment.job
+                self._folder,
+                shard_name(assignment.shard),
+                rows=len(rows),
+                job=assignment.job,
+                kept=kept if kept.num_columns else None,
             ),
             rows=deque(rows),
             strikes=assignment.strikes,

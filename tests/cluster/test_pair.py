@@ -18,8 +18,9 @@ from hawk.cluster.placement import Placement
 from hawk.cluster.target_actor import Making
 from hawk.pictures import Picture, Step
 from hawk.targets.janus import Janus
+from jobs.batch.job import Job
 from jobs.batch.progress import Meter
-from jobs.batch.run import Job, run
+from jobs.batch.run import run
 from jobs.batch.settings import Making as BatchMaking
 from jobs.batch.settings import Workers
 

@@ -14,6 +14,7 @@ from hawk.evaluation.encoder import Encoder
 from hawk.evaluation.frechet import Cloud, frechet_distance
 from hawk.evaluation.judge import Classifier, Judge, whitening
 from hawk.evaluation.real import RealImages
+from jobs.batch import layout
 from jobs.batch.manifest import Manifest
 from jobs.batch.messages import Assignment
 from jobs.batch.schema import PROMPTS
@@ -180,7 +181,7 @@ def run_folder(tiny_folder: Path, real: RealImages, tmp_path: Path) -> Path:
     manifest = Manifest(
         making=making, inputs="", rows=rows, rows_per_file=rows, provenance=worker.provenance()
     )
-    folder.write("manifest.json", manifest.to_json())
+    folder.write(layout.MANIFEST, manifest.to_json())
     due = [Assignment(shard=0, job=manifest.job, rows=table, strikes={}, sheet=0)]
     while not worker.work(due).files:
         due = []

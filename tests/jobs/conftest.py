@@ -1,10 +1,13 @@
-"""The Ray that all tests of jobs share: starting one takes as long as many of them."""
+"""What tests of jobs share: a Ray, whose start takes as long as many of them, and an S3."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import ray
 
+from tests.jobs.flaky_s3 import FlakyS3
+from tests.jobs.places import Place, place_on, s3_server
 from tests.jobs.runs import CPUS, S3_ENVIRONMENT
 
 
@@ -25,3 +28,16 @@ def address() -> Iterator[str]:
     )
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def s3_of_module() -> Iterator[FlakyS3]:
+    """An S3 for all tests of a file."""
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["disk", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, s3_of_module: FlakyS3) -> Place:
+    """A folder on disk, then one on S3."""
+    return place_on(request.param, tmp_path, s3_of_module)

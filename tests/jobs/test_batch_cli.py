@@ -1,12 +1,16 @@
 """`hawk batch`, `submit` and `inspect` without a cluster: usage, messages, what is sent."""
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from ray.job_submission import JobStatus
 from typer.testing import CliRunner
@@ -14,10 +18,13 @@ from typer.testing import CliRunner
 import hawk.batch_cli
 from hawk.cli import app
 from jobs.batch import submission
+from jobs.batch.inspection import manifest_of
+from jobs.batch.layout import MANIFEST, SIDE, SUCCESS
 from jobs.batch.manifest import Manifest
 from jobs.batch.settings import Making
-from jobs.batch.shard import ShardWriter
+from jobs.batch.shard import FOOTER, ShardWriter
 from jobs.batch.storage import Folder
+from tests.jobs.places import Place
 from tests.jobs.test_batch_files import PROVENANCE, counts, row
 
 runner = CliRunner()
@@ -42,7 +49,7 @@ def run_folder(tmp_path: Path) -> Path:
     folder = Folder(str(tmp_path / "out"))
     folder.prepare()
     ours = Manifest(making=Making(), inputs="abc", rows=8, rows_per_file=3, provenance=PROVENANCE)
-    folder.create("manifest.json", ours.to_json())
+    folder.create(MANIFEST, ours.to_json())
     for shard, rows in ((0, 3), (2, 2)):
         writer = ShardWriter(folder, f"part-0000{shard}.parquet", rows=rows, job=ours.job)
         for place in range(rows):
@@ -73,12 +80,46 @@ def test_bad_settings_get_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_with_files_of_something_else_is_left_alone(prompts: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.parquet").write_bytes(b"mine")
-    assert "holds mine.parquet and no manifest.json" in hawk_command(
-        "batch", prompts, tmp_path, code=2
-    )
-    assert (tmp_path / "mine.parquet").read_bytes() == b"mine"
+@pytest.mark.parametrize("options", [[], ["--overwrite"]])
+@pytest.mark.parametrize("name", ["mine.parquet", "part-00000.parquet"])
+def test_a_folder_with_files_of_something_else_is_left_alone(
+    prompts: Path, tmp_path: Path, name: str, options: list[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_bytes(b"mine")
+    said = hawk_command("batch", prompts, out, *options, code=2)
+    assert f"holds {name}, which is not of this job" in said
+    assert [path.name for path in out.iterdir()] == [name]
+    assert (out / name).read_bytes() == b"mine"
+
+
+def test_prompts_are_never_overwritten(tmp_path: Path) -> None:
+    """A column `prompt` in a file that is called like one of ours."""
+    data = tmp_path / "data"
+    data.mkdir()
+    pq.write_table(pa.table({"prompt": ["a cup"]}), data / "part-00000.parquet")
+    before = (data / "part-00000.parquet").read_bytes()
+    for out in (data, f"{data}/", data / "images"):
+        assert "give a" in hawk_command("batch", data, out, "--overwrite", code=2)
+    assert [path.name for path in data.iterdir()] == ["part-00000.parquet"]
+    assert (data / "part-00000.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize("place", [("", "out"), ("prompts.txt", ""), ("prompts.txt", " ")])
+def test_empty_paths_are_refused(
+    prompts: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[str, str]
+) -> None:
+    monkeypatch.chdir(prompts.parent)
+    assert "a path is empty" in hawk_command("batch", *place, code=2)
+    assert [path.name for path in prompts.parent.iterdir()] == [prompts.name]
+
+
+def test_a_wrong_column_is_said_before_anything_is_made(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"title": "a"}\n' * 10)
+    said = hawk_command("batch", file, tmp_path / "out", "--model", "no-such-model", code=2)
+    assert "no column with prompts: it has 'title'" in said
 
 
 def test_without_ray_it_says_how_to_install_it(
@@ -93,11 +134,58 @@ def test_inspect_counts_what_is_there(run_folder: Path) -> None:
     report = json.loads(hawk_command("inspect", run_folder, "--json"))
     expected = {
         "rows": 8, "rows_done": 5, "images": 4, "failed": 1, "errors": {"InvalidRow": 1},
-        "files": 3, "files_done": 2, "success": False, "tokens_per_forward": 2.0,
+        "files": 3, "files_done": 2, "success": False, "damaged": {}, "tokens_per_forward": 2.0,
     }  # fmt: skip
     assert {name: report[name] for name in expected} == expected
     assert "InvalidRow" in hawk_command("inspect", run_folder)
     assert "is no run folder" in hawk_command("inspect", run_folder.parent, code=2)
+
+
+def test_success_is_gone_with_a_file(run_folder: Path, tmp_path: Path) -> None:
+    folder = Folder(str(run_folder))
+    folder.write(SUCCESS, b"{}")
+    assert json.loads(hawk_command("inspect", run_folder, "--json"))["success"] is False
+
+
+@pytest.mark.parametrize("offset", [30, -100, -1])
+def test_inspect_verifies_every_byte(run_folder: Path, offset: int) -> None:
+    assert "success" in hawk_command("inspect", run_folder, "--verify")
+    file = run_folder / "part-00002.parquet"
+    data = bytearray(file.read_bytes())
+    data[offset] ^= 0xFF
+    file.write_bytes(data)
+    report = json.loads(hawk_command("inspect", run_folder, "--verify", "--json", code=1))
+    assert list(report["damaged"]) == ["part-00002.parquet"]
+    assert (report["rows_done"], report["files_done"], report["success"]) == (3, 1, False)
+
+
+def test_a_damaged_file_does_not_hide_rows_of_others(run_folder: Path) -> None:
+    (run_folder / "part-00000.parquet").write_bytes(b"broken")
+    assert "row-20" in hawk_command("inspect", run_folder, "--id", "row-20")
+    said = hawk_command("inspect", run_folder, "--id", "row-0", code=2)
+    assert "no row 'row-0' in the files" in said
+    assert "part-00000.parquet cannot" in said
+
+
+def test_run_folders_of_the_first_kind_are_read(run_folder: Path) -> None:
+    """All files side by side, and neither device nor checksums."""
+    manifest = json.loads((run_folder / MANIFEST).read_text())
+    for name in ("job", "format"):
+        del manifest[name]
+    for name in ("device", "dtype"):
+        del manifest["provenance"][name]
+    ours = replace(manifest_of(Folder(str(run_folder))), format=1)
+    shutil.rmtree(run_folder / SIDE)
+    (run_folder / "manifest.json").write_text(json.dumps(manifest))
+    for name in ("part-00000.parquet", "part-00002.parquet"):
+        table = pq.read_table(run_folder / name).drop_columns(["item", "copy"])
+        footer = json.loads(pq.read_metadata(run_folder / name).metadata[FOOTER])
+        with pq.ParquetWriter(run_folder / name, table.schema) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata({FOOTER: json.dumps(footer | {"job": ours.job})})
+    report = json.loads(hawk_command("inspect", run_folder, "--verify", "--json"))
+    assert (report["rows_done"], report["files_done"], report["damaged"]) == (5, 2, {})
+    assert "row-20" in hawk_command("inspect", run_folder, "--id", "row-20")
 
 
 def test_inspect_opens_a_row_by_its_id(run_folder: Path, tmp_path: Path) -> None:
@@ -149,9 +237,10 @@ def test_the_same_job_twice_runs_once(
     command = ("submit", "prompts.txt", "out", "--workers", "2", "--json")
     first = json.loads(hawk_command(*command))
     assert first["submitted"]
-    assert first["command"] == f"python -m jobs.generate prompts {tmp_path / 'out'} --workers 2"
+    there = f"prompts/prompts.txt {tmp_path / 'out'}"
+    assert first["command"] == f"python -m jobs.generate {there} --workers 2"
     sent = set(cluster.uploads[0])
-    assert {"prompts/00000.txt", "jobs/generate.py", "hawk/cli.py"} <= sent
+    assert {"prompts/prompts.txt", "jobs/generate.py", "hawk/cli.py"} <= sent
     assert "hawk/assets/emoji/model.safetensors" in sent
     assert not any("__pycache__" in name for name in sent)
 
@@ -163,8 +252,36 @@ def test_the_same_job_twice_runs_once(
     other = json.loads(hawk_command(*command))
     assert other["id"] != first["id"]
     assert json.loads(hawk_command("submit", prompts, "s3://b/out", "--json"))["command"].endswith(
-        "prompts s3://b/out"
+        "prompts/prompts.txt s3://b/out"
     )
+
+
+def test_names_of_prompt_files_travel_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be ids, and say how a file is packed."""
+    cluster = FakeCluster()
+    monkeypatch.setattr(submission, "client", lambda _: cluster)
+    place = Place(url=str(tmp_path / "in"), endpoint=None)
+    for name in ("cup1.txt", "deep/bowl.txt", "more.csv.gz", "_hidden.txt"):
+        place.put(name)
+    command = hawk_command("submit", place.url, "s3://b/out", "--json")
+    assert json.loads(command)["command"].endswith("prompts s3://b/out")
+    sent = {name for name in cluster.uploads[0] if name.startswith("prompts/")}
+    assert sent == {
+        "prompts/cup1.txt",
+        "prompts/deep",
+        "prompts/deep/bowl.txt",
+        "prompts/more.csv.gz",
+    }
+
+
+def test_an_output_within_the_prompts_is_not_submitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submission, "client", lambda _: FakeCluster())
+    (tmp_path / "a.txt").write_text("a cup")
+    assert "lies in" in hawk_command("submit", tmp_path, tmp_path / "out", code=2)
 
 
 def test_a_wrong_option_is_found_before_anything_is_sent(prompts: Path) -> None:

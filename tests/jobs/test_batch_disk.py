@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.batch.layout import SUCCESS
 from jobs.batch.storage import StorageError
 from tests.jobs.runs import (
     assert_made_by_the_model_alone,
@@ -43,7 +44,7 @@ def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(
         run_here(asked)
     assert 0 < len(list(disk.glob("*.parquet"))) < 12
     assert not list(disk.glob(".*"))
-    assert not (disk / "_SUCCESS").exists()
+    assert not (disk / SUCCESS).exists()
     assert_made_by_the_model_alone(read(disk), tiny_folder)
 
     subprocess.run(["mount", "-o", f"remount,size={LARGE}", str(disk)], check=True)

@@ -1,7 +1,10 @@
 """Files of a run folder: complete or not there, and only continued by the job that began them."""
 
+import errno
+import fcntl
 import io
 import json
+import os
 import resource
 from dataclasses import replace
 from pathlib import Path
@@ -10,28 +13,42 @@ from typing import Any
 import datasets
 import duckdb
 import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from jobs.batch.inputs import Entry
+from jobs.batch import layout
 from jobs.batch.manifest import Manifest, rows_per_file
 from jobs.batch.messages import Provenance
 from jobs.batch.schema import IMAGES
 from jobs.batch.settings import Making, Workers, parse_workers
-from jobs.batch.shard import GROUP_ROWS, Counts, ShardWriter, read_counts
+from jobs.batch.shard import GROUP_ROWS, Counts, ShardWriter, damage, read_counts
+from jobs.batch.sheet import Sheet
 from jobs.batch.staging import Staged
 from jobs.batch.storage import Folder, StorageError
+from jobs.batch.survey import Entry
 
 PROVENANCE = Provenance(
-    model="m", model_revision="r", drafter="jacobi", rule="coupled", exact=True, width=64, height=64
+    model="m",
+    model_revision="r",
+    drafter="jacobi",
+    rule="coupled",
+    exact=True,
+    width=64,
+    height=64,
+    device="cpu",
+    dtype="float32",
 )
 
 
 def row(place: int, *, failed: bool = False) -> dict[str, Any]:
     png = io.BytesIO()
     Image.new("RGB", (4, 4), (place % 256, 0, 0)).save(png, "PNG")
-    common = dict.fromkeys(IMAGES.names) | {"id": f"row-{place}", "prompt": "p", "seed": place}
+    common = dict.fromkeys(IMAGES.names) | {
+        "id": f"row-{place}", "item": f"row-{place}", "copy": 0, "prompt": "p", "seed": place,
+    }  # fmt: skip
     if failed:
         return common | {"error": "bad", "error_type": "InvalidRow"}
     return common | {"image": {"bytes": png.getvalue(), "path": None}, "width": 4, "height": 4}
@@ -64,24 +81,27 @@ def test_rows_are_stored_in_their_order_whenever_they_come(tmp_path: Path) -> No
     assert file.num_row_groups > 1
 
 
-def test_files_open_in_datasets_pandas_and_duckdb(tmp_path: Path) -> None:
+def test_a_run_folder_opens_as_one_table(tmp_path: Path) -> None:
+    """What lies beside the files disturbs none of the tools that read folders."""
     folder = Folder(str(tmp_path / "out"))
     folder.prepare()
     write_shard(folder, "part-00000.parquet", 3, failed=frozenset({1}))
     write_shard(folder, "part-00001.parquet", 2)
-    folder.write("manifest.json", b"{}")
-    files = str(tmp_path / "out" / "*.parquet")
+    for name in (layout.MANIFEST, layout.SUCCESS, layout.SHEET, layout.CARD):
+        folder.write(name, b"{}")
     opened = datasets.load_dataset(
-        "parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache")
+        "parquet", data_dir=folder.url, split="train", cache_dir=str(tmp_path / "cache")
     )
     assert opened[2]["image"].size == (4, 4)
     assert opened[2]["image"].getpixel((0, 0)) == (2, 0, 0)
     assert opened[1]["image"] is None
-    frame = pd.concat(map(pd.read_parquet, sorted((tmp_path / "out").glob("*.parquet"))))
+    frame = pd.read_parquet(folder.url)
     assert frame["error"].isna().tolist() == [True, False, True, True, True]
+    assert pyarrow.dataset.dataset(folder.url).count_rows() == 5
     with duckdb.connect() as connection:
-        found = connection.execute(f"select count(*), count(image) from '{files}'").fetchone()
-    assert found == (5, 4)
+        for files in (folder.url, f"{folder.url}/*", f"{folder.url}/*.parquet"):
+            query = f"select count(*), count(image) from read_parquet('{files}')"
+            assert connection.execute(query).fetchone() == (5, 4)
 
 
 def test_a_file_counts_only_if_it_is_whole_and_of_this_job(tmp_path: Path) -> None:
@@ -97,6 +117,84 @@ def test_a_file_counts_only_if_it_is_whole_and_of_this_job(tmp_path: Path) -> No
         assert read_counts(folder, name, rows=3, job="job") is None
     pq.write_table(IMAGES.empty_table(), tmp_path / name)
     assert read_counts(folder, name, rows=0, job="job") is None
+
+
+def test_a_file_is_as_it_was_written_or_damaged(tmp_path: Path) -> None:
+    """Any byte of it, the seal's own among them."""
+    folder, name = Folder(str(tmp_path)), "part-00000.parquet"
+    write_shard(folder, name, 3)
+    assert damage(folder, name) is None
+    whole = (tmp_path / name).read_bytes()
+    for place in range(0, len(whole), 23):
+        (tmp_path / name).write_bytes(
+            whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        )
+        assert damage(folder, name), f"byte {place} of {len(whole)}"
+    for broken in (whole[:-1], whole[: len(whole) // 2], whole + b"x", b"", b"PAR1"):
+        (tmp_path / name).write_bytes(broken)
+        assert damage(folder, name)
+    (tmp_path / name).unlink()
+    assert damage(folder, name) == "it is not there"
+
+
+def test_a_file_without_a_seal_is_read_through(tmp_path: Path) -> None:
+    folder, name = Folder(str(tmp_path)), "part-00000.parquet"
+    rows = pa.Table.from_pylist([row(0), row(1)], schema=IMAGES)
+    pq.write_table(rows, tmp_path / name, compression="none")
+    assert damage(folder, name) == "its checksum is gone"
+    assert damage(folder, name, sealed=False) is None
+    data = bytearray((tmp_path / name).read_bytes())
+    start = data.index(row(1)["image"]["bytes"])
+    data[start + 20 : start + 60] = bytes(40)
+    (tmp_path / name).write_bytes(data)
+    assert damage(folder, name, sealed=False)
+
+
+def test_a_damaged_picture_leaves_the_sheet_to_others(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    write_shard(folder, "part-00000.parquet", 1)
+    (tmp_path / "part-00001.parquet").write_bytes(b"broken")
+    sheet = Sheet(folder)
+    sheet.add_file("part-00000.parquet", 0)
+    sheet.add_file("part-00001.parquet", 1)
+    sheet.add({2: b"no picture", 3: row(3)["image"]["bytes"][:60]})
+    sheet.draw()
+    with Image.open(tmp_path / layout.SHEET) as image:
+        assert image.height < 300  # of one picture
+
+
+def test_a_writer_whose_folder_became_anothers_writes_nothing(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    writer = ShardWriter(folder, "part-00000.parquet", rows=1, job="job")
+    folder.write(layout.MANIFEST, b'{"job": "another"}')
+    with pytest.raises(StorageError, match="another run has cleared the folder"):
+        writer.add(0, row(0), counts())
+    writer.discard()
+    assert folder.names() == []
+
+
+@pytest.mark.parametrize("missing", ["links", "locks"])
+def test_a_disk_without_links_or_locks_does_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "not here")
+
+    if missing == "links":
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    else:
+        monkeypatch.setattr(fcntl, "flock", refuse)
+    folder = Folder(str(tmp_path))
+    old, young = tmp_path / ".a.0123.tmp", tmp_path / ".b.0123.tmp"
+    old.touch()
+    young.touch()
+    os.utime(old, (0, 0))
+    folder.sweep()
+    assert not old.exists()
+    assert young.exists() == (missing == "locks")  # who knows who is at work on it
+    assert folder.create("a", b"first")
+    assert not folder.create("a", b"second")
+    assert folder.read("a") == b"first"
 
 
 def test_what_dead_writers_left_is_swept_and_what_live_ones_write_is_not(tmp_path: Path) -> None:
@@ -154,17 +252,20 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
         provenance=PROVENANCE,
         versions={},
     )
-    folder.create("manifest.json", ours.to_json())
+    folder.create(layout.MANIFEST, ours.to_json())
     assert Manifest.read(folder) == ours
+    assert json.loads(folder.read(layout.MANIFEST))["job"] == ours.job
     assert [ours.span(shard) for shard in range(ours.shards)] == [(0, 4), (4, 8), (8, 10)]
     for changed in (
         replace(ours, making=Making(seed=4)),
         replace(ours, inputs="abd"),
         replace(ours, rows_per_file=5),
         replace(ours, provenance=replace(PROVENANCE, model_revision="s")),
+        replace(ours, provenance=replace(PROVENANCE, device="cuda")),
+        replace(ours, provenance=replace(PROVENANCE, dtype="bfloat16")),
     ):
         assert changed.job != ours.job
-    (tmp_path / "manifest.json").write_text(json.dumps({"rows": 1}))
+    folder.write(layout.MANIFEST, json.dumps({"rows": 1}).encode())
     with pytest.raises(ValueError, match="not of this version"):
         Manifest.read(folder)
 

@@ -9,22 +9,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.batch.columns import Wanted
 from jobs.batch.ids import Ids
-from jobs.batch.inputs import find, read
+from jobs.batch.inputs import find
 from jobs.batch.staging import GROUP_ROWS, Staged
 from jobs.batch.storage import locate
+from jobs.batch.survey import Survey
 
 AWKWARD = ['say "cheese"', "two\nlines", "comma, semicolon; tab\t", "żółw 🐢", "a" * 2**20]
 
 
-def staged(path: Path | str, *, seed: int = 0) -> Staged:
-    location = locate(str(path), endpoint=None)
-    files = find(location)
-    return Staged(io.BytesIO(), read(location, files), files, seed=seed)
+def surveyed(path: Path | str, **wanted: Any) -> Survey:
+    return Survey(find(locate(str(path), endpoint=None)), Wanted(**wanted))
 
 
-def rows(path: Path | str, *, seed: int = 0) -> list[dict[str, Any]]:
-    found = staged(path, seed=seed)
+def staged(path: Path | str, *, seed: int = 0, **wanted: Any) -> Staged:
+    survey = surveyed(path, **wanted)
+    return Staged(io.BytesIO(), survey.entries(), survey.files, seed=seed, fields=survey.fields)
+
+
+def rows(path: Path | str, *, seed: int = 0, **wanted: Any) -> list[dict[str, Any]]:
+    found = staged(path, seed=seed, **wanted)
     return found.slice(0, found.rows).to_pylist()
 
 
@@ -71,23 +76,8 @@ def test_all_columns_arrive_from_text_and_numbers(tmp_path: Path) -> None:
     [from_json] = rows(write_jsonl(tmp_path / "a.jsonl", [values]))
     header, line = ",".join(values), ",".join(map(str, values.values()))
     [from_csv] = rows(write_csv(tmp_path / "a.csv", f"{header}\n{line}\n"))
-    assert from_json == from_csv == values | {"error": None}
-
-
-def test_openai_batch_lines_are_understood(tmp_path: Path) -> None:
-    line = {
-        "custom_id": "one",
-        "method": "POST",
-        "url": "/v1/images/generations",
-        "body": {"model": "any", "prompt": "p", "n": 2, "seed": 5, "guidance_scale": 3},
-    }
-    found = staged(write_jsonl(tmp_path / "a.jsonl", [line]))
-    made = found.slice(0, 2).to_pylist()
-    assert [(row["id"], row["seed"], row["guidance"]) for row in made] == [
-        ("one-0", 5, 3.0),
-        ("one-1", 6, 3.0),
-    ]
-    assert found.unused == {"model"}
+    rest = dict.fromkeys(("size", "output_format", "output_compression", "error"))
+    assert from_json == from_csv == values | {"item": "x", "copy": 0} | rest
 
 
 def test_a_folder_and_a_glob_are_read_in_the_order_of_names(tmp_path: Path) -> None:
@@ -115,8 +105,8 @@ def test_ids_and_seeds_depend_on_content_and_place_alone(tmp_path: Path) -> None
     ("values", "complaint"),
     [
         ({"prompt": ""}, "the prompt is empty"),
-        ({"prompt": None}, "the prompt must be text, got None"),
-        ({"prompt": 3}, "the prompt must be text, got 3"),
+        ({"prompt": None}, "the prompt is missing"),
+        ({"prompt": [3]}, "the prompt must be text, got [3]"),
         ({"prompt": "\ud800"}, "lone surrogates"),
         ({"prompt": "p", "seed": -1}, "seed must be between 0"),
         ({"prompt": "p", "seed": 2**70}, "seed must be a whole number"),
@@ -152,8 +142,8 @@ def test_numbers_that_are_not_there_are_left_to_the_model(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("a.csv", b"text,style\na,b\n", "a.csv, no column 'prompt': it has 'text', 'style'"),
-        ("a.csv", b"", "no column 'prompt': it has none"),
+        ("a.csv", b"title,style\na,b\n", "no column with prompts: it has 'title', 'style'"),
+        ("a.csv", b"", "no column with prompts: it has none"),
         ("a.csv", b"prompt\na\nb,c\n", "a.csv, line 3: more fields than the header has"),
         ("a.csv", b'prompt\n"never closed\n', "a.csv is not .csv"),
         ("a.jsonl", b'{"prompt": "a"}\n{"prompt"\n', "a.jsonl, line 2: not JSON"),
@@ -161,7 +151,7 @@ def test_numbers_that_are_not_there_are_left_to_the_model(tmp_path: Path) -> Non
         ("a.txt", b"\xff\xfe\x00", "a.txt is not UTF-8 text"),
         ("a.txt", b"\n \n", "no prompts in"),
         ("a.parquet", b"PAR1 and no more", "a.parquet is not .parquet"),
-        ("a.xlsx", b"", "a.xlsx is none of .txt, .csv, .jsonl, .parquet"),
+        ("a.xlsx", b"", "a.xlsx is none of .txt, .csv, .tsv, .json, .jsonl"),
     ],
 )
 def test_a_malformed_file_is_refused_with_its_line(

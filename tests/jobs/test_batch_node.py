@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from ray.cluster_utils import Cluster
 
-from jobs.batch.run import Job
+from jobs.batch.job import Job
+from jobs.batch.layout import SUCCESS
 from jobs.batch.settings import Workers
 from tests.jobs.runs import (
     DEADLINE_S,
@@ -36,7 +37,7 @@ def test_a_machine_that_is_lost_takes_no_row_with_it(tiny_folder: Path, tmp_path
     assert process.exitcode == 0
     assert [row["prompt"] for row in read(out)] == prompts
     assert_made_by_the_model_alone(read(out), tiny_folder)
-    assert (out / "_SUCCESS").exists()
+    assert (out / SUCCESS).exists()
     assert not list(out.glob(".*"))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import ray
 
-from jobs.batch.run import Job
+from jobs.batch.job import Job
 from jobs.batch.settings import Making, Workers
 from tests.jobs.runs import (
     CPUS,

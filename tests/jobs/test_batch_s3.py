@@ -13,9 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.batch import s3
-from jobs.batch.inputs import find, read
-from jobs.batch.shard import ShardWriter, shard_name
+from jobs.batch.columns import Wanted
+from jobs.batch.inputs import find
+from jobs.batch.inspection import inspect
+from jobs.batch.layout import CARD, MANIFEST, SHEET, SIDE, SUCCESS, shard_name
+from jobs.batch.shard import ShardWriter
 from jobs.batch.storage import Folder, locate
+from jobs.batch.survey import Survey
 from tests.jobs.flaky_s3 import FlakyS3
 from tests.jobs.runs import S3_ENVIRONMENT, assert_made_by_the_model_alone, job, run_here
 from tests.jobs.test_batch_files import counts, row
@@ -54,8 +58,8 @@ def test_a_folder_on_s3_is_like_one_on_disk(server: FlakyS3) -> None:
 def test_prompts_are_read_from_s3(server: FlakyS3) -> None:
     Folder("s3://hawk/in", endpoint=server.url).write("a.txt", b"one\ntwo\n")
     for url in ("s3://hawk/in", "s3://hawk/in/a.txt", "s3://hawk/in/*.txt"):
-        location = locate(url, endpoint=server.url)
-        assert [e.values["prompt"] for e in read(location, find(location))] == ["one", "two"]
+        entries = Survey(find(locate(url, endpoint=server.url)), Wanted()).entries()
+        assert [entry.values["prompt"] for entry in entries] == ["one", "two"]
 
 
 def test_large_files_survive_slow_downs_and_resets(server: FlakyS3) -> None:
@@ -152,7 +156,9 @@ def test_a_run_on_s3_bears_slow_downs_and_resets(
     server.slow_down_every = server.reset_every = 0
     folder = Folder(asked.out, endpoint=server.url)
     parts = [shard_name(shard) for shard in range(4)]
-    assert folder.names() == ["_SUCCESS", "contact-sheet.png", "manifest.json", *parts]
+    assert folder.names() == parts
+    beside = [f"{SIDE}/{name}" for name in folder.names(SIDE)]
+    assert beside == sorted([CARD, SUCCESS, SHEET, MANIFEST])
     rows = [
         row
         for part in parts
@@ -161,4 +167,10 @@ def test_a_run_on_s3_bears_slow_downs_and_resets(
     assert [row["id"] for row in rows] == [prompt["id"] for prompt in prompts]
     assert_made_by_the_model_alone(rows, tiny_folder)
     folder.delete(parts[2])
-    assert run_here(asked)[0]["images"] == 20
+    data = bytearray(folder.read(parts[1]))
+    data[1000:1064] = bytes(64)
+    folder.write(parts[1], bytes(data))
+    summary, screen = run_here(asked)
+    assert f"{parts[1]} is damaged" in screen
+    assert summary["images"] == 20
+    assert inspect(folder, verify=True)["success"]

@@ -15,14 +15,16 @@ import torch
 from PIL import Image, ImageChops
 
 import hawk
+from hawk.encoding import read_origin
 from hawk.gallery import tokens_sha256
 from hawk.request import Finished
 from hawk.session import Session
 from hawk.targets.hf import DecoderTarget
+from jobs.batch.layout import shard_name
 from jobs.batch.messages import Assignment, Report
 from jobs.batch.schema import PROMPTS
 from jobs.batch.settings import Making, Workers
-from jobs.batch.shard import Counts, shard_name
+from jobs.batch.shard import Counts
 from jobs.batch.storage import Folder
 from jobs.batch.worker import Worker
 
@@ -194,6 +196,43 @@ def test_bad_rows_become_errors_and_the_others_images(tiny_folder: Path, tmp_pat
             total[shard] += counts
     assert total == {shard: counts for report in reports for shard, counts in report.files.items()}
     assert total[0].failed == 2
+
+
+def test_files_have_the_format_and_size_that_a_row_asks_for(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    made = worker(tiny_folder, tmp_path)
+    formats = {0: "jpeg", 1: "webp", 2: None}
+    for shard, format in formats.items():
+        work(made, assignment(shard, ["p"], output_format=format, size="12x12"))
+        [row] = read(tmp_path, shard)
+        with Image.open(io.BytesIO(row["image"]["bytes"])) as image:
+            assert image.format == (format or "png").upper()
+    small, large = (
+        assignment(shard, ["p"], output_format="jpeg", output_compression=quality)
+        for shard, quality in ((3, 1), (4, 100))
+    )
+    work(made, small, large)
+    sizes = [len(read(tmp_path, shard)[0]["image"]["bytes"]) for shard in (3, 4)]
+    assert sizes[0] < sizes[1]
+    work(made, assignment(5, ["p"], size="1024x1024"))
+    assert "size is '1024x1024', and this job makes 12x12" in read(tmp_path, 5)[0]["error"]
+
+
+def test_a_stored_picture_says_what_made_it(tiny_folder: Path, tmp_path: Path) -> None:
+    work(worker(tiny_folder, tmp_path), assignment(0, ["a cup"], guidance=2.5, top_k=9))
+    [row] = read(tmp_path, 0)
+    (tmp_path / "a.png").write_bytes(row["image"]["bytes"])
+    origin = read_origin(tmp_path / "a.png")
+    assert (origin.request.prompt, origin.request.seed) == ("a cup", row["seed"])
+    assert (origin.request.guidance, origin.request.sampler.top_k) == (2.5, 9)
+    assert origin.tokens_sha256 == row["tokens_sha256"]
+    assert origin.maker.model_revision == row["model_revision"]
+
+
+def test_the_device_and_its_numbers_are_known(tiny_folder: Path, tmp_path: Path) -> None:
+    provenance = worker(tiny_folder, tmp_path).provenance()
+    assert (provenance.device, provenance.dtype) == ("cpu", "float32")
 
 
 def test_rows_without_guidance_take_the_short_way(tiny_folder: Path, tmp_path: Path) -> None:
