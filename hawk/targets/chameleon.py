@@ -99,7 +99,7 @@ class Chameleon(WordTarget):
         return [self._ids(prompt, prompt), [self._bos, *self._start]]
 
     def _ids(self, prompt: str, text: str) -> list[int]:
-        plain_text(prompt, self.tokenizer, self.name)
+        plain_text(prompt, self.tokenizer, self.name, (IMAGE_START, END_OF_TURN))
         words = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         ids = [self._bos, *words, self._turn, *self._start]
         return within(ids, self.prompt_limit, prompt, self.name)
@@ -158,4 +158,4 @@ def _load(
     model = source.model(ChameleonForConditionalGeneration)
     vq = VQDecoder(model.config.vq_config)
     vq.load_state_dict(load_file(decoder))
-    return model, vq.to(source.device, source.dtype).eval(), source.tokenizer()
+    return model, vq.to(source.device, torch.float32).eval(), source.tokenizer()

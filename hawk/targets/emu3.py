@@ -1,15 +1,17 @@
 """Emu3 (Wang et al., arXiv 2409.18869).
 
-Facts from `image_generation.py` and `emu3/mllm/processing_emu3.py` of github.com/baaivision/Emu3 at
-005719f: the prompt ends in the size of the grid, every row of the image in an end-of-line token,
-and guidance leads away from a real negative prompt.
+Facts from `image_generation.py`, `emu3/mllm/processing_emu3.py` and
+`emu3/mllm/tokenization_emu3.py` of github.com/baaivision/Emu3 at 005719f: the prompt, in normal
+form C, ends in the size of the grid, every row of the image in an end-of-line token, and guidance
+leads away from a real negative prompt.
 """
 
+import unicodedata
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Emu3ForConditionalGeneration, PreTrainedTokenizerBase
+from transformers import Emu3Config, Emu3ForConditionalGeneration, PreTrainedTokenizerBase
 
 from hawk.sampler import SamplerConfig
 from hawk.targets import codebook
@@ -18,6 +20,7 @@ from hawk.targets.emu3_words import split_as_trained
 from hawk.targets.hf import TargetSpec, to_uint8
 from hawk.targets.prompts import plain_text, token_id, within
 from hawk.targets.source import Source, whole_cells
+from hawk.targets.still import decode_still
 from hawk.targets.words import WordTarget
 
 SIZE = (720, 720)  # pixels: the official area, square
@@ -44,6 +47,7 @@ class Emu3(WordTarget):
         size: tuple[int, int] = SIZE,
     ) -> None:
         decoder: Any = model.model.text_model
+        model.model.vqmodel.float()  # the official script decodes images so
         patch = model.model.vqmodel.spatial_scale_factor
         grid = whole_cells(size, patch, "Emu3")
         ends = grid.height  # each of them takes a position
@@ -66,10 +70,11 @@ class Emu3(WordTarget):
     @classmethod
     def load(cls, source: Source) -> "Emu3":
         """Load from a folder or hub id."""
-        size = source.size or SIZE
-        return cls(
-            source.model(Emu3ForConditionalGeneration), source.tokenizer(), source.name, size
-        )
+        size, own = source.size or SIZE, Emu3Config.from_dict(source.config())
+        whole_cells(size, 2 ** (len(own.vq_config.channel_multiplier) - 1), "Emu3")
+        tokenizer = source.tokenizer()  # refused before the weights are read
+        model = source.model(Emu3ForConditionalGeneration, precise="vqmodel")
+        return cls(model, tokenizer, source.name, size)
 
     @property
     def codebook_VD(self) -> Tensor:
@@ -90,7 +95,10 @@ class Emu3(WordTarget):
         return [self._ids(prompt), self._ids(negative)]
 
     def _ids(self, prompt: str) -> list[int]:
-        plain_text(prompt, self.tokenizer, self.name)
+        form = (IMAGE_START, IMAGE_TOKEN, END_OF_LINE)
+        plain_text(prompt, self.tokenizer, self.name, form)
+        # The official tokenizer does so, transformers' copy of it does not.
+        prompt = unicodedata.normalize("NFC", prompt)
         size = f"{IMAGE_START}{self.grid.height}*{self.grid.width}{IMAGE_TOKEN}"
         text = f"{self.tokenizer.bos_token}{prompt}{size}"
         ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
@@ -99,4 +107,4 @@ class Emu3(WordTarget):
     @torch.inference_mode()
     def pixels(self, tokens_BT: Tensor) -> Tensor:
         codes = tokens_BT.view(-1, self.grid.height, self.grid.width)
-        return to_uint8(self.model.model.vqmodel.decode(codes))
+        return to_uint8(decode_still(self.model.model.vqmodel, codes))

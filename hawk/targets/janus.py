@@ -1,5 +1,6 @@
 """Janus and Janus-Pro (Chen et al., arXiv 2501.17811), and the embedded model `emoji`."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +13,11 @@ from hawk.sampler import SamplerConfig
 from hawk.targets import codebook, guidance
 from hawk.targets.base import Branches
 from hawk.targets.hf import DecoderTarget, TargetSpec
-from hawk.targets.prompts import no_negative, plain_text, token_id, within
+from hawk.targets.janus_prompt import JanusPrompt
+from hawk.targets.prompts import no_negative, within
 from hawk.targets.source import Source
+
+LEGACY_TEMPLATE = "chat_template.json"  # of processors, before chat_template.jinja
 
 
 class Janus(DecoderTarget):
@@ -33,6 +37,7 @@ class Janus(DecoderTarget):
         name: str,
     ) -> None:
         decoder: Any = model.model.language_model
+        model.model.vqmodel.float()  # half precision costs colours, and gains nothing
         vq = model.model.vqmodel.config
         grid = Grid(height=vq.num_patches, width=vq.num_patches)
         positions = decoder.config.max_position_embeddings
@@ -51,10 +56,7 @@ class Janus(DecoderTarget):
             top_p=own.top_p or 1.0,
         )
         self.model = model.eval()
-        self._tokenizer = tokenizer
-        self._bos = token_id(tokenizer, str(tokenizer.bos_token), name)
-        self._pad = token_id(tokenizer, str(tokenizer.pad_token), name)
-        self._boi = token_id(tokenizer, "<begin_of_image>", name)
+        self._form = JanusPrompt(tokenizer, name)
         # One lookup a token instead of the two-layer aligner on every pass.
         with torch.no_grad():
             codes = torch.arange(self.vocabulary, device=model.device)
@@ -64,7 +66,13 @@ class Janus(DecoderTarget):
     def load(cls, source: Source) -> "Janus":
         """Load from a folder or hub id."""
         source.refuse_size("Janus")
-        target = cls(source.model(JanusForConditionalGeneration), source.tokenizer(), source.name)
+        tokenizer = source.tokenizer()
+        legacy = None if tokenizer.chat_template else source.file(LEGACY_TEMPLATE)
+        if legacy is not None:
+            tokenizer.chat_template = json.loads(legacy.read_text("utf-8"))["chat_template"]
+        JanusPrompt(tokenizer, source.name)  # refused before the weights are read
+        model = source.model(JanusForConditionalGeneration, precise="vqmodel")
+        target = cls(model, tokenizer, source.name)
         target.patches = codebook.Patches.load(source)
         return target
 
@@ -85,24 +93,12 @@ class Janus(DecoderTarget):
         return codebook.nearest(latents, self.codebook_VD)
 
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
-        """The unconditional branch keeps BOS and BOI; all between are attended pads."""
         no_negative(negative_prompt, self.name, "a prompt of pads")
-        text = plain_text(prompt, self._tokenizer, self.name)
-        if self._tokenizer.chat_template:
-            turn: Any = {"role": "user", "content": [{"type": "text", "text": prompt}]}
-            text = str(
-                self._tokenizer.apply_chat_template(
-                    [turn], add_generation_prompt=True, tokenize=False
-                )
-            )
-        # Not verbose: of a long prompt the error below says more than the tokenizer's warning.
-        ids = [*self._tokenizer(text, verbose=False)["input_ids"], self._boi]
-        within(ids, self.prompt_limit, prompt, self.name)
-        kept = (self._bos, self._boi)
-        return [ids, [token if token in kept else self._pad for token in ids]]
+        ids = within(self._form.encode(prompt), self.prompt_limit, prompt, self.name)
+        return [ids, self._form.unconditional(ids)]
 
     def embed_prompts(self, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-        ids_RP, lengths_R = guidance.pad(rows, self._pad, self.device)
+        ids_RP, lengths_R = guidance.pad(rows, self._form.pad, self.device)
         return self.model.get_input_embeddings()(ids_RP), lengths_R
 
     @property

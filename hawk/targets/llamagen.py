@@ -33,11 +33,12 @@ from hawk.sampler import SamplerConfig
 from hawk.targets import codebook
 from hawk.targets.base import Branches
 from hawk.targets.hf import DecoderTarget, TargetSpec, to_uint8
-from hawk.targets.prompts import no_negative, plain_text, within
+from hawk.targets.prompts import no_negative, plain_text, token_id, within
 from hawk.targets.source import Source
 
 MODEL_FILE, VQ_FILE, TEXT_FOLDER = "model.safetensors", "vq.safetensors", "text_encoder"
 PATCH = 16  # pixels a cell
+END_OF_TEXT = "</s>"  # of T5, which reads it behind every text
 NULL = -1  # stands for a place of the null prompt
 OUTSIDE = 2**31  # position of prompt tokens, which have none: behind all cells
 
@@ -142,6 +143,7 @@ class LlamaGen(DecoderTarget):
         super().__init__(spec, model.decoder)
         self.model, self.vq = model.eval(), vq.eval()
         self.text_encoder, self._tokenizer = text_encoder, tokenizer
+        self._end = token_id(tokenizer, END_OF_TEXT, name)
 
     @classmethod
     def load(cls, source: Source) -> "LlamaGen":
@@ -156,6 +158,7 @@ class LlamaGen(DecoderTarget):
             dtype=source.dtype,
             device=source.device,
         )
+        tokenizer = text.tokenizer()  # refused before the weights are read
         model, vq = load_empty(own), load_empty_vq(own)
         for part, file in ((model, MODEL_FILE), (vq, VQ_FILE)):
             path = source.file(file)
@@ -165,11 +168,10 @@ class LlamaGen(DecoderTarget):
                 part.load_state_dict(load_file(path), assign=True)
             except RuntimeError as error:
                 raise ValueError(f"{file} does not fit config.json: {error}") from error
-            part.to(source.dtype)
-        source.place(model, model.decoder)
-        vq.to(source.device)
+        source.place(model.to(source.dtype), model.decoder)
+        vq.to(source.device, torch.float32)  # the official script decodes images so
         encoder = text.model(T5EncoderModel, attention="eager")
-        return cls(model, vq, encoder, text.tokenizer(), source.name)
+        return cls(model, vq, encoder, tokenizer, source.name)
 
     @property
     def codebook_VD(self) -> Tensor:
@@ -188,7 +190,9 @@ class LlamaGen(DecoderTarget):
         """The unconditional branch has as many places of the null prompt."""
         no_negative(negative_prompt, self.name, "a learned null prompt")
         plain_text(prompt, self._tokenizer, self.name)
-        ids = self._tokenizer(" ".join(prompt.lower().split()), verbose=False)["input_ids"]
+        text = " ".join(prompt.lower().split())
+        ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        ids = [*ids, self._end]  # whether or not a copy of the tokenizer would write it
         within(ids, self.prompt_limit, prompt, self.name)
         return [ids, [NULL] * len(ids)]
 

@@ -1,20 +1,33 @@
 """Prompts: what every family checks before it reads one."""
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 
-def plain_text(prompt: str, tokenizer: Any, name: str) -> str:
-    """The prompt itself. ValueError where it spells a special token."""
-    special = [
-        token
-        for token in (*tokenizer.all_special_tokens, *tokenizer.get_added_vocab())
-        if token in prompt
-    ]
+def plain_text(prompt: str, tokenizer: Any, name: str, form: Sequence[str] = ()) -> str:
+    """The prompt itself. ValueError where it spells a special token.
+
+    Args:
+        form: tokens of the family's prompt form, which not every tokenizer marks as special.
+    """
+    special = [token for token in (*special_tokens(tokenizer), *form) if token in prompt]
     if special:
-        raise ValueError(f"the prompt contains {special[0]!r}, a special token of {name}")
+        raise ValueError(
+            f"the prompt contains {special[0]!r}, a special token of {name}: leave it out"
+        )
     return prompt
+
+
+@lru_cache(maxsize=8)  # those of Emu3 are 37,000
+def special_tokens(tokenizer: Any) -> tuple[str, ...]:
+    """Spellings of a tokenizer's special tokens. Other added tokens are words: some tokenizers add
+    letters such as "ü"."""
+    added = tokenizer.added_tokens_decoder.values()
+    marked = [token.content for token in added if token.special]
+    return tuple(dict.fromkeys([*tokenizer.all_special_tokens, *marked]))
 
 
 def within(ids: list[int], limit: int, prompt: str, name: str) -> list[int]:

@@ -63,8 +63,17 @@ class Source:
     def tokenizer(self) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(self.location, revision=self.revision or "main")
 
-    def model(self, kind: type[PreTrainedModel], *, attention: str = "sdpa") -> Any:
-        """A transformers model in evaluation mode. ValueError where weights are missing."""
+    def model(
+        self, kind: type[PreTrainedModel], *, attention: str = "sdpa", precise: str | None = None
+    ) -> Any:
+        """A transformers model in evaluation mode. ValueError where weights are missing.
+
+        Args:
+            precise: name of the part that is float32 whatever `dtype` says.
+        """
+        if precise is not None:  # name and module stay: transformers looks for its own by them
+            own = {"__module__": kind.__module__, "_keep_in_fp32_modules_strict": {precise}}
+            kind = type(kind.__name__, (kind,), own)
         model, report = kind.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
             self.location,
             revision=self.revision or "main",

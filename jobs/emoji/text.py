@@ -20,6 +20,7 @@ VOCABULARY = 4096
 BOS, PAD = "<|begin_of_sentence|>", "<|pad|>"
 BOI, EOI, IMAGE = "<begin_of_image>", "<end_of_image>", "<image_placeholder>"
 SPECIAL = [BOS, PAD, BOI, EOI, IMAGE]
+BARE = "{{ messages[0]['content'][0]['text'] }}"  # chat template: a prompt is a caption, no turn
 
 
 def train_tokenizer(captions: Iterable[str]) -> PreTrainedTokenizerFast:
@@ -44,6 +45,7 @@ def train_tokenizer(captions: Iterable[str]) -> PreTrainedTokenizerFast:
         pad_token=PAD,
         padding_side="left",
         model_max_length=TEXT_TOKENS,
+        chat_template=BARE,
         extra_special_tokens={"image_token": IMAGE, "boi_token": BOI, "eoi_token": EOI},
     )
 

@@ -166,6 +166,21 @@ def test_pixels_are_those_of_the_model(target: Emu3) -> None:
     assert torch.equal(target.pixels(tokens).float(), wanted)
 
 
+def test_one_frame_of_the_video_decoder_is_all_that_is_made(target: Emu3) -> None:
+    seen: list[int] = []
+    last: Any = target.model.model.vqmodel.decoder.conv_out
+    hook = last.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    target.pixels(torch.zeros(2, HEIGHT * WIDTH, dtype=torch.int64))
+    hook.remove()
+    assert target.model.model.vqmodel.config.temporal_downsample_factor == 2
+    assert seen == [2]  # two images, a frame each
+
+
+def test_prompts_are_read_in_normal_form_c(target: Emu3) -> None:
+    """As `tokenize` of the official tokenizer does."""
+    assert target.encode("caf\u0065\u0301") == target.encode("caf\u00e9")
+
+
 def test_the_prompt_has_the_official_form(target: Emu3) -> None:
     branches = target.encode("a red apple")
     spelled = [target.tokenizer.decode(ids) for ids in branches]

@@ -197,6 +197,13 @@ def test_prompts_are_put_in_lower_case(target: LlamaGen) -> None:
     assert target.encode("A red  apple") == target.encode("a red apple")
 
 
+def test_prompts_end_as_t5_reads_them(target: LlamaGen) -> None:
+    """Its tokenizer puts an end behind every text; a copy may have lost that."""
+    spelled = target._tokenizer.convert_ids_to_tokens(target.encode("a red apple")[0])
+    assert spelled[-1] == "</s>"
+    assert spelled.count("</s>") == 1
+
+
 def test_a_long_prompt_and_a_negative_prompt_are_refused(target: LlamaGen) -> None:
     with pytest.raises(ValueError, match=f"reads up to {TEXT_TOKENS}"):
         target.encode("a red apple and a green tree " * 5)

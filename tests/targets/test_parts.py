@@ -14,25 +14,36 @@ FAMILIES = ("janus", "emu3", "anole", "lumina", "llamagen")
 SIZES = {"emu3": (10, 8), "lumina": (32, 64)}
 
 
-@pytest.fixture(params=FAMILIES)
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    """A fresh one for each test: they change its weights."""
-    family: str = request.param
-    if family == "janus":
-        save_tiny_janus(tmp_path / "converted")
-    elif conversion := published(family, tmp_path):
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Its name, and the folder of a checkpoint."""
+    name: str = request.param
+    path = tmp_path_factory.mktemp(name)
+    if name == "janus":
+        save_tiny_janus(path / "converted")
+    elif conversion := published(name, path):
         hawk("convert", *conversion)
-    return load_target(
-        str(tmp_path / "converted"),
-        dtype=torch.float32,
-        device=torch.device("cpu"),
-        size=SIZES.get(family),
-    )
+    return name, path / "converted"
+
+
+def load(family: tuple[str, Path], dtype: torch.dtype) -> Any:
+    name, folder = family
+    cpu = torch.device("cpu")
+    return load_target(str(folder), dtype=dtype, device=cpu, size=SIZES.get(name))
+
+
+@pytest.fixture
+def target(family: tuple[str, Path]) -> Any:
+    """A fresh one for each test: they change its weights."""
+    return load(family, torch.float32)
+
+
+def image_tokenizer(target: Any) -> Any:
+    return target.vq if hasattr(target, "vq") else target.model.model.vqmodel
 
 
 def code_vectors(target: Any) -> torch.Tensor:
-    vq = target.vq if hasattr(target, "vq") else target.model.model.vqmodel
-    return vq.quantize.embedding.weight
+    return image_tokenizer(target).quantize.embedding.weight
 
 
 def picture_of(target: Any, token: int) -> torch.Tensor:
@@ -69,3 +80,14 @@ def test_embeddings_are_what_the_decoder_reads(target: Any) -> None:
     tokens_12 = torch.tensor([[3, target.vocabulary - 1]])
     assert target.embeddings_VX.shape[0] == target.vocabulary
     assert torch.equal(target.embeddings_VX[tokens_12], target.embed_image(tokens_12))
+
+
+def test_images_are_decoded_in_float32_whatever_the_decoder_runs_in(
+    target: Any, family: tuple[str, Path]
+) -> None:
+    half = load(family, torch.bfloat16)
+    assert next(half._decoder.parameters()).dtype == torch.bfloat16
+    stored, kept = (image_tokenizer(each).state_dict() for each in (target, half))
+    assert all(torch.equal(weight, kept[name]) for name, weight in stored.items())
+    tokens = torch.randint(64, (1, target.grid.cells), generator=torch.manual_seed(0))
+    assert torch.equal(half.pixels(tokens), target.pixels(tokens))

@@ -1,0 +1,35 @@
+"""Still: one image from the video decoder of Emu3's image tokenizer.
+
+Of a single image it makes `temporal_downsample_factor` frames, four in the published one, and
+transformers' own `decode` keeps the first. From the resolution of the grid on, frames do not see
+each other: the others are left out there, which is a quarter of the memory and of the time.
+
+Letters: B images, T frames, H, W cells of the grid, C channels.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def decode_still(vq: Any, codes_BHW: Tensor) -> Tensor:
+    """Images [B, 3, height, width] with values from about -1 to 1, as `vq.decode` makes them.
+
+    Args:
+        vq: an `Emu3VQVAE`.
+        codes_BHW: int64, image tokens.
+    """
+    decoder = vq.decoder
+    quant_BCTHW = vq.quantize.embedding(codes_BHW).permute(0, 3, 1, 2)[:, :, None]
+    both = torch.cat([vq.post_quant_conv(quant_BCTHW), quant_BCTHW])  # [2B, C, T, H, W]
+    for layer in decoder.time_res_stack:
+        both = layer(both)
+    for layer in decoder.time_conv:
+        both = layer(both)
+        both = both * both.sigmoid()
+    hidden_BCHW, quant_BCHW = both[:, :, 0].chunk(2)
+    hidden_BCHW = decoder.middle_block(decoder.conv_in(hidden_BCHW), quant_BCHW)
+    hidden_BCHW = decoder.up_block(hidden_BCHW, quant_BCHW)
+    hidden_BCHW = decoder.norm_out(hidden_BCHW, quant_BCHW)
+    return decoder.conv_out(hidden_BCHW * hidden_BCHW.sigmoid())
