@@ -70,8 +70,9 @@ class Emu3(WordTarget):
     @classmethod
     def load(cls, source: Source) -> "Emu3":
         """Load from a folder or hub id."""
-        size, own = source.size or SIZE, Emu3Config.from_dict(source.config())
-        whole_cells(size, 2 ** (len(own.vq_config.channel_multiplier) - 1), "Emu3")
+        size = source.size or SIZE
+        vq: Any = Emu3Config.from_dict(source.config()).vq_config
+        whole_cells(size, 2 ** (len(vq.channel_multiplier) - 1), "Emu3")
         tokenizer = source.tokenizer()  # refused before the weights are read
         model = source.model(Emu3ForConditionalGeneration, precise="vqmodel")
         return cls(model, tokenizer, source.name, size)

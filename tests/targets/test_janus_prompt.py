@@ -29,7 +29,8 @@ def words(*, turns: bool = True, template: str | None = None) -> Any:
     made.chat_template = template
     made.backend_tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
     if turns:
-        made.add_tokens([AddedToken(t, normalized=False) for t in ("<|User|>", "<|Assistant|>")])
+        for turn in ("<|User|>", "<|Assistant|>"):
+            made.add_tokens(AddedToken(turn, normalized=False))
     return made
 
 
