@@ -58,7 +58,11 @@ def convert(
     ],
     out: Annotated[Path, typer.Argument(help="New folder, for --model.")],
     vq: Annotated[
-        Path | None, typer.Option(help="Meta's vqgan.ckpt; LlamaGen: vq_ds16_t2i.pt.")
+        Path | None,
+        typer.Option(
+            help="Meta's vqgan.ckpt, where the checkpoint's folder has none; "
+            "LlamaGen: vq_ds16_t2i.pt."
+        ),
     ] = None,
     size: SizeOption = None,
     text_encoder: Annotated[

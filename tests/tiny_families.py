@@ -4,11 +4,13 @@ Random weights; the scales make laws that depend on their context and are neithe
 that drafts are accepted sometimes.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
 from transformers import (
@@ -129,7 +131,7 @@ def save_tiny_chameleon(
     folder: Path, vqgan: Path, *, resolution: int, levels: Sequence[int] = (1, 2)
 ) -> None:
     """A checkpoint in the layout of transformers, without a decoder for pixels; that is in `vqgan`,
-    in the layout of Meta's release."""
+    the whole image tokenizer in the layout of Meta's release."""
     letters = "ABCDEFGHIJ"
     codes = ["IMGIMG" + "".join(letters[int(d)] for d in str(code)) + "Z" for code in range(CODES)]
     sizes = [f"<reserved{chameleon.FIRST_SIZE + n:05d}>" for n in range(1, 33)]
@@ -166,8 +168,35 @@ def save_tiny_chameleon(
         model.model.embed_tokens.weight.mul_(20)
     model.save_pretrained(folder)
     words.save_pretrained(folder)
-    weights = VQDecoder(vq).state_dict() | {"encoder.conv_in.weight": torch.zeros(1)}
+    weights = model.model.vqmodel.state_dict() | VQDecoder(vq).state_dict()
+    weights["loss.discriminator.main.0.weight"] = torch.zeros(1)  # left over from its training
     torch.save({"state_dict": weights, "epoch": 3}, vqgan)
+
+
+def save_tiny_lumina(folder: Path, vqgan: Path, *, resolution: int, levels: Sequence[int]) -> None:
+    """As `save_tiny_chameleon`, without what Lumina-mGPT is published without: the whole image
+    tokenizer, and norms of queries and keys for each head. In two files, as the hub has three."""
+    save_tiny_chameleon(folder, vqgan, resolution=resolution, levels=levels)
+    whole = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    generator = torch.Generator().manual_seed(0)
+    halves: list[Weights] = [{}, {}]
+    for place, (name, weight) in enumerate(sorted(whole.items())):
+        if name.startswith("model.vqmodel."):
+            continue
+        if "_norm.weight" in name and ".self_attn." in name:
+            weight = torch.rand(1, weight.shape[1], generator=generator) + 0.5
+        halves[place % 2][name] = weight
+    places: dict[str, str] = {}
+    for number, half in enumerate(halves, start=1):
+        file = f"model-{number:05d}-of-00002.safetensors"
+        save_file(half, folder / file, metadata={"format": "pt"})
+        places |= dict.fromkeys(half, file)
+    index = {"metadata": {"total_size": 0}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    config = json.loads((folder / "config.json").read_text())
+    config["architectures"] = [chameleon.LUMINA_CLASS]
+    (folder / "config.json").write_text(json.dumps(config))
 
 
 def published_gpt() -> Weights:

@@ -14,7 +14,6 @@ image, positions included.
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import ChameleonForConditionalGeneration, PreTrainedTokenizerBase
 
@@ -31,6 +30,12 @@ IMAGE_START, END_OF_TURN = "<racm3:break>", "<reserved08706>"
 NEW_LINE, FIRST_SIZE = "<reserved08799>", 8800  # a size of n x 32 pixels is <reserved(8800 + n)>
 SIZE_STEP = 32
 LUMINA_SIZE = (768, 768)
+LUMINA_CLASS = "ChameleonXLLMXForConditionalGeneration"  # in config.json of its checkpoints
+VQGAN = "vqgan.ckpt"
+VQGAN_SOURCES = (
+    f"{VQGAN} is in `original_tokenizers` of Alpha-VLLM/Chameleon_7B_mGPT and in `tokenizer` of "
+    f"GAIR/Anole-7b-v0.1, both on the hub, and in Meta's Chameleon release"
+)
 
 
 class Chameleon(WordTarget):
@@ -124,7 +129,6 @@ class Lumina(Chameleon):
         *,
         size: tuple[int, int] = LUMINA_SIZE,
     ) -> None:
-        whole_cells(size, SIZE_STEP, "Lumina-mGPT")
         super().__init__(model, vq, tokenizer, name, size=size, row_end=NEW_LINE)
         self._size = size
         for pixels in size:
@@ -135,6 +139,7 @@ class Lumina(Chameleon):
     def load(cls, source: Source) -> "Lumina":
         """Load a folder that `hawk convert` wrote."""
         height, width = source.size or source.config().get("hawk_size", LUMINA_SIZE)
+        whole_cells((height, width), SIZE_STEP, "Lumina-mGPT")
         return cls(*_load(source), source.name, size=(height, width))
 
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
@@ -149,13 +154,17 @@ def _load(
     source: Source,
 ) -> tuple[ChameleonForConditionalGeneration, VQDecoder, PreTrainedTokenizerBase]:
     """ValueError where there is no decoder for pixels."""
-    decoder = source.file(FILE)
+    decoder = source.weights(FILE)
     if decoder is None:
+        lumina = LUMINA_CLASS in source.config().get("architectures", ())
+        family, size = ("lumina", " --size 768x768") if lumina else ("anole", "")
         raise ValueError(
-            f"there is no {FILE} in it: published Chameleon checkpoints come without the decoder "
-            f"for pixels. Get vqgan.ckpt of Meta's release and run `hawk convert` (see its --help)"
+            f"published Chameleon checkpoints lack the decoder for pixels: get its files (`hf "
+            f"download ... --local-dir FOLDER`), then `hawk convert {family} FOLDER OUT --vq "
+            f"{VQGAN}{size}`, and give OUT; {VQGAN_SOURCES}"
         )
-    model = source.model(ChameleonForConditionalGeneration)
+    tokenizer = source.tokenizer()  # refused before the weights are read
+    model = source.model(ChameleonForConditionalGeneration, precise="vqmodel")
     vq = VQDecoder(model.config.vq_config)
-    vq.load_state_dict(load_file(decoder))
-    return model, vq.to(source.device, torch.float32).eval(), source.tokenizer()
+    vq.load_state_dict(decoder)
+    return model, vq.to(source.device, torch.float32).eval(), tokenizer

@@ -1,5 +1,7 @@
 """Convert: published checkpoints to folders that Hawk loads."""
 
+import os
+import shutil
 from pathlib import Path
 
 from hawk.size import parse_size
@@ -24,16 +26,29 @@ def convert(
         vq: checkpoint of the image tokenizer; None where the checkpoint itself has it.
         size: WIDTHxHEIGHT to draw in.
         text_encoder: hub id or folder of LlamaGen's T5.
+
+    ValueError where it cannot be done; `out` is there whole or not at all.
     """
     if family not in CONVERTERS:
         raise ValueError(f"no converter for {family!r}: choose from {', '.join(CONVERTERS)}")
     if out.exists():
         raise ValueError(f"{out} is there already: give a new folder")
     pixels = parse_size(size)
-    if family != "llamagen":
-        name = {"anole": "chameleon", "lumina": "lumina_mgpt"}[family]
-        convert_chameleon(checkpoint, out, family=name, vqgan=vq, size=pixels)
-        return
-    if vq is None or pixels is None:
-        raise ValueError("LlamaGen needs --vq vq_ds16_t2i.pt, and --size 256x256 or 512x512")
-    convert_llamagen(checkpoint, out, vq=vq, size=pixels, text_encoder=text_encoder)
+    if family == "lumina" and pixels is None:
+        raise ValueError(
+            "Lumina-mGPT needs --size, that of the checkpoint: 512x512, 768x768 or 1024x1024"
+        )
+    fresh = out.with_name(f"{out.name}.{os.getpid()}.tmp")
+    try:
+        if family == "llamagen":
+            if vq is None or pixels is None:
+                raise ValueError(
+                    "LlamaGen needs --vq vq_ds16_t2i.pt, and --size 256x256 or 512x512"
+                )
+            convert_llamagen(checkpoint, fresh, vq=vq, size=pixels, text_encoder=text_encoder)
+        else:
+            name = {"anole": "chameleon", "lumina": "lumina_mgpt"}[family]
+            convert_chameleon(checkpoint, fresh, family=name, vqgan=vq, size=pixels)
+        fresh.rename(out)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)

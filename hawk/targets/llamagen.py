@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerBase, T5EncoderModel
@@ -161,11 +160,11 @@ class LlamaGen(DecoderTarget):
         tokenizer = text.tokenizer()  # refused before the weights are read
         model, vq = load_empty(own), load_empty_vq(own)
         for part, file in ((model, MODEL_FILE), (vq, VQ_FILE)):
-            path = source.file(file)
-            if path is None:
+            weights = source.weights(file)
+            if weights is None:
                 raise ValueError(f"there is no {file} in it: run `hawk convert` again")
             try:
-                part.load_state_dict(load_file(path), assign=True)
+                part.load_state_dict(weights, assign=True)
             except RuntimeError as error:
                 raise ValueError(f"{file} does not fit config.json: {error}") from error
         source.place(model.to(source.dtype), model.decoder)

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
 from hawk.grid import Grid
 from hawk.targets.split import split
+from hawk.targets.weight_files import check_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,15 @@ class Source:
             _raise_exceptions_for_missing_entries=False,
         )
         return None if found is None else Path(found)
+
+    def weights(self, name: str) -> dict[str, Tensor] | None:
+        """Tensors of a safetensors file beside the model; None where there is no such file.
+        ValueError where it is broken."""
+        file = self.file(name)
+        if file is None:
+            return None
+        check_file(file)
+        return load_file(file)
 
     def folder(self) -> Path:
         """Where the files are on this machine. OSError where there are none, its cause says why."""

@@ -9,7 +9,12 @@ from typer.testing import CliRunner
 
 from hawk.cli import app
 from tests.needs import NEEDS_CUDA
-from tests.tiny_families import save_tiny_chameleon, save_tiny_emu3, save_tiny_llamagen
+from tests.tiny_families import (
+    save_tiny_chameleon,
+    save_tiny_emu3,
+    save_tiny_llamagen,
+    save_tiny_lumina,
+)
 
 
 def hawk(*arguments: str, code: int = 0) -> str:
@@ -28,10 +33,11 @@ def published(family: str, folder: Path) -> list[str]:
         save_tiny_llamagen(folder)
         settings = ["--size", "80x80", "--text-encoder", str(folder / "text_encoder")]
         return [family, str(folder / "gpt.pt"), out, "--vq", str(vq), *settings]
-    levels = [1, 1, 1, 2] if family == "lumina" else [1, 2]
-    save_tiny_chameleon(folder / "hf", vq, resolution=10, levels=levels)
-    size = ["--size", "32x64"] if family == "lumina" else []
-    return [family, str(folder / "hf"), out, "--vq", str(vq), *size]
+    if family == "lumina":
+        save_tiny_lumina(folder / "hf", vq, resolution=10, levels=[1, 1, 1, 2])
+        return [family, str(folder / "hf"), out, "--vq", str(vq), "--size", "32x64"]
+    save_tiny_chameleon(folder / "hf", vq, resolution=10)
+    return [family, str(folder / "hf"), out, "--vq", str(vq)]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +92,7 @@ def test_from_published_files_to_png(
         (["anole", "x", "."], "is there already: give a new folder"),
         (["llamagen", "x.pt", "y"], "LlamaGen needs --vq vq_ds16_t2i.pt, and --size"),
         (["lumina", "x", "y", "--size", "big"], "size must be WIDTHxHEIGHT"),
+        (["lumina", "x", "y"], "Lumina-mGPT needs --size, that of the checkpoint: 512x512"),
     ],
 )
 def test_a_wrong_conversion_gets_one_sentence(arguments: list[str], complaint: str) -> None:
