@@ -28,7 +28,7 @@ from transformers.models.janus.configuration_janus import JanusVQVAEConfig
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from hawk.targets import chameleon, emu3
-from hawk.targets.llamagen import TEXT_FOLDER
+from hawk.targets.stored import TEXT_FOLDER
 from hawk.targets.vq import VQDecoder
 
 CODES = 64  # image vocabulary

@@ -3,6 +3,7 @@
 Any other checkpoint of a family loads as well; these are the ones worth naming.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,13 @@ from hawk.cache import Layout
 from hawk.grid import Grid
 from hawk.sampler import SamplerConfig
 from hawk.targets import FAMILIES, room
+from hawk.targets.memory import FULL_BYTES, GIB, HALF_BYTES, decoding_bytes
 
 REAL, TOY = "real weights", "toy size only"
 PROMPT_TOKENS = 128  # assumed for the memory of an image in flight
-HALF_BYTES = 2  # bfloat16
-GIB = 2**30
+# Numbers in flight, in float32, for each image, node of a pass and image token: laws, noise, masks.
+PASS_NUMBERS = 10
+IMAGES = (1, 8)  # in flight, whose memory is told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +32,11 @@ class Entry:
         checkpoint: what `--model` takes, or what `hawk convert` reads where `convert` names a
             converter.
         family: key of `FAMILIES`.
-        billions: parameters, all parts that are loaded.
+        billions: numbers in the weights, in half precision, of all parts but the image tokenizer.
+        tokenizer_millions: numbers in those of the image tokenizer, which are float32.
         grid, pixels: (height, width) at its usual size.
         guidance, sampler: defaults of its own generation_config; None is the family's.
+        channels: of the last block of the decoder of pixels.
         vocabulary: image tokens.
         hidden, intermediate: widths of the decoder.
         layers, heads, head_size: what the decoder stores for one token.
@@ -42,6 +47,8 @@ class Entry:
     checkpoint: str
     family: str
     billions: float
+    tokenizer_millions: float
+    channels: int
     grid: tuple[int, int]
     pixels: tuple[int, int]
     vocabulary: int
@@ -62,8 +69,19 @@ class Entry:
 
     @property
     def weights_gib(self) -> float:
-        """In bfloat16."""
-        return self.billions * 1e9 * HALF_BYTES / GIB
+        """In bfloat16 but for the image tokenizer."""
+        return (self.billions * 1e9 * HALF_BYTES + self.tokenizer_millions * 1e6 * FULL_BYTES) / GIB
+
+    @property
+    def decoding_gib(self) -> float:
+        """The most that decoding an image to pixels takes, one at a time."""
+        family = FAMILIES[self.family]
+        return decoding_bytes(family, self.channels, math.prod(self.pixels)) / GIB
+
+    def peak_gib(self, images: int) -> float:
+        """With so many images in flight, guidance included."""
+        passes = images * room.NODES * self.vocabulary * PASS_NUMBERS * FULL_BYTES / GIB
+        return self.weights_gib + images * self.image_gib + max(passes, self.decoding_gib)
 
     @property
     def image_gib(self) -> float:
@@ -85,7 +103,9 @@ CATALOGUE = (
         name="emoji",
         checkpoint="emoji",
         family="janus",
-        billions=0.0144,
+        billions=0.013307,
+        tokenizer_millions=1.4185,
+        channels=32,
         grid=(16, 16),
         pixels=(64, 64),
         vocabulary=1024,
@@ -102,7 +122,9 @@ CATALOGUE = (
         name="Janus-Pro 1B",
         checkpoint="deepseek-community/Janus-Pro-1B",
         family="janus",
-        billions=2.1,
+        billions=2.0383,
+        tokenizer_millions=71.883,
+        channels=128,
         grid=(24, 24),
         pixels=(384, 384),
         vocabulary=16384,
@@ -116,7 +138,9 @@ CATALOGUE = (
         name="Janus-Pro 7B",
         checkpoint="deepseek-community/Janus-Pro-7B",
         family="janus",
-        billions=7.4,
+        billions=7.403,
+        tokenizer_millions=71.883,
+        channels=128,
         grid=(24, 24),
         pixels=(384, 384),
         vocabulary=16384,
@@ -130,7 +154,9 @@ CATALOGUE = (
         name="Emu3-Gen 8B",
         checkpoint="BAAI/Emu3-Gen-hf",
         family="emu3",
-        billions=8.8,
+        billions=8.492,
+        tokenizer_millions=270.74,
+        channels=256,
         grid=(90, 90),
         pixels=(720, 720),
         vocabulary=32768,
@@ -144,7 +170,9 @@ CATALOGUE = (
         name="Lumina-mGPT 7B",
         checkpoint="Alpha-VLLM/Lumina-mGPT-7B-768",
         family="lumina_mgpt",
-        billions=7.1,
+        billions=7.0137,
+        tokenizer_millions=70.881,
+        channels=128,
         grid=(48, 48),
         pixels=(768, 768),
         vocabulary=8192,
@@ -159,7 +187,9 @@ CATALOGUE = (
         name="Anole 7B",
         checkpoint="leloy/Anole-7b-v0.1-hf",
         family="chameleon",
-        billions=7.1,
+        billions=7.0137,
+        tokenizer_millions=70.881,
+        channels=128,
         grid=(32, 32),
         pixels=(512, 512),
         vocabulary=8192,
@@ -174,7 +204,9 @@ CATALOGUE = (
         name="LlamaGen T2I XL",
         checkpoint="t2i_XL_stage2_512.pt",
         family="llamagen",
-        billions=2.1,
+        billions=2.0015,
+        tokenizer_millions=71.883,
+        channels=128,
         grid=(32, 32),
         pixels=(512, 512),
         vocabulary=16384,
@@ -217,6 +249,8 @@ def report() -> list[dict[str, Any]]:
                 "top_p": sampler.top_p,
                 "weights_gib": round(entry.weights_gib, 2),
                 "image_gib": round(entry.image_gib, 3),
+                "decoding_gib": round(entry.decoding_gib, 2),
+                "peak_gib": {str(images): round(entry.peak_gib(images), 2) for images in IMAGES},
                 "tried": entry.tried,
             }
         )
@@ -225,18 +259,17 @@ def report() -> list[dict[str, Any]]:
 
 def table() -> Table:
     """The catalogue for people."""
-    heads = ("model", "checkpoint", "pixels", "grid", "defaults", "GiB", "+ an image", "tried with")
-    title = (
-        f"Memory in bfloat16: weights, and each image in flight, with guidance and prompts of up "
-        f"to {PROMPT_TOKENS} tokens"
-    )
-    shown = Table(*heads, title=title)
+    heads = ("model", "checkpoint", "pixels", "grid", "defaults", "weights", "+ an image")
+    peaks = [f"peak of {images}" for images in IMAGES]
+    title = "GiB in bfloat16 (image tokenizers float32); peak: with so many images in flight"
+    shown = Table(*heads, *peaks, "tried with", title=title)
+    shown.columns[1].no_wrap = True
     for entry in report():
         height, width = entry["pixels"]
         rows, columns = entry["grid"]
         source = entry["checkpoint"]
         if entry["convert"]:
-            source += f" (hawk convert {entry['convert']})"
+            source += f"\n(hawk convert {entry['convert']})"
         shown.add_row(
             entry["name"],
             source,
@@ -245,6 +278,7 @@ def table() -> Table:
             _defaults(entry),
             f"{entry['weights_gib']:.2f}",
             f"{entry['image_gib']:.2f}",
+            *(f"{peak:.1f}" for peak in entry["peak_gib"].values()),
             entry["tried"],
         )
     return shown

@@ -11,11 +11,15 @@ before the image, a newline token after each row, and an unconditional branch th
 image, positions included.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import ChameleonForConditionalGeneration, PreTrainedTokenizerBase
+from transformers import (
+    ChameleonConfig,
+    ChameleonForConditionalGeneration,
+    PreTrainedTokenizerBase,
+)
 
 from hawk.sampler import SamplerConfig
 from hawk.targets import codebook
@@ -41,6 +45,7 @@ VQGAN_SOURCES = (
 class Chameleon(WordTarget):
     """Anole: see `Target`."""
 
+    feature_maps: ClassVar[float] = 4.03
     default_guidance = 3.0
     default_sampler = SamplerConfig(temperature=0.7, top_p=0.9)
 
@@ -83,6 +88,12 @@ class Chameleon(WordTarget):
         """Load a folder that `hawk convert` wrote."""
         source.refuse_size("Anole")
         return cls(*_load(source), source.name)
+
+    @classmethod
+    def canvas(cls, config: Any, size: tuple[int, int] | None) -> tuple[int, int]:
+        vq: Any = ChameleonConfig.from_dict(config).vq_config
+        height, width = size or config.get("hawk_size") or (vq.resolution, vq.resolution)
+        return vq.base_channels * vq.channel_multiplier[0], height * width
 
     @property
     def codebook_VD(self) -> Tensor:

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import JanusForConditionalGeneration, PreTrainedTokenizerBase
+from transformers import JanusConfig, JanusForConditionalGeneration, PreTrainedTokenizerBase
 
 from hawk.grid import Grid
 from hawk.sampler import SamplerConfig
@@ -26,6 +26,7 @@ class Janus(DecoderTarget):
     A checkpoint's own generation_config goes before the defaults, those of the official script.
     """
 
+    feature_maps: ClassVar[float] = 3.01
     default_guidance = 5.0
     default_sampler = SamplerConfig()
     patches: codebook.Patches | None = None  # what tokens stand for, where that is known
@@ -75,6 +76,12 @@ class Janus(DecoderTarget):
         target = cls(model, tokenizer, source.name)
         target.patches = codebook.Patches.load(source)
         return target
+
+    @classmethod
+    def canvas(cls, config: Any, size: tuple[int, int] | None) -> tuple[int, int]:
+        vq: Any = JanusConfig.from_dict(config).vq_config
+        width = vq.num_patches * 2 ** (len(vq.channel_multiplier) - 1)
+        return vq.base_channels * vq.channel_multiplier[0], width**2
 
     @property
     def codebook_VD(self) -> Tensor:

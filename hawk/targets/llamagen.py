@@ -16,8 +16,7 @@ Letters: R rows, P prompt, B images, N nodes, D hidden, F rotary frequencies, S 
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,13 +28,14 @@ from transformers.models.janus.modeling_janus import JanusVQVAE
 from hawk.cache import Cache
 from hawk.grid import Grid
 from hawk.sampler import SamplerConfig
-from hawk.targets import codebook
+from hawk.targets import codebook, preflight
 from hawk.targets.base import Branches
 from hawk.targets.hf import DecoderTarget, TargetSpec, to_uint8
 from hawk.targets.prompts import no_negative, plain_text, token_id, within
 from hawk.targets.source import Source
+from hawk.targets.stored import text_source
 
-MODEL_FILE, VQ_FILE, TEXT_FOLDER = "model.safetensors", "vq.safetensors", "text_encoder"
+MODEL_FILE, VQ_FILE = "model.safetensors", "vq.safetensors"
 PATCH = 16  # pixels a cell
 END_OF_TEXT = "</s>"  # of T5, which reads it behind every text
 NULL = -1  # stands for a place of the null prompt
@@ -121,6 +121,7 @@ class LlamaGen(DecoderTarget):
     """See `Target`."""
 
     cache_type = CellCache
+    feature_maps: ClassVar[float] = 3.01
     default_guidance = 7.5
     default_sampler = SamplerConfig(top_k=1000)
 
@@ -149,14 +150,12 @@ class LlamaGen(DecoderTarget):
         """Load a folder that `hawk convert` wrote."""
         source.refuse_size("LlamaGen")
         own = source.config()
-        text = Source(
-            location=_text_location(source, own["text_encoder"]),
-            name=source.name,
-            revision=None,
-            size=None,
-            dtype=source.dtype,
-            device=source.device,
-        )
+        text = text_source(source, own)
+        try:
+            preflight.config(text)
+            text = preflight.fetch(text, None)
+        except ValueError as error:
+            raise ValueError(f"of its text encoder: {error}") from error
         tokenizer = text.tokenizer()  # refused before the weights are read
         model, vq = load_empty(own), load_empty_vq(own)
         for part, file in ((model, MODEL_FILE), (vq, VQ_FILE)):
@@ -171,6 +170,11 @@ class LlamaGen(DecoderTarget):
         vq.to(source.device, torch.float32)  # the official script decodes images so
         encoder = text.model(T5EncoderModel, attention="eager")
         return cls(model, vq, encoder, tokenizer, source.name)
+
+    @classmethod
+    def canvas(cls, config: Any, size: tuple[int, int] | None) -> tuple[int, int]:
+        vq = JanusVQVAEConfig(**config["vq"])
+        return vq.base_channels * vq.channel_multiplier[0], (config["grid"] * PATCH) ** 2
 
     @property
     def codebook_VD(self) -> Tensor:
@@ -233,9 +237,3 @@ def load_empty_vq(own: dict[str, Any]) -> nn.Module:
     """The image tokenizer of a config.json, its weights still to come."""
     with torch.device("meta"):
         return JanusVQVAE(JanusVQVAEConfig(**own["vq"]))
-
-
-def _text_location(source: Source, named: str) -> str | Path:
-    """The text encoder inside the folder, or where config.json says it is."""
-    inside = Path(source.location) / TEXT_FOLDER
-    return inside if inside.exists() else named

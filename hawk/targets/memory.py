@@ -1,67 +1,116 @@
-"""Memory: what a model needs, held against what its device has before anything is loaded."""
+"""Memory: what a model needs, held against what its device has before anything is loaded.
 
-import json
+Image tokenizers are float32, whatever the decoder is, as official scripts run them; pixels are
+decoded an image at a time. `hawk models` and the check before loading count alike.
+"""
+
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
-from safetensors import safe_open
 
-from hawk.targets.llamagen import TEXT_FOLDER
 from hawk.targets.room import least_image_bytes
 from hawk.targets.source import Source
+from hawk.targets.stored import IMAGE_TOKENIZER, Shape, shapes
 
 GIB = 2**30
-INDEX = "model.safetensors.index.json"
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
-STORED_BYTES = {"float32": 4, "float64": 8}  # a number; 2 for all else that is published
+FULL_BYTES, HALF_BYTES = 4, 2  # of float32, and of bfloat16 and float16
 
 
-def check(source: Source, slots: int = 1) -> None:
-    """ValueError where weights, and keys and values of so many images with short prompts, are known
-    to be larger than the free memory of the devices."""
-    numbers = weights_in(source)
-    devices = dict.fromkeys((source.device, *source.others))
-    free = [free_bytes(device) for device in devices]
-    known = [number for number in free if number is not None]
-    if numbers is None or len(known) < len(free):
-        return
-    weights, have = numbers * source.dtype.itemsize, sum(known)
-    images = slots * least_image_bytes(source.config(), source.size, source.dtype)
-    if weights + images > have:
-        name = str(source.dtype).removeprefix("torch.")
-        where = " and ".join(str(device) for device in devices)
-        more = ", several as in cuda:0,cuda:1" if source.device.type == "cuda" else ""
-        raise ValueError(
-            f"it needs {weights / GIB:.1f} GiB for its weights in {name} and {images / GIB:.1f} "
-            f"GiB for keys and values ({slots} in flight), and {have / GIB:.1f} GiB are free on "
-            f"{where}: use another device{more}, fewer --slots, --dtype bfloat16, or a smaller "
-            f"model"
-        )
+class Family(Protocol):
+    """What is asked of a family.
+
+    Attributes:
+        feature_maps: the most of them that decoding an image to pixels holds at a time, each of the
+            image's size and with the channels of the decoder's last block.
+    """
+
+    feature_maps: float
+
+    @classmethod
+    def canvas(cls, config: Any, size: tuple[int, int] | None) -> tuple[int, int]:
+        """Channels of the last block of its decoder of pixels, and pixels of an image.
+
+        Args:
+            config: contents of config.json.
+            size: (height, width) that was asked for.
+        """
+        ...
 
 
-def weights_in(source: Source) -> int | None:
-    """Numbers in the model's weights; None where only their download would tell."""
-    folder = Path(source.location)
-    if folder.is_dir():
-        return sum(_sizes(folder))
-    index = source.file(INDEX)
-    if index is None:
-        return None
-    stored = json.loads(index.read_text(encoding="utf-8"))["metadata"]["total_size"]
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """Bytes on the devices of a model, all together.
+
+    Attributes:
+        weights: of all parts, the image tokenizer among them.
+        images: number of images in flight.
+        cache: their keys and values, with guidance and short prompts.
+        decoding: the most that decoding an image to pixels takes besides.
+    """
+
+    weights: int
+    images: int
+    cache: int
+    decoding: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.cache + self.decoding
+
+
+def check(source: Source, family: Family | None, images: int = 1) -> None:
+    """ValueError where a model is known to need more than the free memory of its devices.
+
+    Args:
+        family: None for a part that makes no pixels.
+        images: number of images in flight.
+    """
     config = source.config()
-    dtype = config.get("dtype") or config.get("torch_dtype")
-    return int(stored) // STORED_BYTES.get(str(dtype), 2)
+    stored = shapes(source, config)
+    free = [free_bytes(device) for device in dict.fromkeys((source.device, *source.others))]
+    known = [number for number in free if number is not None]
+    if stored is None or len(known) < len(free):
+        return
+    need = Need(
+        weights=weight_bytes(stored, source.dtype),
+        images=images,
+        cache=images * least_image_bytes(config, source.size, source.dtype) if family else 0,
+        decoding=decoding_bytes(family, *family.canvas(config, source.size)) if family else 0,
+    )
+    if need.total > sum(known):
+        raise ValueError(_too_much(need, sum(known), source))
 
 
-def _sizes(folder: Path) -> Iterator[int]:
-    """Numbers in each tensor of a model's folder, from the heads of its files."""
-    for file in [*folder.glob("*.safetensors"), *folder.glob(f"{TEXT_FOLDER}/*.safetensors")]:
-        with safe_open(file, "pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118  # it is no mapping
-                yield math.prod(tensors.get_slice(name).get_shape())
+def weight_bytes(stored: Iterable[Shape], dtype: torch.dtype) -> int:
+    """Of all weights, those of the image tokenizer in float32."""
+    return sum(
+        math.prod(shape) * (FULL_BYTES if IMAGE_TOKENIZER in name else dtype.itemsize)
+        for name, shape in stored
+    )
+
+
+def decoding_bytes(family: Family, channels: int, pixels: int) -> int:
+    """The most that decoding an image takes; see `Family`."""
+    return int(family.feature_maps * channels * pixels * FULL_BYTES)
+
+
+def _too_much(need: Need, have: int, source: Source) -> str:
+    where = " and ".join(map(str, dict.fromkeys((source.device, *source.others))))
+    several = ", several as in cuda:0,cuda:1" if source.device.type == "cuda" else ""
+    half = "--dtype bfloat16, " if source.dtype.itemsize > HALF_BYTES else ""
+    name = str(source.dtype).removeprefix("torch.")
+    return (
+        f"it needs {need.weights / GIB:.1f} GiB for its weights in {name}, {need.cache / GIB:.1f} "
+        f"GiB for keys and values ({need.images} in flight) and {need.decoding / GIB:.1f} GiB to "
+        f"decode an image, and {have / GIB:.1f} GiB are free on {where}: use another "
+        f"device{several}, fewer --slots, {half}or a smaller model"
+    )
 
 
 def free_bytes(device: torch.device) -> int | None:

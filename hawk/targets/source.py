@@ -1,7 +1,8 @@
 """Source: where a model's files are, and how they are read: safetensors only, no remote code."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,26 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
 from hawk.grid import Grid
+from hawk.targets import hub
 from hawk.targets.split import split
 from hawk.targets.weight_files import check_file
+
+EMBEDDED = {"emoji": Path(__file__).parent.parent / "assets" / "emoji"}
+# What else of a repository is read: settings, tokenizers, and what `hawk convert` writes.
+BESIDE = (
+    "*.json",
+    "*.jinja",
+    "*.txt",
+    "*.model",
+    "vq*.safetensors",
+    "text_encoder/*",
+    "drafters/*",
+)
+VOCABULARIES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json")
+NO_TOKENIZER = (
+    "there is no tokenizer in it: copy tokenizer.json and tokenizer_config.json of the model that "
+    "it was made from"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +66,30 @@ class Source:
         )
         return None if found is None else Path(found)
 
+    @property
+    def local(self) -> Path | None:
+        """The folder that was given; None where it is a hub id."""
+        folder = Path(self.location)
+        return folder if folder.is_dir() else None
+
+    def fetched(self, weights: Collection[str]) -> "Source":
+        """The same model in a folder of this machine, downloaded where it is not there yet; nobody
+        asks the hub again, whose main branch may move.
+
+        Args:
+            weights: names of the weight files.
+        """
+        if self.local is not None:
+            return self
+        folder = hub.download(str(self.location), self.folder().name, [*BESIDE, *weights])
+        return replace(self, location=folder, revision=None)
+
+    def listing(self) -> dict[str, int] | None:
+        """Names of the model's files and their bytes; None where neither folder nor hub tells."""
+        if self.local is None:
+            return hub.listing(str(self.location), self.revision)
+        return {file.name: file.stat().st_size for file in self.local.iterdir() if file.exists()}
+
     def weights(self, name: str) -> dict[str, Tensor] | None:
         """Tensors of a safetensors file beside the model; None where there is no such file.
         ValueError where it is broken."""
@@ -73,7 +116,14 @@ class Source:
             raise ValueError(f"images of {family} have one size: leave the size out")
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        return AutoTokenizer.from_pretrained(self.location, revision=self.revision or "main")
+        """ValueError where there is none: transformers would make an empty one of some families."""
+        if not any(self.file(name) for name in VOCABULARIES):
+            raise ValueError(NO_TOKENIZER)
+        try:
+            return AutoTokenizer.from_pretrained(self.location)
+        except Exception as error:  # tokenizers raise bare Exception
+            why = str(error).splitlines()[0]
+            raise ValueError(f"its tokenizer is broken ({why}): get its files again") from error
 
     def model(
         self, kind: type[PreTrainedModel], *, attention: str = "sdpa", precise: str | None = None
@@ -88,7 +138,6 @@ class Source:
             kind = type(kind.__name__, (kind,), own)
         model, report = kind.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
             self.location,
-            revision=self.revision or "main",
             dtype=self.dtype,
             attn_implementation=attention,
             use_safetensors=True,

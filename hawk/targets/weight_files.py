@@ -68,6 +68,12 @@ def tensors_of(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 def without_weights(there: Collection[str]) -> str:
     """What to do about a model that has no safetensors, by the files that it has."""
+    there = [name for name in there if "/" not in name]
+    if "adapter_model.safetensors" in there:
+        return (
+            "it holds an adapter (LoRA) only: merge it into its model (merge_and_unload of peft, "
+            "then save_pretrained) and give the merged folder"
+        )
     if any(name.endswith(".gguf") for name in there):
         return "it is in GGUF, the format of llama.cpp: give the model that it was made from"
     if any(name.endswith(".safetensors") for name in there):

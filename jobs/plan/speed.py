@@ -75,7 +75,7 @@ def assumed(model: Entry, gpu: str, slots: int) -> Speed:
     if gpu not in GPUS:
         raise ValueError(f"no figures of GPU {gpu!r}: give one of {', '.join(GPUS)}, or --rate")
     figures = GPUS[gpu]
-    parameters = model.weights_gib * GIB / HALF_BYTES
+    parameters = model.billions * 1e9
     read_bytes = parameters * HALF_BYTES + slots * model.image_gib * GIB / 2
     pass_s = (
         max(read_bytes / figures.bandwidth, 2 * parameters * ROWS * slots / figures.flops) / REACHED

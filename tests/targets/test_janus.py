@@ -130,7 +130,7 @@ def test_unknown_models_are_refused(model: str, complaint: str) -> None:
 
 def test_other_families_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(ValueError, match="'bert' model; Hawk runs janus"):
+    with pytest.raises(ValueError, match="it is a 'bert' model, and Hawk runs janus"):
         load_target(str(tmp_path), dtype=torch.float32, device=torch.device("cpu"))
 
 

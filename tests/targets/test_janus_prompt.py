@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import AddedToken
 from tokenizers.pre_tokenizers import ByteLevel
+from transformers import AddedToken
 
 from hawk.targets import load_target
 from hawk.targets.janus import Janus
@@ -30,7 +30,7 @@ def words(*, turns: bool = True, template: str | None = None) -> Any:
     made.backend_tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
     if turns:
         for turn in ("<|User|>", "<|Assistant|>"):
-            made.add_tokens(AddedToken(turn, normalized=False))
+            made.add_tokens([AddedToken(turn, normalized=False)])
     return made
 
 

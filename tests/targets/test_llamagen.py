@@ -17,7 +17,8 @@ from torch.nn.functional import gelu, linear, silu
 from hawk import Request, SamplerConfig
 from hawk.targets import load_target
 from hawk.targets.convert_llamagen import convert_llamagen
-from hawk.targets.llamagen import PATCH, TEXT_FOLDER, LlamaGen
+from hawk.targets.llamagen import PATCH, LlamaGen
+from hawk.targets.stored import TEXT_FOLDER
 from tests.targets import families
 from tests.tiny_families import (
     CODES,

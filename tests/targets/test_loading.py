@@ -19,6 +19,7 @@ from hawk.size import parse_size
 from hawk.targets import load_target, memory, source
 from hawk.targets.janus import Janus
 from hawk.targets.source import Source
+from hawk.targets.stored import shapes
 
 CPU = torch.device("cpu")
 
@@ -58,15 +59,37 @@ def test_a_folder_may_have_an_at_sign(tiny_folder: Path, tmp_path: Path) -> None
     )
 
 
-def source_of(folder: Path) -> Source:
-    return Source(
-        location=folder, name="x", revision=None, size=None, dtype=torch.float32, device=CPU
-    )
+def source_of(folder: Path, **settings: Any) -> Source:
+    given: dict[str, Any] = {"dtype": torch.float32, "device": CPU, "size": None, "revision": None}
+    return Source(location=folder, name="x", **given | settings)
+
+
+def needed(folder: Path, dtype: torch.dtype) -> int:
+    source = source_of(folder, dtype=dtype)
+    stored = shapes(source, source.config())
+    assert stored is not None
+    return memory.weight_bytes(stored, dtype)
 
 
 def test_weights_are_counted_from_the_heads_of_files(tiny: Janus, tiny_folder: Path) -> None:
-    counted = memory.weights_in(source_of(tiny_folder))
-    assert counted == sum(weight.numel() for weight in tiny.model.parameters())
+    """In half precision all but the image tokenizer takes half."""
+    every = {name: weight.numel() for name, weight in tiny.model.named_parameters()}
+    vq = sum(numbers for name, numbers in every.items() if "vqmodel." in name)
+    rest = sum(every.values()) - vq
+    assert min(vq, rest) > 0
+    assert needed(tiny_folder, torch.float32) == 4 * (vq + rest)
+    assert needed(tiny_folder, torch.bfloat16) == 4 * vq + 2 * rest
+
+
+def test_decoding_is_part_of_what_is_needed(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = needed(tiny_folder, torch.float32)
+    monkeypatch.setattr(memory, "free_bytes", lambda _: weights + 1000)
+    with pytest.raises(ValueError, match="to decode an image"):
+        load_target(str(tiny_folder), dtype=torch.float32, device=CPU)
+    monkeypatch.setattr(memory, "free_bytes", lambda _: weights + 100_000)
+    assert load_target(str(tiny_folder), dtype=torch.float32, device=CPU)
 
 
 def test_a_model_larger_than_free_memory_is_refused_unread(
@@ -75,7 +98,7 @@ def test_a_model_larger_than_free_memory_is_refused_unread(
     monkeypatch.setattr(memory, "free_bytes", lambda _: 1000)
     monkeypatch.setattr(Janus, "load", lambda _: pytest.fail("it was read"))
     with pytest.raises(
-        ValueError, match=r"needs 0.0 GiB .* float32 .* 0.0 GiB are free on cpu: use"
+        ValueError, match=r"needs 0.0 GiB .* float32 .*, and 0.0 GiB are free on cpu: use"
     ):
         load_target(str(tiny_folder), dtype=torch.float32, device=CPU)
 
