@@ -12,6 +12,7 @@ import typer
 from hawk.options import (
     DebugOption,
     DeviceOption,
+    DtypeOption,
     GuidanceOption,
     JsonOption,
     ModelOption,
@@ -56,18 +57,17 @@ def drafter(
     steps: Annotated[int, typer.Option(help="Batches to train on.")] = 2000,
     model: ModelOption = "emoji",
     device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
     guidance: GuidanceOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Train a drafter for a model: record what the model does, then learn from it."""
-    import torch
-
-    from hawk.devices import resolve_device
+    from hawk.devices import resolve_device, resolve_dtype
     from hawk.targets import load_target
     from hawk.training import plot
     from hawk.training.corpus import record
-    from hawk.training.train import Course, plan, train
+    from hawk.training.train import Course, need, plan, train
 
     with errors_reported(debug=debug), progress_bar() as bar:
         quiet_transformers()
@@ -81,12 +81,14 @@ def drafter(
         if slots < 1:
             raise ValueError(f"slots must be 1 or more, got {slots}")
         texts = read_prompts(None, prompts)
-        target = load_target(model, dtype=torch.float32, device=resolve_device(device))
+        place = resolve_device(device)
+        target = load_target(model, dtype=resolve_dtype(dtype, place), device=place)
         scale = target.default_guidance if guidance is None else guidance
         requests = plan(target, texts, images, scale)
         course = Course(kind=kind, requests=requests, slots=slots, steps=steps)
         folder = run or out.with_name(out.name + ".run")
-        recorder = record if workers == 1 else _many_hands(model, workers, device)
+        bar.console.print(str(need(target, course, folder)))
+        recorder = record if workers == 1 else _many_hands(model, workers, device, dtype)
         acceptance = train(
             target, course, run=folder, out=out, progress=progress, recorder=recorder
         )
@@ -104,10 +106,10 @@ def drafter(
         typer.echo("no plot of losses: that needs pip install 'hawk-t2i[train]'")
 
 
-def _many_hands(model: str, workers: int, device: str) -> "Recorder":
+def _many_hands(model: str, workers: int, device: str, dtype: str) -> "Recorder":
     """Recording by several processes. ValueError where Ray is not installed."""
     if find_spec("ray") is None or find_spec("pyarrow") is None:
         raise ValueError("more than one worker needs Ray: pip install 'hawk-t2i[ray]'")
     from jobs.record import record
 
-    return partial(record, model=model, workers=workers, device=device)
+    return partial(record, model=model, workers=workers, device=device, dtype=dtype)

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-
-from hawk.devices import resolve_device
+from hawk.devices import resolve_device, resolve_dtype
 from hawk.targets import load_target
 from hawk.targets.base import Target
 from hawk.training.corpus import Shard
@@ -13,7 +11,7 @@ from jobs.batch.cluster import connected
 from jobs.batch.settings import Workers
 
 
-def record(
+def record(  # noqa: PLR0913  # what a worker loads
     target: Target,
     todo: Sequence[Shard],
     each: Callable[[int], object],
@@ -21,6 +19,7 @@ def record(
     model: str,
     workers: int,
     device: str,
+    dtype: str,
 ) -> None:
     """As `hawk.training.corpus.record`, each worker with a target of its own.
 
@@ -28,7 +27,7 @@ def record(
         target: of the caller; it is not sent anywhere.
         todo: shards on a disk that all workers see.
         each: called with the number of images of each shard.
-        model, device: the target, for workers to load it.
+        model, device, dtype: the target, for workers to load it.
         workers: how many, on `RAY_ADDRESS` or a Ray of our own on this machine.
     """
     gpus = float(target.device.type == "cuda")
@@ -38,7 +37,10 @@ def record(
         from ray.util import ActorPool
 
         actor: Any = ray.remote(num_cpus=pool.cpus, num_gpus=pool.gpus)(_Recorder)
-        hands = [actor.remote(model=model, device=device) for _ in range(min(workers, len(todo)))]
+        hands = [
+            actor.remote(model=model, device=device, dtype=dtype)
+            for _ in range(min(workers, len(todo)))
+        ]
         # Not Ray Data: its own tasks wait for a CPU for ever where recorders have taken them all.
         made: Any = ActorPool(hands).map_unordered(
             lambda hand, shard: hand.write.remote(shard), list(todo)
@@ -50,8 +52,9 @@ def record(
 class _Recorder:
     """Makes a shard after the other."""
 
-    def __init__(self, *, model: str, device: str) -> None:
-        self._target = load_target(model, dtype=torch.float32, device=resolve_device(device))
+    def __init__(self, *, model: str, device: str, dtype: str) -> None:
+        place = resolve_device(device)
+        self._target = load_target(model, dtype=resolve_dtype(dtype, place), device=place)
 
     def write(self, shard: Shard) -> int:
         """Returns the number of images."""

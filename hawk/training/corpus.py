@@ -2,14 +2,18 @@
 
 Images are made by Hawk itself, under the sampler to be used, guidance included. Of every step the
 corpus holds the token, the hidden state it was picked after and the law it was picked from; of
-every pass, the stale hidden states and laws that stand for the steps ahead: training sees what
+some passes, the stale hidden states and laws that stand for the steps ahead: training sees what
 drafting sees. Laws are cut to their likeliest tokens.
+
+A hidden state of a model of 7 B parameters is 8 KB, and a pass has twelve of them: so passes are
+sampled, and what is large stays on the disk until a batch asks for it.
 
 Letters: I images, T steps, P passes, J steps ahead, D hidden size, K kept tokens, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -21,19 +25,24 @@ from hawk.drafters.base import Feedback
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.jacobi import Jacobi
 from hawk.drafters.pool import STEPS, at_nodes, committed
+from hawk.identity import Identity
 from hawk.request import Finished, Request
 from hawk.rules import Coupled
 from hawk.sampler import Sampler, SamplerConfig
 from hawk.session import Session
 from hawk.targets.base import Target
+from hawk.training.rows import Rows
 
 KEPT = 64  # tokens of a law
+HALF_BYTES, INT_BYTES = 2, 4
 NODES = 24  # of the windows while recording
+PASSES, FEWEST = 200_000, 16  # passes that are kept: of all images about, and of an image at least
+ON_DISK = ("hidden_ITD", "law_ITK", "law_ids_ITK", "stale_PJD", "stale_PJK", "stale_ids_PJK")
 
 
 @dataclass(kw_only=True)
 class Corpus:
-    """Recorded images.
+    """Recorded images. Hidden states and laws are read from the disk as they are asked for.
 
     Attributes:
         tokens_IT: int32.
@@ -48,16 +57,16 @@ class Corpus:
     """
 
     tokens_IT: Tensor
-    hidden_ITD: Tensor
-    law_ITK: Tensor
-    law_ids_ITK: Tensor
+    hidden_ITD: Rows
+    law_ITK: Rows
+    law_ids_ITK: Rows
     seeds_I: Tensor
     samplers_I3: Tensor
     image_P: Tensor
     step_P: Tensor
-    stale_PJD: Tensor
-    stale_PJK: Tensor
-    stale_ids_PJK: Tensor
+    stale_PJD: Rows
+    stale_PJK: Rows
+    stale_ids_PJK: Rows
     short_PJ: Tensor
 
     def sampler(self, image_B: Tensor, vocabulary: int) -> Sampler:
@@ -70,16 +79,18 @@ class Corpus:
 
     @classmethod
     def load(cls, files: Sequence[Path], device: torch.device) -> "Corpus":
-        """All shards together, on a device. ValueError where there is none."""
+        """All shards together, for a device. ValueError where there is none."""
         if not files:
             raise ValueError("no recorded shards to train on")
-        shards = [load_file(file, device=str(device)) for file in files]
-        first = 0
-        for shard in shards:
-            shard["image_P"] += first
-            first += len(shard["tokens_IT"])
-        names = [f.name for f in fields(cls)]
-        return cls(**{name: torch.cat([shard[name] for shard in shards]) for name in names})
+        shards = [load_file(file) for file in files]  # mapped: nothing is read yet
+        parts = {name: [shard[name] for shard in shards] for name in shards[0]}
+        held = {
+            name: Rows(some, device) if name in ON_DISK else torch.cat(some).to(device)
+            for name, some in parts.items()
+        }
+        starts = accumulate((len(shard["tokens_IT"]) for shard in shards), initial=0)
+        images = [shard["image_P"] + first for shard, first in zip(shards, starts, strict=False)]
+        return cls(**held | {"image_P": torch.cat(images).to(device)})
 
 
 @dataclass(kw_only=True)
@@ -129,8 +140,8 @@ class Recorder(Jacobi):
             record.steps.append(tuple(part[row, : counts[row]] for part in made))
             record.passes.append((last_B[row], *(part[row] for part in ahead)))
 
-    def take(self, image: Finished) -> dict[str, Tensor]:
-        """The corpus of one image; its passes are of image 0."""
+    def take(self, image: Finished, passes: int) -> dict[str, Tensor]:
+        """The corpus of one image, with so many of its passes at most; they are of image 0."""
         tokens_T, request = image.tokens_T, image.request
         sampler = request.sampler
         record = self._records.pop(request.seed)
@@ -138,8 +149,11 @@ class Recorder(Jacobi):
             torch.cat(parts) for parts in zip(*record.steps, strict=True)
         )
         assert steps.tolist() == list(range(len(tokens_T))), "every step once, in order"
+        generator = torch.Generator().manual_seed(request.seed)
+        kept = torch.randperm(len(record.passes), generator=generator)[:passes].sort().values
         step, stale, stale_law, stale_ids, short = (
-            torch.stack(parts) for parts in zip(*record.passes, strict=True)
+            torch.stack(parts)
+            for parts in zip(*(record.passes[place] for place in kept.tolist()), strict=True)
         )
         return {
             "tokens_IT": tokens_T.int().cpu()[None],
@@ -159,32 +173,39 @@ class Recorder(Jacobi):
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """A file of some images, there or still to be made, `slots` of them at a time."""
+    """A file of some images, there or still to be made.
+
+    Attributes:
+        slots: images in flight.
+        passes: that are kept of an image at most.
+    """
 
     file: Path
     requests: Sequence[Request]
     slots: int
+    passes: int
 
     def write(self, target: Target) -> None:
         """Make the images; the file appears when it is complete."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.file.with_suffix(".tmp")
-        save_file(record_shard(target, self.requests, self.slots), fresh)
+        save_file(record_shard(target, self), fresh)
         fresh.replace(self.file)
 
 
 def shards(requests: Sequence[Request], folder: Path, slots: int) -> list[Shard]:
-    """A shard for every few images, in a folder that is made where there is none.
+    """A shard for every few images.
 
     Args:
         slots: images in flight; a shard has twice as many.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    images = 2 * slots
+    images, passes = 2 * slots, max(FEWEST, PASSES // max(1, len(requests)))
     return [
         Shard(
             file=folder / f"shard-{first:06d}-{images}.safetensors",
             requests=requests[first : first + images],
             slots=slots,
+            passes=passes,
         )
         for first in range(0, len(requests), images)
     ]
@@ -204,15 +225,24 @@ def record(
         each(len(shard.requests))
 
 
-def record_shard(target: Target, requests: Sequence[Request], slots: int) -> dict[str, Tensor]:
-    """The corpus of some images, `slots` of them at a time."""
-    recorder = Recorder(target, slots=slots)
-    guided = any(request.guidance != 1 for request in requests)
+def record_shard(target: Target, shard: Shard) -> dict[str, Tensor]:
+    """The corpus of the images of a shard."""
+    recorder = Recorder(target, slots=shard.slots)
+    guided = any(request.guidance != 1 for request in shard.requests)
     budget = Budget.fixed(NODES)
-    session = Session(target, recorder, Coupled(), budget=budget, slots=slots, guided=guided)
-    for request in requests:
+    session = Session(target, recorder, Coupled(), budget=budget, slots=shard.slots, guided=guided)
+    for request in shard.requests:
         session.submit(request)
-    images = [recorder.take(image) for image in session.run()]
+    images = [recorder.take(image, shard.passes) for image in session.run()]
     for place, image in enumerate(images):
         image["image_P"] += place
     return {name: torch.cat([image[name] for image in images]) for name in images[0]}
+
+
+def image_bytes(identity: Identity, passes: int) -> int:
+    """What an image of a target takes in a shard, with so many passes."""
+    kept = min(KEPT, identity.vocabulary)
+    seen = HALF_BYTES * identity.hidden_size + (HALF_BYTES + INT_BYTES) * kept
+    cells = identity.grid.cells
+    ahead = STEPS * (seen + INT_BYTES) + 2 * INT_BYTES
+    return cells * (seen + INT_BYTES) + min(passes, cells) * ahead

@@ -8,7 +8,7 @@ Letters: B batch, J steps ahead, F sources, V vocabulary.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from hawk.training.corpus import Corpus
 from hawk.training.laws import dense
 
 BATCH = 64
+CHANNELS, EMBEDDING = 320, 64  # of the Window; about 3 MB in half precision for `emoji`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +104,10 @@ class WindowLesson:
         image_B, last_B = corpus.image_P[places_B].long(), corpus.step_P[places_B].long()
         short_BJ = corpus.short_PJ[places_B].long()
         stale_BJX = corpus.stale_PJD[places_B].float()
+        hidden: Any = corpus.hidden_ITD  # read as a tensor would be
         around = Surroundings(
             Ring(corpus.tokens_IT.long()),
-            Ring(corpus.hidden_ITD),
+            Ring(hidden),
             identity.grid,
             identity.vocabulary,
         )

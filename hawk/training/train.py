@@ -11,10 +11,10 @@ from hawk.drafters import weights
 from hawk.request import Request
 from hawk.targets.base import Target
 from hawk.training.corpus import Corpus, Shard, record, shards
-from hawk.training.lessons import HeadsLesson, Lesson, WindowLesson
+from hawk.training.lessons import CHANNELS, EMBEDDING, HeadsLesson, Lesson, WindowLesson
 from hawk.training.loop import Trainer
+from hawk.training.need import Need
 
-CHANNELS, EMBEDDING = 320, 64  # of the Window; about 3 MB in half precision for `emoji`
 FIRST_SEED = 1_000_000  # far from the seeds of people
 KINDS = ("hawk", "local", "spatial")
 Recorder = Callable[[Target, Sequence[Shard], Callable[[int], object]], None]
@@ -24,9 +24,13 @@ def new_lesson(kind: str, target: Target) -> Lesson:
     """How a kind of drafter is taught; its network starts from the target's own matrices."""
     if kind == "spatial":
         return HeadsLesson(target)
-    if kind in KINDS:
-        return WindowLesson(target, stale=kind == "hawk", channels=CHANNELS, embedding=EMBEDDING)
-    raise ValueError(f"no drafter {kind!r} to train: choose from {', '.join(KINDS)}")
+    _check_kind(kind)
+    return WindowLesson(target, stale=kind == "hawk", channels=CHANNELS, embedding=EMBEDDING)
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise ValueError(f"no drafter {kind!r} to train: choose from {', '.join(KINDS)}")
 
 
 def plan(target: Target, prompts: Sequence[str], images: int, guidance: float) -> list[Request]:
@@ -88,10 +92,10 @@ def train(
         acceptance on held-out images; see `Trainer.validate`.
     """
     kind, requests, steps = course.kind, course.requests, course.steps
+    need(target, course, run).check()
     lesson = new_lesson(kind, target)
     _claim(run, target, requests)
-    every = shards(requests, run / "shards", course.slots)
-    todo = [shard for shard in every if not shard.file.exists()]
+    every, todo = _shards(course, run)
     there = sum(len(shard.requests) for shard in every if shard not in todo)
     recorded = progress("recording", len(requests))
     recorded(there)
@@ -111,6 +115,18 @@ def train(
         out, kind, target.identity, lesson.module, network=lesson.network, training=training
     )
     return acceptance
+
+
+def need(target: Target, course: Course, run: Path) -> Need:
+    """What `train` will take, given what `run` already holds. ValueError for an unknown kind."""
+    _check_kind(course.kind)
+    return Need.of(course.kind, target, _shards(course, run)[1], run)
+
+
+def _shards(course: Course, run: Path) -> tuple[list[Shard], list[Shard]]:
+    """All shards, and those that are still to be made."""
+    every = shards(course.requests, run / "shards", course.slots)
+    return every, [shard for shard in every if not shard.file.exists()]
 
 
 def _claim(run: Path, target: Target, requests: Sequence[Request]) -> None:
