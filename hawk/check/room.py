@@ -6,9 +6,9 @@ import torch
 
 from hawk.bench.memory import PeakMemory
 from hawk.check.finding import Answer, NotApplicable
-from hawk.targets import memory
-from hawk.targets.room import least_image_bytes
+from hawk.targets import FAMILIES, memory, preflight
 from hawk.targets.source import Source
+from hawk.targets.stored import shapes
 
 GIB = 2**30
 SLACK = 1.15  # activations of a pass, graphs and fragments, over weights and cache
@@ -17,11 +17,11 @@ LEAST_GIB = 0.5  # of slack
 
 def same_memory(source: Source, peak: PeakMemory) -> Answer:
     """The peak since the model began to load, beside the estimate for one image in flight."""
-    numbers, used_mb = memory.weights_in(source), peak.megabytes()
-    if numbers is None or used_mb is None:
+    family = FAMILIES[preflight.family(source.config(), FAMILIES)]
+    need, used_mb = memory.need_of(source, family, images=1), peak.megabytes()
+    if need is None or used_mb is None:
         raise NotApplicable("neither the files nor the system tell how much memory it takes")
-    image = least_image_bytes(source.config(), source.size, source.dtype)
-    estimate = (numbers * source.dtype.itemsize + image) / GIB
+    estimate = need.total / GIB
     used = used_mb / 1024
     told = f"{used:.2f} GiB at most, {estimate:.2f} GiB estimated"
     if source.device.type != "cuda":
@@ -38,10 +38,10 @@ def device_with_room(
     source: Source, dtype: torch.dtype, devices: Sequence[torch.device]
 ) -> torch.device:
     """The first device that has room for a copy of the weights. NotApplicable where none has."""
-    numbers = memory.weights_in(source)
-    if numbers is None:
+    stored = shapes(source, source.config())
+    if stored is None:
         return devices[0]
-    need = numbers * dtype.itemsize
+    need = memory.weight_bytes(stored, dtype)
     for device in devices:
         free = memory.free_bytes(device)
         if free is None or free >= need:

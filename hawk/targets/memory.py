@@ -71,20 +71,27 @@ def check(source: Source, family: Family | None, images: int = 1) -> None:
         family: None for a part that makes no pixels.
         images: number of images in flight.
     """
-    config = source.config()
-    stored = shapes(source, config)
     free = [free_bytes(device) for device in dict.fromkeys((source.device, *source.others))]
     known = [number for number in free if number is not None]
-    if stored is None or len(known) < len(free):
+    need = need_of(source, family, images)
+    if need is None or len(known) < len(free):
         return
-    need = Need(
+    if need.total > sum(known):
+        raise ValueError(_too_much(need, sum(known), source))
+
+
+def need_of(source: Source, family: Family | None, images: int) -> Need | None:
+    """What a model needs, as for `check`; None where only a download would tell."""
+    config = source.config()
+    stored = shapes(source, config)
+    if stored is None:
+        return None
+    return Need(
         weights=weight_bytes(stored, source.dtype),
         images=images,
         cache=images * least_image_bytes(config, source.size, source.dtype) if family else 0,
         decoding=decoding_bytes(family, *family.canvas(config, source.size)) if family else 0,
     )
-    if need.total > sum(known):
-        raise ValueError(_too_much(need, sum(known), source))
 
 
 def weight_bytes(stored: Iterable[Shape], dtype: torch.dtype) -> int:

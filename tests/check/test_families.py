@@ -3,7 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+from hawk.targets import memory
+from hawk.targets.janus import Janus
+from hawk.targets.source import Source
+from hawk.targets.stored import shapes
 from tests.check.models import FAMILIES, findings, named, save_tiny
 
 OF_LOGITS = ("logits", "guidance", "greedy tokens")
@@ -54,8 +59,19 @@ def test_float32_that_has_no_room_is_not_applicable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = save_tiny("janus", tmp_path)
-    size = (model / "model.safetensors").stat().st_size
-    monkeypatch.setattr("hawk.targets.memory.free_bytes", lambda _: size * 2 // 3)
+    source = Source(
+        location=model,
+        name="x",
+        revision=None,
+        size=None,
+        dtype=torch.bfloat16,
+        device=torch.device("cpu"),
+    )
+    half = memory.need_of(source, Janus, images=1)
+    assert half is not None
+    whole = memory.weight_bytes(shapes(source, source.config()) or [], torch.float32)
+    assert half.total < whole
+    monkeypatch.setattr(memory, "free_bytes", lambda _: whole - 1)
     found = findings("janus", model, dtype="bfloat16")
     assert "(float32) has no room on cpu" in found["passes, float32"].line
     assert named(found, "not applicable") == {

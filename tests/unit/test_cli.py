@@ -37,6 +37,7 @@ def test_generate_writes_pictures_and_says_what_they_cost(
     assert set(report) == {
         "images", "exact", "tokens", "forwards", "tokens_per_forward", "seconds",
         "images_per_second", "model", "drafter", "rule", "contact_sheet", "nodes_per_forward",
+        "failures",
     }  # fmt: skip
     assert [image["prompt"] for image in report["images"]] == ["a", "a", "b c", "b c"]
     assert [image["seed"] for image in report["images"]] == [0, 1, 0, 1]
