@@ -1,11 +1,15 @@
 """Cache: entries land where they should, accepted paths close up, slots move whole, and there is
 as much memory as prompts need."""
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 import torch
 from torch import Tensor
 
 from hawk.cache import PROMPT_STEP, VISIBLE_STEP, Cache, Layout, Room, write
+from hawk.graphs import Graphs
 from hawk.tree import Shapes, Tree
 
 CPU = torch.device("cpu")
@@ -101,11 +105,14 @@ def test_a_pass_allocates_no_key_value_memory() -> None:
 
 def test_memory_grows_with_the_prompts_and_keeps_what_is_there() -> None:
     cache = new_cache(prompt_limit=PROMPT_STEP + 40, image=20)
+    dropped: list[int] = []  # graphs hold the addresses of the memory that they were captured over
+    cache.graphs = cast(Graphs, SimpleNamespace(clear=lambda: dropped.append(cache.capacity)))
     assert cache.capacity == PROMPT_STEP + VISIBLE_STEP
     cache.begin_prompts(range(1), torch.tensor([[3, 2]]))
     store(cache, torch.tensor([[1, 2, 3], [4, 5, 0]]))
     cache.begin_prompts(range(1, 2), torch.tensor([[PROMPT_STEP + 1, 1]]))
     assert cache.capacity == PROMPT_STEP + 2 * VISIBLE_STEP, "the longest prompt needs no more"
+    assert dropped == [PROMPT_STEP + VISIBLE_STEP]
     store(cache, torch.ones(2, PROMPT_STEP + 1))
     _, seen = begin(cache, [0], rows=1)
     keys, _ = store(cache, torch.tensor([[20], [20]]))

@@ -181,6 +181,22 @@ def test_weights_are_held_once_and_transformers_goes_on_to_work(theirs: Any) -> 
     near(hidden_RPD[0, : len(prompts[0])], Rows(theirs, prompts).after(0, prompts[0]))
 
 
+@torch.no_grad()
+def test_drafts_past_the_last_position_disturb_nobody() -> None:
+    """A tree may reach past the image, where the model has no positions left."""
+    torch.manual_seed(0)
+    theirs: Any = llama(max_position_embeddings=7)
+    prompts = [torch.randn(length, HIDDEN) for image in LENGTHS for length in image]
+    decoder, rows = Decoder(theirs), Rows(theirs, prompts)
+    cache, _ = prefilled(decoder, Cache, prompts)
+    entries = torch.randn(4, 5, HIDDEN)
+    chain = tree([[0, 0, 1, 2, 3]] * 2)
+    hidden_RND = decoder(entries, *cache.place(*cache.begin_tree(chain)), cache)
+    rows.held = prompts
+    near(hidden_RND[0, :1], rows.after(0, entries[0, :1]))
+    near(hidden_RND[1, :5], rows.after(1, entries[1, :5]))
+
+
 class Adapted(nn.Module):
     """A product with something added to it, as LoRA does."""
 

@@ -60,3 +60,11 @@ def test_the_graph_that_was_not_used_for_longest_goes(
     assert (captured, len(some)) == ([1, 2, 3], 2)
     assert [run(some, 1), run(some, 3), run(some, 2)] == [True, True, False]
     assert captured == [1, 2, 3]
+
+
+def test_none_is_left_of_a_memory_that_is_gone(captured: list[int]) -> None:
+    some = Graphs()
+    assert [run(some, 3), run(some, 3), run(some, 3)] == [False, False, True]
+    some.clear()
+    assert [run(some, 3), run(some, 3), run(some, 3)] == [False, False, True]
+    assert captured == [3, 3]
