@@ -55,7 +55,7 @@ def main(  # noqa: PLR0913  each is a choice of the user
     made: dict[str, dict[int, Picture]] = {}
     for name, pipeline in contenders.items():
         stream = track(pipeline.stream(requests), name, total=images, console=Console(stderr=True))
-        made[name] = {picture.place: picture for picture in stream}
+        made[name] = {picture.place: picture for picture in stream if isinstance(picture, Picture)}
     firsts = [
         first_difference(made["plain"][place].tokens, made[speculative.drafter][place].tokens)
         for place in range(images)

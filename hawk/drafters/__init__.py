@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from hawk.drafters import weights
-from hawk.drafters.base import DrafterType
 from hawk.drafters.hawk import Hawk
 from hawk.drafters.jacobi import Jacobi
 from hawk.drafters.local import Local
@@ -13,7 +12,19 @@ from hawk.drafters.sjd import Scd, Sjd
 from hawk.drafters.spatial import Horizontal, Spatial, Union, Vertical
 from hawk.identity import Identity
 
-DRAFTERS: dict[str, DrafterType] = {
+Kind = (
+    type[Hawk]
+    | type[Local]
+    | type[Spatial]
+    | type[Union]
+    | type[Horizontal]
+    | type[Vertical]
+    | type[Jacobi]
+    | type[Sjd]
+    | type[Scd]
+    | type[Plain]
+)
+DRAFTERS: dict[str, Kind] = {
     "hawk": Hawk,
     "local": Local,
     "spatial": Spatial,

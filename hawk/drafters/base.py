@@ -7,11 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-import torch
 from torch import Tensor
 
-from hawk.drafters.guesses import Guesses
-from hawk.identity import Identity
 from hawk.sampler import Law
 from hawk.tree import Tree
 from hawk.verifier import Commit
@@ -87,34 +84,4 @@ class Drafter(Protocol):
 
     def observe(self, feedback: Feedback) -> None:
         """The outcome of the last pass over all active rows."""
-        ...
-
-
-class DrafterType(Protocol):
-    """How drafters are made.
-
-    Attributes:
-        name, most_nodes, needs: as those of what it makes.
-    """
-
-    name: str
-    most_nodes: int
-    needs: Needs
-
-    def __call__(
-        self,
-        identity: Identity,
-        *,
-        slots: int,
-        guesses: Guesses,
-        device: torch.device,
-        branching: bool = True,
-    ) -> Drafter:
-        """A drafter for a target.
-
-        Args:
-            slots: images in flight at most.
-            guesses: draws drafts as the rule needs them.
-            branching: whether a node may have more than one child.
-        """
         ...

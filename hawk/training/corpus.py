@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -84,13 +85,14 @@ class Corpus:
             raise ValueError("no recorded shards to train on")
         shards = [load_file(file) for file in files]  # mapped: nothing is read yet
         parts = {name: [shard[name] for shard in shards] for name in shards[0]}
-        held = {
+        held: dict[str, Any] = {
             name: Rows(some, device) if name in ON_DISK else torch.cat(some).to(device)
             for name, some in parts.items()
         }
         starts = accumulate((len(shard["tokens_IT"]) for shard in shards), initial=0)
         images = [shard["image_P"] + first for shard, first in zip(shards, starts, strict=False)]
-        return cls(**held | {"image_P": torch.cat(images).to(device)})
+        held["image_P"] = torch.cat(images).to(device)
+        return cls(**held)
 
 
 @dataclass(kw_only=True)
