@@ -138,9 +138,9 @@ def test_the_next_image_is_made_while_one_is_compressed(
     made, more = worker(tiny_folder, tmp_path, slots=1), Event()
     save = Image.Image.save
 
-    def patient(image: Image.Image, *rest: Any) -> None:
+    def patient(image: Image.Image, *rest: Any, **options: Any) -> None:
         assert more.wait(20), "the first picture was waited for"
-        save(image, *rest)
+        save(image, *rest, **options)
 
     monkeypatch.setattr(Image.Image, "save", patient)
     flying = made.work([assignment(0, ["a", "b"])]).flying
