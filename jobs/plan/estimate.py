@@ -10,12 +10,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jobs.batch.manifest import rows_per_file
+from jobs.batch.seal import CHUNK_BYTES
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 PART_BYTES = 10 * 2**20  # Arrow sends larger files in parts of this size
 LIST_KEYS = 1000  # that S3 answers at a time
 LISTINGS = 8  # of the run folder, from beginning to end
-READS = 2  # of every file, when all are checked at the end: HEAD, then its footer
+# Requests that read, of every file: the manifest before it appears (HEAD, GET), its footer when all
+# are looked through (HEAD, GET), and when it is read from end to end HEAD, its end, its footer, and
+# what lies before and behind the checksum there.
+READS = 2 + 2 + 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +114,7 @@ def with_workers(load: Load, workers: int) -> Estimate:
         files=files,
         storage_bytes=load.images * load.image_bytes,
         put_requests=files * puts(rows * load.image_bytes),
-        get_requests=files * READS,
+        get_requests=files * reads(rows * load.image_bytes),
         list_requests=LISTINGS * math.ceil(files / LIST_KEYS),
     )
 
@@ -118,6 +122,11 @@ def with_workers(load: Load, workers: int) -> Estimate:
 def puts(file_bytes: int) -> int:
     """Requests that store one file: one PUT, or a multipart upload's begin, parts and end."""
     return 1 if file_bytes <= PART_BYTES else 2 + math.ceil(file_bytes / PART_BYTES)
+
+
+def reads(file_bytes: int) -> int:
+    """Requests that read, of a file of such a size, until it is known to be sound."""
+    return READS + max(0, math.ceil(file_bytes / CHUNK_BYTES) - 1)
 
 
 def parse_duration(text: str) -> float:
