@@ -261,7 +261,10 @@ def table() -> Table:
     """The catalogue for people."""
     heads = ("model", "checkpoint", "pixels", "grid", "defaults", "weights", "+ an image")
     peaks = [f"peak of {images}" for images in IMAGES]
-    title = "GiB in bfloat16 (image tokenizers float32); peak: with so many images in flight"
+    title = (
+        f"GiB in bfloat16, image tokenizers float32; images in flight with guidance and prompts of "
+        f"up to {PROMPT_TOKENS} tokens"
+    )
     shown = Table(*heads, *peaks, "tried with", title=title)
     shown.columns[1].no_wrap = True
     for entry in report():

@@ -111,12 +111,13 @@ def _too_much(need: Need, have: int, source: Source) -> str:
     where = " and ".join(map(str, dict.fromkeys((source.device, *source.others))))
     several = ", several as in cuda:0,cuda:1" if source.device.type == "cuda" else ""
     half = "--dtype bfloat16, " if source.dtype.itemsize > HALF_BYTES else ""
+    fewer = "fewer --slots, " if need.images > 1 else ""
     name = str(source.dtype).removeprefix("torch.")
     return (
         f"it needs {need.weights / GIB:.1f} GiB for its weights in {name}, {need.cache / GIB:.1f} "
         f"GiB for keys and values ({need.images} in flight) and {need.decoding / GIB:.1f} GiB to "
         f"decode an image, and {have / GIB:.1f} GiB are free on {where}: use another "
-        f"device{several}, fewer --slots, {half}or a smaller model"
+        f"device{several}, {fewer}{half}or a smaller model"
     )
 
 
