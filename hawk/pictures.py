@@ -142,6 +142,7 @@ def collected(
     return sorted(pictures, key=by_place), sorted(failures, key=by_place)
 
 
+@torch.inference_mode()
 def partial_pixels(target: Target, tokens_T: Tensor) -> Tensor:
     """uint8 [height, width, 3] of an image's tokens so far: whole rows are drawn, others grey."""
     height, width = target.grid.height, target.grid.width

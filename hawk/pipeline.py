@@ -277,7 +277,6 @@ class Pipeline:
     def _session_of(self, requests: Sequence[Request]) -> Loop:
         return self.session(guided=any(request.guidance != 1 for request in requests))
 
-    @torch.inference_mode()
     def _draw(self, tokens_T: Tensor) -> Image.Image:
         return Image.fromarray(partial_pixels(self.target, tokens_T).cpu().numpy())
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from hawk.gallery import tokens_sha256
 from hawk.loop import Loop
+from hawk.pictures import partial_pixels
 from hawk.pipeline import Pipeline
 from hawk.request import Finished, Request
 from hawk.stats import Stats
 from serve.messages import Admitted, Done, Partial, Refused
 
-NEUTRAL = 127  # grey value of rows that are not done
 Pixels = NDArray[np.uint8]
 Event = Admitted | Partial[Pixels] | Done[Pixels] | Refused
 
@@ -225,15 +225,11 @@ class Engine:
         progress = session.progress(_ticket(work))
         if progress is None:
             return
-        width, height = self.target.grid.width, self.target.grid.height
-        done = len(progress.tokens_T) // width
+        done = len(progress.tokens_T) // self.target.grid.width
         if done < work.rows[0]:
             return
         work.rows = [row for row in work.rows if row > done]
-        rows_HW = progress.tokens_T[: done * width].view(done, width)
-        padding = rows_HW[-1:].expand(height - done, width)  # the decoder wants a whole grid
-        pixels = self._pixels(torch.cat([rows_HW, padding]).flatten())
-        pixels[len(pixels) * done // height :] = NEUTRAL
+        pixels = partial_pixels(self.target, progress.tokens_T).cpu().numpy()
         work.emit(Partial(place=work.shown, picture=pixels, commits=progress.commits))
         work.shown += 1
 

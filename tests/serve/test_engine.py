@@ -11,10 +11,11 @@ import pytest
 
 from hawk import Pipeline, Request, SamplerConfig
 from hawk.gallery import tokens_sha256
+from hawk.pictures import NEUTRAL
 from hawk.request import Finished
 from hawk.session import Session
 from hawk.targets.janus import Janus
-from serve.engine import NEUTRAL, Engine, Event, Work
+from serve.engine import Engine, Event, Work
 from serve.messages import Admitted, Done, Partial, Refused
 from tests.tiny import GRID
 
