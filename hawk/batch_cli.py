@@ -210,11 +210,12 @@ def submit(
     """Run `hawk batch` on a Ray cluster; takes its options too. The same job twice runs once."""
     options = context.args
     command = get_group(batch_app).commands["batch"]
-    command.make_context("batch", [prompts, out, *options])  # exits 2 where they are wrong
+    given = command.make_context("batch", [prompts, out, *options])  # exits 2 where they are wrong
     with errors_reported(debug=debug):
         require_ray()
         from jobs.batch import submission
 
+        submission.refuse(given.params, read_placement(given.params["placement"]))
         job = submission.submit(submission.client(address), prompts, out, options)
     if as_json:
         typer.echo(json.dumps(job))

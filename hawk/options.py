@@ -4,6 +4,8 @@ import contextlib
 import io
 import json
 import sys
+import tempfile
+import traceback
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -100,15 +102,38 @@ FileDtypeOption = Annotated[str | None, typer.Option(help=_DTYPE, show_default="
 
 @contextlib.contextmanager
 def errors_reported(*, debug: bool) -> Generator[None, None, None]:
-    """A sentence a mistake on stderr: exit 2 for what the user gave, 1 for what went wrong."""
+    """A sentence a mistake on stderr: exit 2 for what the user gave, 1 for what went wrong.
+
+    What nobody expected is a sentence too, with a file that has the trace.
+    """
     try:
         yield
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
     except (ValueError, OSError, MemoryError, ArithmeticError, RuntimeError) as error:
         if debug:
             raise
         for line in _sentence(error).splitlines():
             typer.echo(f"hawk: {line}", err=True)
         raise typer.Exit(2 if isinstance(error, USAGE_ERRORS) else 1) from error
+    except Exception as error:  # whoever meets it has more use for a sentence than for a trace
+        if debug:
+            raise
+        typer.echo(f"hawk: {_unexpected(error)}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _unexpected(error: Exception) -> str:
+    text = " ".join(str(error).split())[:200]
+    told = f"something unexpected: {type(error).__name__}{text and f': {text}'}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="hawk-", suffix=".log", encoding="utf-8", errors="replace", delete=False
+        ) as file:
+            file.write("".join(traceback.format_exception(error)))
+    except OSError:  # a full disk
+        return f"{told}; --debug shows its trace"
+    return f"{told}; its trace is in {file.name}"
 
 
 def _sentence(error: Exception) -> str:

@@ -5,6 +5,7 @@ ingress behind it would be two more processes on every request's way; docs/serve
 """
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -90,8 +91,10 @@ def listening(config: ServeConfig) -> socket.socket:
     try:
         return socket.create_server((http.host, http.port), family=family)
     except OSError as error:
+        ports = (errno.EADDRINUSE, errno.EACCES)
+        what = "--port" if error.errno in ports else "--host, a name or address of this machine"
         raise OSError(
-            f"no listening on {http.host}:{http.port} ({error.strerror}): give another --port"
+            f"no listening on {http.host}:{http.port} ({error.strerror}): give another {what}"
         ) from error
 
 

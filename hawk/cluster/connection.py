@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import secrets
+import socket
 from collections.abc import Generator, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from hawk.cluster.keeper import keeping
 from hawk.stop import handlers_kept, held, in_haste
 
 OBJECT_STORE_BYTES = 256 * 2**20  # what passes through it are prompts, tokens and pictures
+PROBE_S = 5.0
 LOCAL_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
@@ -35,6 +37,7 @@ def connected(address: str | None, *, cpus: float) -> Generator[None, None, None
         )
     else:
         set_unless_given(LOCAL_ENVIRONMENT)
+        refuse_deaf(address)
         own = _ray(address=address)
     with held():
         import ray
@@ -62,14 +65,38 @@ def own_ray(**options: Any) -> Generator[None, None, None]:
         yield
 
 
+def refuse_deaf(address: str) -> None:
+    """RuntimeError, in seconds, where nobody listens at a cluster's address: Ray would try for
+    minutes. ValueError where it is that of something else."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        if host or address != "auto":
+            raise ValueError(f"a cluster's address is HOST:6379 or auto, got {address!r}")
+        return
+    if "/" in host:
+        raise ValueError(
+            f"{address} is the address of a dashboard: give the cluster's own, HOST:6379"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_S).close()
+    except (OSError, OverflowError) as error:
+        raise RuntimeError(f"no Ray cluster answers at {address}: {error}") from error
+
+
 @contextlib.contextmanager
-def _ray(**options: Any) -> Generator[None, None, None]:
+def _ray(*, address: str, **options: Any) -> Generator[None, None, None]:
     """Ray from `init` to `shutdown`. RuntimeError where no cluster answers."""
     import ray
+    from ray.exceptions import RayError
 
     try:
-        with handlers_kept(), in_haste():
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        try:
+            with handlers_kept(), in_haste():
+                ray.init(
+                    address=address, log_to_driver=False, logging_level=logging.ERROR, **options
+                )
+        except (ConnectionError, RuntimeError, RayError) as error:
+            raise RuntimeError(f"no Ray cluster answers at {address}: {error}") from error
         yield
     finally:
         with handlers_kept():

@@ -9,6 +9,7 @@ from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 ATTEMPTS = 10  # of Arrow, with growing pauses, on SlowDown, 5xx and connections that break
 TIMEOUT_S = 60
 CHECK_TIMEOUT_S = 1.5  # three attempts and their pauses stay below ten seconds
+UNCONDITIONAL = ("NotImplemented", "InvalidArgument", "501")  # of what an S3 does not know
 STALE_UPLOAD = datetime.timedelta(days=1)
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
@@ -70,30 +71,66 @@ def check_writable(url: str, endpoint: str | None) -> None:
 
 
 def put_new(path: str, data: bytes, endpoint: str | None) -> bool:
-    """Make an object unless it is there; False where it is."""
-    from botocore.exceptions import ClientError
+    """Make an object unless it is there; False where it is.
+
+    An S3 that knows no conditions is asked first whether it is: two who ask at the same moment may
+    both make it there.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
 
     bucket, _, key = path.partition("/")
+    client, place = _client(endpoint), {"Bucket": bucket, "Key": key}
     try:
-        _client(endpoint).put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+        client.put_object(Body=data, IfNoneMatch="*", **place)
     except ClientError as error:
-        if error.response.get("Error", {}).get("Code") in ("PreconditionFailed", "412"):
+        code = _code(error)
+        if code in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409"):
             return False
+        if code not in UNCONDITIONAL:
+            raise ValueError(_complaint(bucket, error)) from error
+        if _is_there(client, place):
+            return False
+        _ask(bucket, lambda: client.put_object(Body=data, **place))
+    except BotoCoreError as error:
         raise ValueError(_complaint(bucket, error)) from error
     return True
 
 
+def _is_there(client: Any, place: dict[str, str]) -> bool:
+    from botocore.exceptions import ClientError
+
+    try:
+        client.head_object(**place)
+    except ClientError as error:
+        if _code(error) in ("404", "NoSuchKey"):
+            return False
+        raise ValueError(_complaint(place["Bucket"], error)) from error
+    return True
+
+
 def abort_old_uploads(url: str, endpoint: str | None) -> None:
-    """Drop multipart uploads below a prefix that nobody can be working on any more."""
+    """Drop multipart uploads below a prefix that nobody can be working on any more.
+
+    They only cost room: where that is not allowed or not known, they stay. ValueError where the
+    bucket does not answer.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
     bucket, prefix = _split(url)
     client = _client(endpoint)
     before = datetime.datetime.now(datetime.UTC) - STALE_UPLOAD
-    answer = client.list_multipart_uploads(Bucket=bucket, Prefix=f"{prefix}/")
-    for upload in answer.get("Uploads", []):
-        if upload["Initiated"] < before:
-            client.abort_multipart_upload(
-                Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-            )
+    try:
+        answer = client.list_multipart_uploads(Bucket=bucket, Prefix=f"{prefix}/")
+        for upload in answer.get("Uploads", []):
+            if upload["Initiated"] < before:
+                client.abort_multipart_upload(
+                    Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                )
+    except ClientError as error:
+        if _code(error) not in ("AccessDenied", "NoSuchUpload", "403", "404", *UNCONDITIONAL):
+            raise ValueError(_complaint(bucket, error)) from error
+    except BotoCoreError as error:
+        raise ValueError(_complaint(bucket, error)) from error
 
 
 def _split(url: str) -> tuple[str, str]:
@@ -117,6 +154,11 @@ def _client(endpoint: str | None) -> Any:
             retries={"total_max_attempts": 3, "mode": "standard"},
         ),
     )
+
+
+def _code(error: Any) -> str:
+    """The code that S3 gave with a ClientError."""
+    return error.response.get("Error", {}).get("Code", "")
 
 
 def _ask(bucket: str, request: Any) -> Any:

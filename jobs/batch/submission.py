@@ -1,21 +1,25 @@
 """Submission: the same batch job on a cluster, through Ray Jobs."""
 
 import hashlib
+import os
 import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ray.exceptions import AuthenticationError
+from ray.exceptions import RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 import hawk
 import jobs
+from hawk.cluster.placement import Placement
 from jobs.batch.inputs import find
 from jobs.batch.overlap import refuse_overlap
+from jobs.batch.settings import Making, Workers, parse_workers
 from jobs.batch.storage import Folder, locate
 
 UPLOAD_LIMIT_BYTES = 100 * 2**20  # what every version of Ray takes
@@ -26,14 +30,40 @@ LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.npz")
 
 def client(address: str | None) -> JobSubmissionClient:
     """RuntimeError where no cluster answers; None is `RAY_ADDRESS`, else this machine."""
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address and "://" not in address:  # Ray would take it for the cluster's own
+        address = f"http://{address}"
     try:
         return JobSubmissionClient(address)
-    except (ConnectionError, RuntimeError, AuthenticationError) as error:
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         where = address or "RAY_ADDRESS or this machine"
         raise RuntimeError(
             f"no Ray cluster answers at {where}: give its dashboard, --address http://HOST:8265, "
             f"and its token in RAY_AUTH_TOKEN with RAY_AUTH_MODE=token ({type(error).__name__})"
         ) from error
+
+
+def refuse(options: Mapping[str, Any], pair: Placement | None) -> None:
+    """ValueError for options of `hawk batch` that cannot run there, before anything is sent."""
+    for name in ("model", "drafter"):
+        text = options[name]
+        if text.startswith((".", "~")) or (Path(text).is_dir() and not Path(text).is_absolute()):
+            raise ValueError(
+                f"--{name} {text} is a folder of this machine, which the cluster does not see: "
+                f"give an absolute path that all machines share, or a name"
+            )
+    least, most = parse_workers(options["workers"])
+    Workers(
+        least=least,
+        most=most,
+        slots=options["slots"],
+        cpus=options["cpus_per_worker"],
+        gpus=options["gpus_per_worker"],
+        pair=pair,
+    )
+    Making(**{field.name: options[field.name] for field in fields(Making)})
+    if options["rows_per_file"] is not None and options["rows_per_file"] < 1:
+        raise ValueError(f"rows per file must be 1 or more, got {options['rows_per_file']}")
 
 
 def submit(
@@ -62,19 +92,22 @@ def submit(
 
 
 def logs(cluster: JobSubmissionClient, name: str, *, follow: bool) -> Iterator[str]:
-    """What a job has printed, and with `follow` goes on to print until it ends."""
+    """What a job has printed, and with `follow` goes on to print until it ends; RuntimeError then
+    where it did not succeed."""
     if not follow:
         yield cluster.get_job_logs(name)
         return
     printed = 0
     while True:
-        ended = cluster.get_job_status(name).is_terminal()  # asked first: the last lines come too
+        status = cluster.get_job_status(name)  # asked first: the last lines come too
         text = cluster.get_job_logs(name)
         yield text[printed:]
         printed = len(text)
-        if ended:
-            return
+        if status.is_terminal():
+            break
         time.sleep(POLL_S)
+    if status != JobStatus.SUCCEEDED:
+        raise RuntimeError(f"{name} has ended: {status.value.lower()}")
 
 
 def describe(job: JobDetails) -> dict[str, Any]:

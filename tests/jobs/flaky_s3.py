@@ -23,12 +23,14 @@ class FlakyS3:
         url: where.
         slow_down_every, reset_every: such requests get a 503, or their connection is reset.
         denies: whether every request gets a 403.
+        refusal: the status and code that a request gets instead of an answer, if any.
         faults: how many requests went wrong so far.
     """
 
     def __init__(self) -> None:
         self.slow_down_every = self.reset_every = 0
         self.denies = False
+        self.refusal: Callable[[dict[str, Any]], tuple[str, str] | None] = lambda _: None
         self.faults = self._requests = 0
         self._app = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._serve, threaded=True)
@@ -50,6 +52,11 @@ class FlakyS3:
         if self.denies:
             respond("403 Forbidden", [("Content-Type", "application/xml")])
             return [DENIED]
+        if refused := self.refusal(environ):
+            status, code = refused
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            respond(status, [("Content-Type", "application/xml")])
+            return [f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()]
         if self.slow_down_every and self._requests % self.slow_down_every == 0:
             self.faults += 1
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))

@@ -288,6 +288,56 @@ def test_a_wrong_option_is_found_before_anything_is_sent(prompts: Path) -> None:
     assert "No such option" in hawk_command("submit", prompts, "out", "--worker", "2", code=2)
 
 
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--workers", "0"], "1 <= MIN <= MAX, got 0:0"),
+        (["--slots", "0"], "slots must be 1 or more"),
+        (["--placement", "pair:lanes=0"], "lanes must be 1 or more"),
+        (["--size", "large"], "size"),
+        (["--top-p", "7"], "top_p must be in (0, 1], got 7"),
+        (["--rows-per-file", "0"], "rows per file must be 1 or more"),
+        (["--model", "here"], "--model here is a folder of this machine"),
+        (["--model", "./there"], "--model ./there is a folder of this machine"),
+        (["--drafter", "../mine"], "--drafter ../mine is a folder of this machine"),
+    ],
+)
+def test_what_cannot_run_there_is_not_sent(
+    prompts: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    complaint: str,
+) -> None:
+    cluster = FakeCluster()
+    monkeypatch.setattr(submission, "client", lambda _: cluster)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    assert complaint in hawk_command("submit", prompts, "out", *options, code=2)
+    assert cluster.uploads == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "http://127.0.0.1:9", "nobody"])
+def test_a_dashboard_that_is_not_there_is_said_at_once(address: str) -> None:
+    output = hawk_command("jobs", "list", "--address", address, code=1)
+    assert "no Ray cluster answers at" in output
+    assert "give its dashboard" in output
+
+
+@pytest.mark.parametrize(("status", "code"), [("SUCCEEDED", 0), ("FAILED", 1), ("STOPPED", 1)])
+def test_logs_that_are_followed_end_as_the_job_does(
+    monkeypatch: pytest.MonkeyPatch, status: str, code: int
+) -> None:
+    cluster = SimpleNamespace(
+        get_job_status=lambda _: JobStatus(status), get_job_logs=lambda _: "all it said\n"
+    )
+    monkeypatch.setattr(submission, "client", lambda _: cluster)
+    output = hawk_command("jobs", "logs", "hawk-1", "--follow", code=code)
+    assert output.startswith("all it said\n")
+    assert (f"hawk-1 has ended: {status.lower()}" in output) == (code == 1)
+    assert "has ended" not in hawk_command("jobs", "logs", "hawk-1")
+
+
 def test_more_than_ray_takes_is_refused(
     prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from jobs.batch.inputs import find
 from jobs.batch.inspection import inspect
 from jobs.batch.layout import CARD, MANIFEST, SHEET, SIDE, SUCCESS, shard_name
 from jobs.batch.shard import ShardWriter
-from jobs.batch.storage import Folder, locate
+from jobs.batch.storage import Folder, StorageError, locate
 from jobs.batch.survey import Survey
 from tests.jobs.flaky_s3 import FlakyS3
 from tests.jobs.runs import S3_ENVIRONMENT, assert_made_by_the_model_alone, job, run_here
@@ -124,6 +124,38 @@ def test_uploads_that_nobody_finished_are_swept(server: FlakyS3) -> None:
     Folder("s3://hawk/out", endpoint=server.url).sweep()
     left = client.list_multipart_uploads(Bucket="hawk")["Uploads"]
     assert [upload["Key"] for upload in left] == ["outer/part-00000.parquet"]
+
+
+def test_uploads_that_may_not_be_listed_stay(server: FlakyS3) -> None:
+    for status, code in (("403 Forbidden", "AccessDenied"), ("501 No", "NotImplemented")):
+        server.refusal = lambda environ, told=(status, code): (
+            told if "uploads" in environ["QUERY_STRING"] else None
+        )
+        Folder("s3://hawk/out", endpoint=server.url).sweep()
+    server.refusal = lambda environ: ("403 Forbidden", "InvalidAccessKeyId")
+    with pytest.raises(ValueError, match="access to bucket 'hawk' is denied"):
+        Folder("s3://hawk/out", endpoint=server.url).sweep()
+
+
+def test_a_new_file_where_s3_knows_no_conditions(server: FlakyS3) -> None:
+    server.refusal = lambda environ: (
+        ("501 Not Implemented", "NotImplemented") if "HTTP_IF_NONE_MATCH" in environ else None
+    )
+    folder = Folder("s3://hawk/out", endpoint=server.url)
+    assert folder.create("manifest.json", b"first")
+    assert not folder.create("manifest.json", b"second")
+    assert folder.create("manifest", b"a shorter name")
+    assert folder.read("manifest.json") == b"first"
+
+
+def test_access_that_is_lost_names_the_file(server: FlakyS3) -> None:
+    folder = Folder("s3://hawk/out", endpoint=server.url)
+    folder.prepare()
+    server.denies = True
+    with pytest.raises(StorageError, match=r"cannot write part-00000\.parquet: .*ACCESS_DENIED"):
+        folder.write("part-00000.parquet", b"")
+    with pytest.raises(ValueError, match="access to bucket 'hawk' is denied"):
+        folder.create("manifest.json", b"")
 
 
 def test_arrow_finds_the_endpoint_in_the_usual_variables(

@@ -126,6 +126,16 @@ def test_a_port_that_is_taken_is_said_before_anything_is_started() -> None:
     assert "give another --port" in stderr
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
+def test_an_address_that_is_not_this_machines_is_said(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv(VARIABLE, KEY)
+    _, stderr = hawk("--host", host, code=1)
+    assert f"no listening on {host}:8000" in stderr
+    assert "give another --host, a name or address of this machine" in stderr
+
+
 def test_who_comes_before_the_model_is_there_waits() -> None:
     port = free_port()
     config = check_config({"http": {"port": port}}, "test")

@@ -1,6 +1,7 @@
 """The `hawk` command: files, JSON, exit codes, and one sentence for what goes wrong."""
 
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -196,3 +197,21 @@ def test_models_and_doctor_answer() -> None:
     stdout, _ = hawk("doctor", "--json")
     checks = {check["name"]: check for check in json.loads(stdout)}
     assert checks["model emoji"]["fine"]
+
+
+def test_what_nobody_expected_is_a_sentence_and_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def surprise(*_: object, **__: object) -> None:
+        raise KeyError("a\nsurprise")
+
+    monkeypatch.setattr(Pipeline, "from_pretrained", surprise)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    _, stderr = hawk("generate", "a", "--out", tmp_path / "out", code=1)
+    [line] = stderr.splitlines()
+    [log] = tmp_path.glob("hawk-*.log")
+    assert line == f"hawk: something unexpected: KeyError: 'a\\nsurprise'; its trace is in {log}"
+    assert "in surprise" in log.read_text()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    _, stderr = hawk("generate", "a", "--out", tmp_path / "out", code=1)
+    assert stderr.endswith("; --debug shows its trace\n")
