@@ -67,7 +67,7 @@ def test_images_in_flight_count_before_loading(
     weights = sum(file.stat().st_size for file in tiny_folder.glob("*.safetensors"))
     monkeypatch.setattr(memory, "free_bytes", lambda _: weights + 4 * 2**20)
     load_target(str(tiny_folder), dtype=torch.float32, device=CPU, slots=2)
-    with pytest.raises(ValueError, match=r"keys and values \(100 in flight\), .* fewer --slots"):
+    with pytest.raises(ValueError, match=r"keys and values \(100 in flight\) .* fewer --slots"):
         load_target(str(tiny_folder), dtype=torch.float32, device=CPU, slots=100)
 
 
