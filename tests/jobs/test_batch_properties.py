@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from jobs.batch.staging import MOST_COPIES
+from jobs.batch.values import MOST_COPIES
 from tests.jobs.test_batch_inputs import rows, write_jsonl
 from tests.properties import JSON, NUMBER, SEEDED, TEXT
 
