@@ -114,6 +114,8 @@ class Transformers:
             raise ValueError(
                 f"transformers has no image generation for {target.name}: no --against"
             )
+        if len(set(target.layout.layer_devices)) > 1:
+            raise ValueError("transformers runs on one device here: leave out --against")
         self._target = target
 
     def prepare(self, *, guided: bool) -> None:
