@@ -12,8 +12,8 @@ import bisect
 import math
 from collections.abc import Callable, Sequence
 
-NODE_OPTIONS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128)  # root included
-TIMED = (2, 4, 8, 16, 32, 64, 128)  # nodes of an image in the passes that are timed at first
+NODE_OPTIONS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96)  # root included
+TIMED = (2, 4, 8, 16, 32, 64, 96)  # nodes of an image in the passes that are timed at first
 TOO_DEAR = 10.0  # a pass of so many times the cheapest one is never worth it: stop timing
 
 STRETCH = 16  # passes between decisions

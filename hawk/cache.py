@@ -74,7 +74,7 @@ class Cache:
         layout: of the decoder.
         slots: images in flight at most.
         branches: rows a slot, 2 with guidance.
-        room: of a row, which grows with the prompts that are there.
+        room: entries that a row takes, which grow with the prompts that are there.
         entries: of every pass over trees: smaller ones are padded to it, over all slots, and see
             the whole memory, so that no pass has another shape. None lets shapes vary.
 
@@ -82,7 +82,7 @@ class Cache:
         capacity: entries that each row has room for now.
         visible: entries of the memory that the coming pass over trees sees.
         index: row [R, 1] and place [R, N] of the entries of the pass, for `write`.
-        graphs: of passes over trees, on a GPU.
+        graphs: CUDA graphs of passes over trees; None on a CPU or several devices.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ class Pipeline:
         slots: images in flight at most.
         deterministic: pad every pass to one shape, see `Session`: for half precision, where the
             rounding of a pass depends on its shape. Slower; tokens still depend on `slots`.
-        nodes: of every tree, the root included; None leaves their size to the budget.
+        nodes: number of nodes of every tree, the root included; None leaves it to the budget.
     """
 
     def __init__(
@@ -57,6 +57,8 @@ class Pipeline:
         most = drafters.DRAFTERS[self.drafter].most_nodes
         if nodes is not None and not 1 <= nodes <= most:
             raise ValueError(f"trees of {self.drafter} have 1 to {most} nodes, got {nodes}")
+        if deterministic and nodes is not None and nodes > FIXED_NODES:
+            raise ValueError(f"deterministic passes have {FIXED_NODES} nodes at most, got {nodes}")
         self.target, self.slots, self.deterministic = target, slots, deterministic
         self._nodes = nodes
         self.rule, self.rule_name = load_rule(rule, target), rule
@@ -285,7 +287,7 @@ class Pipeline:
         if self.deterministic:
             # Without siblings the keys and values of an accepted token are where plain decoding has
             # them, so that sums over them have one order.
-            return Budget.fixed(min(most, FIXED_NODES))
+            return Budget.fixed(min(self._nodes or most, FIXED_NODES))
         if self._nodes is not None:
             return Budget.fixed(self._nodes)
         timer = PassTimer(self.target, slots=slots, guided=guided, most_nodes=most)

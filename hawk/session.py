@@ -66,7 +66,7 @@ class Session:
         self.stats = Stats()
         self._tickets = 0
         self._waiting: deque[tuple[int, Request, Branches]] = deque()
-        most = max(drafter.most_nodes, 1)
+        most = drafter.most_nodes
         self._slots = Slots(target, slots, most=most)
         self._cache = target.new_cache(
             slots=slots,
@@ -164,7 +164,9 @@ class Session:
         self._keep(commit, result)
         verify_s += clock.lap()
         if not self._ahead:
-            self.drafter.observe(self._known(feedback, verdict, result))
+            if any(result.dirty):
+                feedback = feedback.cleaned(verdict.healthy_BN)
+            self.drafter.observe(replace(feedback, longest=max(result.counts)))
             draft_s += clock.lap()
         self.stats += Stats(passes=1, draft_s=draft_s, forward_s=forward_s, verify_s=verify_s)
         self._count_step(tree, result.counts, draft_s + forward_s + verify_s)
@@ -175,10 +177,8 @@ class Session:
         if not self.active:
             return 1
         if self._nodes is None:
-            made = (image.stats.tokens for image in self._slots.images)
-            self._nodes = self.budget.choose(
-                self.active, self.target.grid.cells - min(made, default=0)
-            )
+            made = min(image.stats.tokens for image in self._slots.images)
+            self._nodes = self.budget.choose(self.active, self.target.grid.cells - made)
         return self._nodes
 
     def _draft(self) -> tuple[Tree, Tensor]:
@@ -222,19 +222,6 @@ class Session:
             longest=commit.path_BD.shape[1],
             noise_at=partial(self._noise.at, first),
         )
-
-    def _known(self, feedback: Feedback, verdict: Verdict, result: Result) -> Feedback:
-        """The feedback with what the host knows by now, and without what is no number."""
-        if any(result.dirty):
-            bad_BN1 = ~verdict.healthy_BN[..., None]
-            feedback = replace(
-                feedback,
-                law=replace(
-                    feedback.law, unfiltered_BNV=feedback.law.unfiltered_BNV.masked_fill(bad_BN1, 0)
-                ),
-                hidden_BND=feedback.hidden_BND.masked_fill(bad_BN1, 0),
-            )
-        return replace(feedback, longest=max(result.counts))
 
     def _keep(self, commit: Commit, result: Result) -> None:
         """Keep what was committed, and clear what is no number: masked, it would still count.

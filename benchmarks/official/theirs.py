@@ -175,7 +175,7 @@ class Image:
     """What the loop made of one prompt.
 
     Attributes:
-        prompt: as a user of Hawk gives it.
+        prompt: text of the prompt, as a user of Hawk gives it.
         row: its ids as the model reads them, without guidance.
         tokens_T: image tokens from 0.
         laws_TV: probabilities of image tokens, after guidance.

@@ -31,8 +31,8 @@ class Method:
     """A way to decode.
 
     Attributes:
-        drafter, rule: as `Pipeline` takes them.
-        nodes: of every tree, the root included; None leaves their size to the budget.
+        drafter, rule: names of both, as `Pipeline` takes them.
+        nodes: number of nodes of every tree, the root included; None leaves it to the budget.
         deterministic: whether all passes have one shape.
     """
 
@@ -47,7 +47,7 @@ class Contender(Protocol):
 
     Attributes:
         drafter, rule: its name in a report; the rule is None where Hawk does not decide.
-        nodes: of every tree; None where they vary, or there are none.
+        nodes: number of nodes of every tree; None where it varies, or there are no trees.
     """
 
     @property

@@ -4,7 +4,7 @@ Letters: B rows, N nodes, D hidden size, V vocabulary, X steps.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from torch import Tensor
@@ -41,6 +41,17 @@ class Feedback:
     steps_B: Tensor
     longest: int
     noise_at: Callable[[Tensor], Tensor]
+
+    def cleaned(self, healthy_BN: Tensor) -> "Feedback":
+        """The feedback with zeros for laws and hidden states of nodes that are not healthy, which
+        would spread through whatever a drafter keeps."""
+        bad_BN1 = ~healthy_BN[..., None]
+        unfiltered_BNV = self.law.unfiltered_BNV.masked_fill(bad_BN1, 0)
+        return replace(
+            self,
+            law=replace(self.law, unfiltered_BNV=unfiltered_BNV),
+            hidden_BND=self.hidden_BND.masked_fill(bad_BN1, 0),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,6 @@ from torch import Tensor
 from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.guesses import Guesses
 from hawk.identity import Identity
-from hawk.noise import DRAFTS, gumbel
 from hawk.tree import Shapes, Tree
 
 MOST_NODES = 96
@@ -68,7 +67,7 @@ class Jacobi:
         branching: bool = True,
     ) -> None:
         self._guesses, self._branching, self._device = guesses, branching, device
-        self._ids_V = torch.arange(identity.vocabulary, dtype=torch.int32, device=device)
+        self._vocabulary = identity.vocabulary
         most = min(self.most_nodes - 1, identity.grid.cells)
         self._ahead_J = torch.arange(1, most + 1, device=device)
         self._tokens_SJM = torch.zeros(slots, most, PICKS, dtype=torch.int64, device=device)
@@ -106,9 +105,9 @@ class Jacobi:
         if length or self._guesses.by_chance:  # plain passes need no drafts
             self.learn(slice(0, len(feedback.steps_B)), feedback, length)
 
-    def chance(self, feedback: Feedback, steps_BJ: Tensor) -> Tensor:
-        """Noise [B, J, V] of some steps for drafts that know nothing of pick and decision."""
-        return gumbel(feedback.seeds_B, steps_BJ, self._ids_V, DRAFTS)
+    def seeds(self, feedback: Feedback) -> Tensor:
+        """int64 [B], seeds of the noise of drafts that know nothing of pick and decision."""
+        return feedback.seeds_B
 
     def _choose(self, nodes: int) -> Window:
         """The window of so many nodes, or of as many as there are steps for."""
@@ -130,8 +129,10 @@ class Jacobi:
         steps_BJ = feedback.steps_B[:, None] + ahead_J
         if self._guesses.by_chance:
             scores_BJV = feedback.law.at(source_BJ).scores_BNV
-            noisy_BJV = scores_BJV + self.chance(feedback, steps_BJ)
-            self._tokens_SJM[slots, : self._reach] = noisy_BJV.topk(PICKS, dim=-1).indices
+            noisy_BJV = scores_BJV + self._guesses.noise(
+                feedback.noise_at, self.seeds(feedback), steps_BJ, self._vocabulary
+            )
+            self._tokens_SJM[slots, : self._reach] = self._guesses.best([noisy_BJV], PICKS)
             self._drawn_SJV[slots, : self._reach] = scores_BJV
             return
         tokens_BJ = feedback.picks_BN.gather(1, source_BJ)

@@ -14,7 +14,6 @@ from hawk.drafters.base import Feedback
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.jacobi import Jacobi
 from hawk.identity import Identity
-from hawk.noise import DRAFTS, gumbel
 
 FRESH_BIT = 40  # of a seed; above it the pass is written in, of which there are few
 
@@ -41,6 +40,5 @@ class Sjd(Scd):
 
     name = "sjd"
 
-    def chance(self, feedback: Feedback, steps_BJ: Tensor) -> Tensor:
-        seeds_B = feedback.seeds_B ^ ((feedback.steps_B + 1) << FRESH_BIT)
-        return gumbel(seeds_B, steps_BJ, self._ids_V, DRAFTS)
+    def seeds(self, feedback: Feedback) -> Tensor:
+        return feedback.seeds_B ^ ((feedback.steps_B + 1) << FRESH_BIT)

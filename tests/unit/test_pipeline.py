@@ -272,3 +272,16 @@ def test_what_is_no_target_is_told_what_it_lacks() -> None:
     thing: Any = SimpleNamespace(name="mine", grid=None, encode=None, forward=None)
     with pytest.raises(TypeError, match="SimpleNamespace is no target, it has no vocabulary, hid"):
         new(thing)
+
+
+def test_forced_trees_fit_into_passes_of_one_shape(tiny: Janus) -> None:
+    """A size that was asked for is the size that is drafted, deterministic or not."""
+    pipeline = Pipeline(
+        tiny, drafter="jacobi", rule="coupled", slots=1, deterministic=True, nodes=5
+    )
+    result = pipeline("a red apple", guidance=2.0)
+    assert 4 < result.stats.nodes_per_forward <= 5
+    with pytest.raises(ValueError, match="deterministic passes have 32 nodes at most, got 33"):
+        Pipeline(tiny, drafter="jacobi", rule="coupled", slots=1, deterministic=True, nodes=33)
+    with pytest.raises(ValueError, match="trees of jacobi have 1 to 96 nodes, got 97"):
+        Pipeline(tiny, drafter="jacobi", rule="coupled", slots=1, nodes=97)
