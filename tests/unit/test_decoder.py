@@ -19,7 +19,9 @@ from hawk.tree import Shapes, Tree
 CPU = torch.device("cpu")
 HIDDEN = 32
 LENGTHS = [[6, 2], [3, 4]]  # of the prompts, two branches for each of two images
-TOLERANCE = 2e-6  # of numbers whose square is one on average
+# Numbers whose square is one on average. Processors add float32 products in different orders:
+# 2.9e-6 was seen where another kind of processor has 1.3e-6.
+TOLERANCE = 1e-5
 SIZES: dict[str, Any] = {
     "vocab_size": 8,
     "hidden_size": HIDDEN,
