@@ -32,13 +32,14 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports --no-cache > $(VENV)/imports || { cat $(VENV)/imports; exit 1; }
 
 build: $(VENV)/installed-dev
 	rm -rf dist
 	$(BIN)/python -m build
 
 docs: $(VENV)/installed-dev
-	$(BIN)/pdoc --docformat google --no-show-source --output-directory site hawk jobs serve
+	$(BIN)/pdoc --docformat google --no-show-source --output-directory site hawk
 
 licences: $(VENV)/installed-dev
 	$(BIN)/pip-licenses --format=markdown --with-urls --ignore-packages hawk-t2i \

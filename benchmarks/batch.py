@@ -20,11 +20,11 @@ from rich.console import Console
 
 import hawk
 from benchmarks.turns import Side, take_turns
-from jobs.batch.job import Job
-from jobs.batch.progress import Meter
-from jobs.batch.run import run
-from jobs.batch.settings import Making, Workers
-from jobs.batch.shard import Counts
+from hawk.batch.job import Job
+from hawk.batch.progress import Meter
+from hawk.batch.run import run
+from hawk.batch.settings import Making, Workers
+from hawk.batch.shard import Counts
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "prompts.txt"
 Tell = Callable[[], object]

@@ -21,13 +21,13 @@ from rich.progress import Progress
 
 from hawk.bench import contenders
 from hawk.bench.measure import Row, Turns, measure, rows
+from hawk.decoding.target import Target
 from hawk.drafters import weights
 from hawk.evaluation.encoder import Encoder
 from hawk.evaluation.judge import Judge, Quality
 from hawk.evaluation.real import RealImages
 from hawk.machine import machine, versions
 from hawk.pipeline import Pipeline
-from hawk.targets.base import Target
 
 OUT = Path(__file__).with_suffix(".md")
 # LANTERN++ takes 1,000 neighbours of 8,192 and more codes.

@@ -22,8 +22,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from jobs.batch.manifest import rows_per_file
-from jobs.plan.estimate import LIST_KEYS, READS, puts
+from hawk.batch.manifest import rows_per_file
+from hawk.planning.estimate import LIST_KEYS, READS, puts
 
 IMAGES = 100_000_000
 PIXELS = 384
@@ -66,11 +66,11 @@ def staged_apart(prompts: int) -> dict[str, float]:
 
 def stage(prompts: int) -> dict[str, float]:
     """Stage so many prompts with ids; greatest memory in bytes, and seconds."""
-    from jobs.batch.columns import Wanted
-    from jobs.batch.inputs import find
-    from jobs.batch.staging import Staged
-    from jobs.batch.storage import locate
-    from jobs.batch.survey import Survey
+    from hawk.batch.staging import Staged
+    from hawk.prompts.columns import Wanted
+    from hawk.prompts.inputs import find
+    from hawk.prompts.survey import Survey
+    from hawk.storage.folder import locate
 
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as file:
         source = Path(folder) / "prompts.csv"
@@ -95,7 +95,7 @@ def reports_a_second(workers: int) -> float:
     """
     import ray
 
-    from jobs.batch.pool import CALLS_AHEAD, answered
+    from hawk.batch.pool import CALLS_AHEAD, answered
 
     ray.init(address="local", num_cpus=4, include_dashboard=False, logging_level=40)
 

@@ -70,7 +70,7 @@ def main() -> None:
 def service(model: str, slots: int) -> Generator[tuple[httpx.Client, float], None, None]:
     """`hawk serve` in a process of its own; a client of it, and the seconds to its first image."""
     port = free_port()
-    command = [sys.executable, "-c", "from hawk.cli import app; app()", "serve"]
+    command = [sys.executable, "-c", "from hawk.cli.app import app; app()", "serve"]
     options = ["--model", model, "--slots", str(slots), "--port", str(port)]
     limits = httpx.Limits(max_connections=None)
     began = time.monotonic()

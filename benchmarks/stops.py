@@ -61,7 +61,7 @@ def arguments(kind: Kind, folder: Path, model: str) -> list[str]:
 
 def once(arguments: list[str], number: signal.Signals, moment_s: float) -> tuple[bool, str]:
     """Whether it ended as documented, and what there is to say of it."""
-    command = [sys.executable, "-c", "from hawk.entry import main; main()", *arguments]
+    command = [sys.executable, "-c", "from hawk.cli.entry import main; main()", *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as run:

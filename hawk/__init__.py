@@ -4,11 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hawk.decoding.request import Request
+    from hawk.decoding.sampler import SamplerConfig
+    from hawk.decoding.session import Session
     from hawk.pictures import Failure, Picture, Result, Step
     from hawk.pipeline import Pipeline
-    from hawk.request import Request
-    from hawk.sampler import SamplerConfig
-    from hawk.session import Session
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,9 +29,9 @@ _HOMES = {
     "Pipeline": "hawk.pipeline",
     "Result": "hawk.pictures",
     "Step": "hawk.pictures",
-    "Request": "hawk.request",
-    "SamplerConfig": "hawk.sampler",
-    "Session": "hawk.session",
+    "Request": "hawk.decoding.request",
+    "SamplerConfig": "hawk.decoding.sampler",
+    "Session": "hawk.decoding.session",
 }
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from PIL import Image
 from torch import Tensor
 
-from hawk.loop import Loop
+from hawk.decoding.loop import Loop
+from hawk.decoding.request import Finished, Request
 from hawk.pictures import Callback, Failure, Picture, Step
-from hawk.request import Finished, Request
 
 
 @dataclass(kw_only=True)

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hawk.request import Request
-from hawk.stats import Stats
-from hawk.targets.base import Target
+from hawk.decoding.request import Request
+from hawk.decoding.stats import Stats
+from hawk.decoding.target import Target
 
 NEUTRAL = 127  # grey value of rows that are not done
 

@@ -11,20 +11,21 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hawk import bounds, drafters
-from hawk.budget import Budget
+from hawk import drafters
 from hawk.call import Call
+from hawk.decoding import bounds
+from hawk.decoding.budget import Budget
+from hawk.decoding.loop import Loop
+from hawk.decoding.pass_timer import PassTimer
+from hawk.decoding.request import Each, Request, new_requests
+from hawk.decoding.rule_names import load_rule, read_rule
+from hawk.decoding.sampler import SamplerConfig
+from hawk.decoding.session import FIXED_NODES, Session
+from hawk.decoding.target import Target, identity_of
 from hawk.devices import resolve_devices, resolve_dtype
 from hawk.drafters.guesses import Guesses
-from hawk.loop import Loop
-from hawk.pass_timer import PassTimer
 from hawk.pictures import Callback, Failure, Picture, Result, collected, partial_pixels
-from hawk.request import Each, Request, new_requests
-from hawk.rulebook import load_rule, read_rule
-from hawk.sampler import SamplerConfig
-from hawk.session import FIXED_NODES, Session
 from hawk.targets import load_target
-from hawk.targets.base import Target, identity_of
 from hawk.targets.loaded import target_of
 
 

@@ -58,3 +58,8 @@ def load(folder: Path) -> Janus:
     target = load_target(str(folder), dtype=torch.float32, device=torch.device("cpu"))
     assert isinstance(target, Janus)
     return target
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Batch tests last: their Ray stays up until the end, and no other can be joined beside it."""
+    items.sort(key=lambda item: item.path.parent.name == "batch")

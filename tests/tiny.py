@@ -10,17 +10,17 @@ from transformers import GenerationConfig, JanusConfig, JanusForConditionalGener
 from transformers.models.janus.configuration_janus import JanusVisionConfig, JanusVQVAEConfig
 
 from hawk import Request, Session
-from hawk.budget import Budget
+from hawk.decoding.budget import Budget
+from hawk.decoding.drafter import Drafter
+from hawk.decoding.grid import Identity
+from hawk.decoding.rule_names import load_rule
+from hawk.decoding.rules import Rule
+from hawk.decoding.session import FIXED_NODES
+from hawk.decoding.target import Target
 from hawk.drafters import DRAFTERS, weights
-from hawk.drafters.base import Drafter
+from hawk.drafters.baselines.heads import Heads
 from hawk.drafters.guesses import Guesses
-from hawk.drafters.heads import Heads
 from hawk.drafters.window import Window
-from hawk.identity import Identity
-from hawk.rulebook import load_rule
-from hawk.rules import Rule
-from hawk.session import FIXED_NODES
-from hawk.targets.base import Target
 from jobs.emoji.text import BOI, BOS, PAD, token_id, train_tokenizer
 
 GRID = 6

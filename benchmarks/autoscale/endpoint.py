@@ -9,9 +9,9 @@ from ray.serve._private.common import ReplicaState
 
 from benchmarks.autoscale.record import Record
 from benchmarks.ports import free_port
-from serve.app import build_app
-from serve.config import check_config
-from serve.local import APP
+from hawk.serving.app import build_app
+from hawk.serving.config import check_config
+from hawk.serving.local import APP
 
 CLIENTS = 3
 CHANGE_S = 400.0

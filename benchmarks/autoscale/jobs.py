@@ -11,14 +11,14 @@ from rich.console import Console
 
 from benchmarks.autoscale.cluster import FakeCluster
 from benchmarks.autoscale.record import Record
+from hawk.batch.inspection import inspect
+from hawk.batch.job import Job
+from hawk.batch.progress import Meter
+from hawk.batch.run import run
+from hawk.batch.settings import Making, Workers
+from hawk.batch.shard import Counts
 from hawk.cluster.placement import Placement
-from jobs.batch.inspection import inspect
-from jobs.batch.job import Job
-from jobs.batch.progress import Meter
-from jobs.batch.run import run
-from jobs.batch.settings import Making, Workers
-from jobs.batch.shard import Counts
-from jobs.batch.storage import Folder
+from hawk.storage.folder import Folder
 
 CPUS, GPUS = 0.5, 1.0  # of a target, and of its drafter: together they take a node's two GPUs
 START_S = 600.0

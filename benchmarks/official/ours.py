@@ -13,10 +13,10 @@ from torch import Tensor
 from benchmarks.official import chameleon_layout, emu3_layout, janus_layout
 from benchmarks.official.theirs import RECORD
 from hawk import Pipeline, SamplerConfig
+from hawk.decoding.target import Target
+from hawk.decoding.tree import Shapes, Tree
 from hawk.targets import load_target
-from hawk.targets.base import Target
 from hawk.targets.convert import convert
-from hawk.tree import Shapes, Tree
 
 Loader = Callable[[tuple[int, int]], Target]  # by (height, width) in pixels
 CPU = torch.device("cpu")

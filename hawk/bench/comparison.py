@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from hawk.bench.contenders import Method
 from hawk.bench.measure import measure, rows
 from hawk.bench.report import Report
+from hawk.decoding.request import Request
 from hawk.machine import machine, versions
 from hawk.pipeline import Pipeline
-from hawk.request import Request
 
 
 def compare(

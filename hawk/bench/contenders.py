@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 import torch
 
-from hawk.loop import Loop
+from hawk.decoding.loop import Loop
+from hawk.decoding.request import Request
+from hawk.decoding.rule_names import read_rule
+from hawk.decoding.target import Target
 from hawk.pipeline import Pipeline, Result
-from hawk.request import Request
-from hawk.rulebook import read_rule
-from hawk.targets.base import Target
 from hawk.targets.janus import Janus
 
 PROMPTS = (

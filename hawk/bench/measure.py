@@ -16,10 +16,10 @@ from functools import partial
 
 from hawk.bench.contenders import Contender, Method, Ours, Transformers
 from hawk.bench.memory import PeakMemory
+from hawk.decoding.request import Request
+from hawk.decoding.stats import Stats
+from hawk.decoding.target import Target
 from hawk.pipeline import Picture, Result
-from hawk.request import Request
-from hawk.stats import Stats
-from hawk.targets.base import Target
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from hawk.bench.measure import Row
-from hawk.grid import Grid
+from hawk.decoding.grid import Grid
 
 SHARES = ("draft", "target", "verify", "rest")
 ROUNDED = (

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from hawk.pass_timer import PassTimer
+from hawk.decoding.pass_timer import PassTimer
 from hawk.targets.random import RandomTarget
 
 NODES = (1, 2, 4, 8, 16, 32)

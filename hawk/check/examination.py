@@ -22,11 +22,11 @@ from hawk.check.oracle import Oracle
 from hawk.check.passes import Passes, same_guidance, same_logits, same_tokens, target_passes
 from hawk.check.prompts import same_prompts
 from hawk.check.room import device_with_room, same_memory
+from hawk.decoding.request import Request
+from hawk.decoding.target import Target
 from hawk.devices import resolve_devices, resolve_dtype
 from hawk.pictures import Picture
-from hawk.request import Request
 from hawk.targets import load_target, locate
-from hawk.targets.base import Target
 from hawk.targets.source import Source
 
 CPU = torch.device("cpu")

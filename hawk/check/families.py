@@ -25,8 +25,8 @@ from transformers.models.janus.image_processing_pil_janus import JanusImageProce
 
 from hawk.check.finding import NotApplicable
 from hawk.check.oracle import Branches, NoOracle, Oracle
+from hawk.decoding.target import Target
 from hawk.targets import FAMILIES
-from hawk.targets.base import Target
 from hawk.targets.emu3 import NEGATIVE_PROMPT
 from hawk.targets.emu3_words import split_as_trained
 from hawk.targets.source import Source

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from hawk.check.finding import Answer, required
 from hawk.check.oracle import Oracle
+from hawk.decoding.request import Request
+from hawk.decoding.target import Target
 from hawk.pipeline import Pipeline
-from hawk.request import Request
-from hawk.targets.base import Target
 
 SPREAD = 7919  # a prime: consecutive cells have codes far apart
 LEVELS = 2  # of 255, that convolutions may round apart

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel
 
 from hawk.check.finding import NotApplicable
-from hawk.grid import Grid
+from hawk.decoding.grid import Grid
 from hawk.targets.source import Source
 
 Branches = list[list[int]]  # token ids, those of the conditional branch first

@@ -12,12 +12,12 @@ from torch import Tensor
 from hawk.check.finding import Answer, required
 from hawk.check.oracle import Branches, Oracle
 from hawk.check.room import device_with_room
-from hawk.grid import Grid
+from hawk.decoding.grid import Grid
+from hawk.decoding.sampler import SamplerConfig
+from hawk.decoding.target import Target
+from hawk.decoding.tree import Shapes, Tree
 from hawk.pictures import Step
 from hawk.pipeline import Pipeline
-from hawk.sampler import SamplerConfig
-from hawk.targets.base import Target
-from hawk.tree import Shapes, Tree
 
 GREEDY = 32  # tokens, or as many as reach into the second row of the grid
 INTO_ROW = 4

@@ -2,7 +2,7 @@
 
 from hawk.check.finding import Answer
 from hawk.check.oracle import Oracle
-from hawk.targets.base import Target
+from hawk.decoding.target import Target
 
 PROMPTS = (
     "a red apple",

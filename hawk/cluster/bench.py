@@ -16,9 +16,9 @@ from hawk.cluster.pair import SpeculativePair
 from hawk.cluster.placement import Placement
 from hawk.cluster.target_actor import Making
 from hawk.cluster.timeline import Round, means, split
+from hawk.decoding.request import Request
+from hawk.decoding.stats import Stats
 from hawk.pipeline import Pipeline, Result
-from hawk.request import Request
-from hawk.stats import Stats
 
 Track = Callable[[Sequence[list[Request]]], Iterable[list[Request]]]
 

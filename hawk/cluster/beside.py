@@ -15,8 +15,8 @@ from hawk.cluster.remote_drafter import Patience
 from hawk.cluster.reservation import within
 from hawk.cluster.split import SplitPipeline
 from hawk.cluster.transport import PlainCalls
+from hawk.decoding.target import Target
 from hawk.pipeline import Pipeline
-from hawk.targets.base import Target
 
 
 class Beside:

@@ -5,19 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
-from hawk.cluster.messages import (
-    Block,
-    Call,
-    Lesson,
-    Move,
-    Opening,
-    pack_block,
-    unpack_lesson,
-)
+from hawk.cluster.messages import Block, Call, Lesson, Move, Opening, pack_block, unpack_lesson
+from hawk.decoding.drafter import Drafter, Feedback
+from hawk.decoding.tree import Shapes, Tree
 from hawk.drafters import DRAFTERS
-from hawk.drafters.base import Drafter, Feedback
 from hawk.drafters.guesses import Guesses
-from hawk.tree import Shapes, Tree
 
 
 @dataclass(kw_only=True)

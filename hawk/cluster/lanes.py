@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from hawk.cluster.replay import Replay
 from hawk.cluster.timeline import Round
-from hawk.request import Finished, Progress, Request
-from hawk.session import Session
-from hawk.stats import Stats
+from hawk.decoding.request import Finished, Progress, Request
+from hawk.decoding.session import Session
+from hawk.decoding.stats import Stats
 
 ROUNDS_KEPT = 10_000
 

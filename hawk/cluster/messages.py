@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hawk.drafters.base import Feedback, Needs
+from hawk.decoding.drafter import Feedback, Needs
+from hawk.decoding.grid import Identity
+from hawk.decoding.noise import Noise
+from hawk.decoding.sampler import Law, Sampler, SamplerConfig
+from hawk.decoding.tree import Drawn, Shapes, Tree
+from hawk.decoding.verifier import Commit
 from hawk.drafters.pool import at_nodes
-from hawk.identity import Identity
-from hawk.noise import Noise
-from hawk.sampler import Law, Sampler, SamplerConfig
-from hawk.tree import Drawn, Shapes, Tree
-from hawk.verifier import Commit
 
 COLUMNS = 4  # of Lesson.numbers besides tokens and path
 SHAPES_KEPT = 512

@@ -23,9 +23,9 @@ from hawk.cluster.reservation import reserve, settled
 from hawk.cluster.supervisor import Supervisor
 from hawk.cluster.target_actor import Failed, Making
 from hawk.cluster.timeline import Round, split
+from hawk.decoding.request import Each, Request, new_requests
+from hawk.decoding.sampler import SamplerConfig
 from hawk.pictures import Callback, Failure, Picture, Result, Step, collected
-from hawk.request import Each, Request, new_requests
-from hawk.sampler import SamplerConfig
 
 
 class SpeculativePair:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from importlib.util import find_spec
 from typing import Any
 
 
@@ -89,6 +90,21 @@ class Placement:
             f"{len(targets)} x {words(targets[0])} for targets and {words(draft)} for a drafter, "
             f"{where}"
         )
+
+
+def parse_placement(text: str) -> Placement | None:
+    """Placement of `colocated`, which is None, or of `pair` and `pair:NAME=VALUE:...`.
+
+    ValueError for any other text, and for a pair where Ray is missing.
+    """
+    name, _, parameters = text.partition(":")
+    if name not in ("colocated", "pair") or (name == "colocated" and parameters):
+        raise ValueError(f"no placement {text!r}: choose from colocated, pair, pair:NAME=VALUE:...")
+    if name == "colocated":
+        return None
+    if find_spec("ray") is None:
+        raise ValueError("a pair needs Ray: pip install 'hawk-t2i[ray]'")
+    return Placement.read(parameters)
 
 
 def _bundle(cpus: float, gpus: float) -> dict[str, float]:

@@ -13,21 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hawk.cluster.messages import (
-    Block,
-    Call,
-    Lesson,
-    Move,
-    Opening,
-    pack_lesson,
-    unpack_block,
-)
+from hawk.cluster.messages import Block, Call, Lesson, Move, Opening, pack_lesson, unpack_block
 from hawk.cluster.timeline import Round
 from hawk.cluster.transport import Lost, Pending, Transport
+from hawk.decoding.drafter import Feedback
+from hawk.decoding.grid import Identity
+from hawk.decoding.tree import Shapes, Tree
 from hawk.drafters import DRAFTERS
-from hawk.drafters.base import Feedback
-from hawk.identity import Identity
-from hawk.tree import Shapes, Tree
 
 RETRY_S = 0.5  # after a fault; doubled by every further one in a row
 MOST_RETRY_S = 30.0

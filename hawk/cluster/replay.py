@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from hawk.cluster.remote_drafter import RemoteDrafter
-from hawk.drafters.base import Feedback
+from hawk.decoding.drafter import Feedback
+from hawk.decoding.tree import Shapes, Tree
+from hawk.decoding.verifier import Commit
 from hawk.drafters.jacobi import MOST_NODES
 from hawk.drafters.pool import at_nodes
-from hawk.tree import Shapes, Tree
-from hawk.verifier import Commit
 
 
 class Replay:

@@ -12,7 +12,7 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from hawk import stop
 from hawk.cluster.placement import Placement
 from hawk.cluster.target_actor import Image, Report, Run
-from hawk.stats import Stats
+from hawk.decoding.stats import Stats
 
 TICK_S = 0.5
 WORK_S = 0.25  # of a call: what a crash can cost at most, besides loading

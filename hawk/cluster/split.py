@@ -2,14 +2,14 @@
 
 import uuid
 
-from hawk.budget import Budget
 from hawk.cluster.lanes import Lane, Lanes
 from hawk.cluster.remote_drafter import Patience, RemoteDrafter
 from hawk.cluster.replay import Replay
 from hawk.cluster.transport import Transport
+from hawk.decoding.budget import Budget
+from hawk.decoding.session import Session
+from hawk.decoding.target import Target
 from hawk.pipeline import Pipeline
-from hawk.session import Session
-from hawk.targets.base import Target
 
 
 class SplitPipeline(Pipeline):

@@ -20,8 +20,8 @@ from hawk.cluster.reservation import within
 from hawk.cluster.target_actor import Facts, Failed, Image, Made, Making, Opened, Run, TargetActor
 from hawk.cluster.timeline import Round
 from hawk.cluster.transport import PlainCalls
-from hawk.request import Request
-from hawk.stats import Stats
+from hawk.decoding.request import Request
+from hawk.decoding.stats import Stats
 
 FRUITLESS = 3  # as many targets may die in a row without a token between them
 Told = Callable[[int, list[int]], bool]

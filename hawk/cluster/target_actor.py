@@ -16,11 +16,11 @@ from hawk.cluster.remote_drafter import Patience
 from hawk.cluster.split import SplitPipeline
 from hawk.cluster.timeline import Round
 from hawk.cluster.transport import Transport
+from hawk.decoding.request import Finished, Request
+from hawk.decoding.sampler import SamplerConfig
+from hawk.decoding.stats import Stats
 from hawk.devices import dtype_name
 from hawk.pipeline import Pipeline
-from hawk.request import Finished, Request
-from hawk.sampler import SamplerConfig
-from hawk.stats import Stats
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,14 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+from hawk.decoding.grid import Identity
 from hawk.drafters import weights
+from hawk.drafters.baselines.local import Local
+from hawk.drafters.baselines.sjd import Scd, Sjd
+from hawk.drafters.baselines.spatial import Horizontal, Spatial, Union, Vertical
 from hawk.drafters.hawk import Hawk
 from hawk.drafters.jacobi import Jacobi
-from hawk.drafters.local import Local
 from hawk.drafters.plain import Plain
-from hawk.drafters.sjd import Scd, Sjd
-from hawk.drafters.spatial import Horizontal, Spatial, Union, Vertical
-from hawk.identity import Identity
 
 Kind = (
     type[Hawk]

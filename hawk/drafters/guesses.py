@@ -15,15 +15,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from hawk.noise import DRAFTS, gumbel
-from hawk.tree import Drawn, Tree
+from hawk.decoding.noise import DRAFTS, gumbel
+from hawk.decoding.tree import Drawn, Tree
 
 
 class Guesses:
     """Draws drafts.
 
     Args:
-        by_chance: of the rule, see `hawk.rules.Rule`.
+        by_chance: of the rule, see `hawk.decoding.rules.Rule`.
     """
 
     def __init__(self, *, by_chance: bool) -> None:

@@ -9,14 +9,14 @@ own picks of a round before. All steps ahead are one small batch.
 import torch
 from torch import Tensor
 
+from hawk.decoding.drafter import Feedback, Needs
+from hawk.decoding.grid import Identity
+from hawk.decoding.tree import Tree
 from hawk.drafters import weights
-from hawk.drafters.base import Feedback, Needs
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.pool import MOST_NODES, STEPS, Pool, at_nodes, committed
 from hawk.drafters.ring import Ring
 from hawk.drafters.window import Scene, Surroundings, Window, fuse
-from hawk.identity import Identity
-from hawk.tree import Tree
 
 # A second round helps little (0.519 against 0.529 of the true tokens come first, held-out images of
 # `emoji`), and it is paid for in every pass; training does two, as its picks are better context.

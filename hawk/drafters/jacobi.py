@@ -15,10 +15,10 @@ end of the window that have no law of their own.
 import torch
 from torch import Tensor
 
-from hawk.drafters.base import Feedback, Needs
+from hawk.decoding.drafter import Feedback, Needs
+from hawk.decoding.grid import Identity
+from hawk.decoding.tree import Shapes, Tree
 from hawk.drafters.guesses import Guesses
-from hawk.identity import Identity
-from hawk.tree import Shapes, Tree
 
 MOST_NODES = 96
 # Runners-up beside the first steps of the trunk, by the fewest nodes of a window that has them.

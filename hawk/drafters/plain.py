@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from hawk.drafters.base import Feedback, Needs
+from hawk.decoding.drafter import Feedback, Needs
+from hawk.decoding.grid import Identity
+from hawk.decoding.tree import Shapes, Tree
 from hawk.drafters.guesses import Guesses
-from hawk.identity import Identity
-from hawk.tree import Shapes, Tree
 
 
 class Plain:

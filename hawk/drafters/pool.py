@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hawk.drafters.base import Feedback
+from hawk.decoding.drafter import Feedback
+from hawk.decoding.grid import Identity
+from hawk.decoding.tree import Tree
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.static_tree import StaticTree
-from hawk.identity import Identity
-from hawk.tree import Tree
 
 STEPS = 12  # how far ahead is guessed at most
 GUESSES = 6  # a step

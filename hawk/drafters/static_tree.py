@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
-from hawk.tree import Shapes
+from hawk.decoding.tree import Shapes
 
 FIRST_HIT = 0.5  # chance of the best guess of a step
 NEXT_HIT = 0.45  # of a further guess against the one before, were the best one always wrong

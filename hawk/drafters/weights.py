@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from hawk.identity import Identity
+from hawk.decoding.grid import Identity
 
 CONFIG, MODEL = "config.json", "model.safetensors"
 DECISIVE = ("target_revision", "grid", "vocabulary", "hidden_size")  # what has to be equal

@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hawk.drafters.base import Feedback
+from hawk.decoding.drafter import Feedback
+from hawk.decoding.grid import Grid, Identity
 from hawk.drafters.pool import SHORT, STEPS, committed
 from hawk.drafters.ring import Ring
-from hawk.grid import Grid
-from hawk.identity import Identity
 
 LEFT = 4
 ABOVE = (*((1, column) for column in range(-3, 5)), *((2, column) for column in range(-1, 3)))

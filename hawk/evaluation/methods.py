@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hawk.decoding.request import Request
+from hawk.decoding.rule_names import read_rule
+from hawk.decoding.sampler import SamplerConfig
 from hawk.evaluation.judge import Judge, Quality
 from hawk.evaluation.real import RealImages
 from hawk.evaluation.report import Report, Row
 from hawk.machine import machine, versions
 from hawk.pipeline import Pipeline, Result
-from hawk.request import Request
-from hawk.rulebook import read_rule
-from hawk.sampler import SamplerConfig
 
 Tokens = tuple[tuple[int, ...], ...]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
+from hawk.decoding.sampler import SamplerConfig
 from hawk.evaluation.judge import Quality
-from hawk.sampler import SamplerConfig
 
 HEADS = ("guidance", "drafter", "rule", "tokens / forward", "s / image", "as plain")
 MEASURES = {

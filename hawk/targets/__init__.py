@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from hawk.identity import Identity
+from hawk.decoding.grid import Identity
+from hawk.decoding.target import Target
 from hawk.targets import preflight, refusals
-from hawk.targets.base import Target
 from hawk.targets.chameleon import Chameleon, Lumina
 from hawk.targets.emu3 import Emu3
 from hawk.targets.janus import Janus

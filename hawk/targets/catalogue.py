@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from hawk.cache import Layout
-from hawk.grid import Grid
-from hawk.sampler import SamplerConfig
+from hawk.decoding.cache import Layout
+from hawk.decoding.grid import Grid
+from hawk.decoding.sampler import SamplerConfig
 from hawk.targets import FAMILIES, room
 from hawk.targets.memory import FULL_BYTES, GIB, HALF_BYTES, decoding_bytes
 

@@ -21,9 +21,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from hawk.sampler import SamplerConfig
+from hawk.decoding.sampler import SamplerConfig
+from hawk.decoding.target import Branches
 from hawk.targets import codebook
-from hawk.targets.base import Branches
 from hawk.targets.hf import TargetSpec, to_uint8
 from hawk.targets.prompts import no_negative, plain_text, token_id, within
 from hawk.targets.source import Source, whole_cells

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from hawk.size import parse_size
+from hawk.decoding.bounds import parse_size
 from hawk.targets.convert_chameleon import convert_chameleon
 from hawk.targets.convert_llamagen import convert_llamagen
 

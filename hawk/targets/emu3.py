@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from transformers import Emu3Config, Emu3ForConditionalGeneration, PreTrainedTokenizerBase
 
-from hawk.sampler import SamplerConfig
+from hawk.decoding.sampler import SamplerConfig
+from hawk.decoding.target import Branches
 from hawk.targets import codebook
-from hawk.targets.base import Branches
 from hawk.targets.emu3_words import split_as_trained
 from hawk.targets.hf import TargetSpec, to_uint8
 from hawk.targets.prompts import plain_text, token_id, within

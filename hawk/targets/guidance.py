@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hawk.targets.base import Branches
+from hawk.decoding.target import Branches
 
 
 def rows(prompts: Sequence[Branches], branches: int) -> list[list[int]]:

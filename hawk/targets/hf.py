@@ -16,15 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hawk.cache import Cache, Layout, Room
-from hawk.decoder import Decoder
-from hawk.grid import Grid
-from hawk.identity import Identity
-from hawk.sampler import SamplerConfig
+from hawk.decoding.cache import Cache, Layout, Room
+from hawk.decoding.decoder import Decoder
+from hawk.decoding.grid import Grid, Identity
+from hawk.decoding.sampler import SamplerConfig
+from hawk.decoding.target import Branches, Output
+from hawk.decoding.tree import Tree
 from hawk.targets import guidance
-from hawk.targets.base import Branches, Output
 from hawk.targets.row_ends import RowEndCache, image_entries
-from hawk.tree import Tree
 
 # One row or node is a case of its own, and so are a few ways that tensors lie in memory.
 RECOMPILE_LIMIT = 32

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from transformers import JanusConfig, JanusForConditionalGeneration, PreTrainedTokenizerBase
 
-from hawk.grid import Grid
-from hawk.sampler import SamplerConfig
+from hawk.decoding.grid import Grid
+from hawk.decoding.sampler import SamplerConfig
+from hawk.decoding.target import Branches
 from hawk.targets import codebook, guidance
-from hawk.targets.base import Branches
 from hawk.targets.hf import DecoderTarget, TargetSpec
 from hawk.targets.janus_prompt import JanusPrompt
 from hawk.targets.prompts import no_negative, within

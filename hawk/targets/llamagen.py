@@ -25,11 +25,11 @@ from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerBase, T5Enc
 from transformers.models.janus.configuration_janus import JanusVQVAEConfig
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
-from hawk.cache import Cache
-from hawk.grid import Grid
-from hawk.sampler import SamplerConfig
+from hawk.decoding.cache import Cache
+from hawk.decoding.grid import Grid
+from hawk.decoding.sampler import SamplerConfig
+from hawk.decoding.target import Branches
 from hawk.targets import codebook, preflight
-from hawk.targets.base import Branches
 from hawk.targets.hf import DecoderTarget, TargetSpec, to_uint8
 from hawk.targets.prompts import no_negative, plain_text, token_id, within
 from hawk.targets.source import Source

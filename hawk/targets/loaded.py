@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hawk.identity import Identity
+from hawk.decoding.grid import Identity
 from hawk.targets import FAMILIES
 from hawk.targets.hf import DecoderTarget
 from hawk.targets.source import Source

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, LlamaConfig
 
-from hawk.grid import Grid
-from hawk.identity import Identity
-from hawk.sampler import SamplerConfig
-from hawk.targets.base import Branches
+from hawk.decoding.grid import Grid, Identity
+from hawk.decoding.sampler import SamplerConfig
+from hawk.decoding.target import Branches
 from hawk.targets.catalogue import PROMPT_TOKENS, Entry
 from hawk.targets.hf import DecoderTarget, TargetSpec
 

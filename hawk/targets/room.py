@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from transformers import ChameleonConfig, Emu3Config, JanusConfig, LlamaConfig
 
-from hawk.cache import Layout, Room
-from hawk.decoder import layout_of
-from hawk.grid import Grid
+from hawk.decoding.cache import Layout, Room
+from hawk.decoding.decoder import layout_of
+from hawk.decoding.grid import Grid
 from hawk.targets.chameleon import LUMINA_SIZE
 from hawk.targets.emu3 import SIZE
 from hawk.targets.hf import PROMPT_LIMIT

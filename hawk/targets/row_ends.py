@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hawk.cache import Cache, Layout, Room
-from hawk.grid import Grid
-from hawk.tree import Tree
+from hawk.decoding.cache import Cache, Layout, Room
+from hawk.decoding.grid import Grid
+from hawk.decoding.tree import Tree
 
 
 def image_entries(grid: Grid, nodes: int, *, row_ends: bool) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
-from hawk.grid import Grid
+from hawk.decoding.grid import Grid
 from hawk.targets import hub
 from hawk.targets.split import split
 from hawk.targets.weight_files import check_file

@@ -21,17 +21,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hawk.budget import Budget
-from hawk.drafters.base import Feedback
+from hawk.decoding.budget import Budget
+from hawk.decoding.drafter import Feedback
+from hawk.decoding.grid import Identity
+from hawk.decoding.request import Finished, Request
+from hawk.decoding.rules import Coupled
+from hawk.decoding.sampler import Sampler, SamplerConfig
+from hawk.decoding.session import Session
+from hawk.decoding.target import Target
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.jacobi import Jacobi
 from hawk.drafters.pool import STEPS, at_nodes, committed
-from hawk.identity import Identity
-from hawk.request import Finished, Request
-from hawk.rules import Coupled
-from hawk.sampler import Sampler, SamplerConfig
-from hawk.session import Session
-from hawk.targets.base import Target
 from hawk.training.rows import Rows
 
 KEPT = 64  # tokens of a law

@@ -13,15 +13,15 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from hawk.decoding.grid import Identity
+from hawk.decoding.noise import gumbel
+from hawk.decoding.sampler import Sampler
+from hawk.decoding.target import Target
+from hawk.drafters.baselines.heads import HORIZONTAL, VERTICAL, Heads, product
+from hawk.drafters.baselines.local import draft_alone
 from hawk.drafters.hawk import refine
-from hawk.drafters.heads import HORIZONTAL, VERTICAL, Heads, product
-from hawk.drafters.local import draft_alone
 from hawk.drafters.ring import Ring
 from hawk.drafters.window import Scene, Surroundings, Window, fuse
-from hawk.identity import Identity
-from hawk.noise import gumbel
-from hawk.sampler import Sampler
-from hawk.targets.base import Target
 from hawk.training.corpus import Corpus
 from hawk.training.laws import dense
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from hawk.drafters.heads import HORIZONTAL, VERTICAL, Heads
+from hawk.decoding.target import Target
+from hawk.drafters.baselines.heads import HORIZONTAL, VERTICAL, Heads
 from hawk.drafters.pool import STEPS
 from hawk.drafters.window import Window
-from hawk.targets.base import Target
 from hawk.training.corpus import Shard, image_bytes
 from hawk.training.lessons import BATCH, CHANNELS, EMBEDDING
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hawk.decoding.request import Request
+from hawk.decoding.target import Target
 from hawk.drafters import weights
-from hawk.request import Request
-from hawk.targets.base import Target
 from hawk.training.corpus import Corpus, Shard, record, shards
 from hawk.training.lessons import CHANNELS, EMBEDDING, HeadsLesson, Lesson, WindowLesson
 from hawk.training.loop import Trainer

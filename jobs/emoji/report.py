@@ -20,7 +20,7 @@ import typer
 from PIL import Image
 
 from hawk import Pipeline
-from hawk.gallery import contact_sheet
+from hawk.images.gallery import contact_sheet
 from jobs.emoji.dataset import EmojiData, to_pixels
 
 STYLE_CAPTION = 1  # "<phrase>, <style> style"

@@ -14,9 +14,9 @@ from hawk.bench.contenders import Method, Transformers, methods
 from hawk.bench.measure import Turns, accepted_by_cell, batched, measure, passes_by_accepted, rows
 from hawk.bench.memory import CLEAR, PeakMemory
 from hawk.bench.report import name
-from hawk.cli import app
+from hawk.cli.app import app
+from hawk.decoding.request import Request
 from hawk.pipeline import Pipeline
-from hawk.request import Request
 from hawk.targets.janus import Janus
 
 ROW = {

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from hawk.cli import app
+from hawk.cli.app import app
 from tests.check.models import save_tiny
 
 

@@ -2,23 +2,19 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-import typer.testing
 
-from hawk.cli import app
-from hawk.cluster.placement import Placement
-from hawk.options import read_placement
-from serve.config import check_config
+from hawk.cluster.placement import Placement, parse_placement
+from hawk.serving.config import check_config
 
 
 def test_a_placement_is_read_from_text() -> None:
-    assert read_placement("colocated") is None
-    assert read_placement("pair") == Placement()
-    assert read_placement("pair:lanes=3:draft_gpus=0.5:draft_accelerator=L4", 2) == Placement(
-        lanes=3, draft_gpus=0.5, draft_accelerator="L4", targets_per_drafter=2
-    )
+    assert parse_placement("colocated") is None
+    assert parse_placement("pair") == Placement()
+    assert parse_placement(
+        "pair:targets_per_drafter=2:lanes=3:draft_gpus=0.5:draft_accelerator=L4"
+    ) == Placement(lanes=3, draft_gpus=0.5, draft_accelerator="L4", targets_per_drafter=2)
 
 
 @pytest.mark.parametrize(
@@ -34,18 +30,11 @@ def test_a_placement_is_read_from_text() -> None:
 )
 def test_a_placement_that_is_none_says_why(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        read_placement(text)
-
-
-def test_targets_per_drafter_is_of_a_pair(tmp_path: Path) -> None:
-    options = ["generate", "x", "--out", str(tmp_path), "--targets-per-drafter", "2"]
-    result = typer.testing.CliRunner().invoke(app, options)
-    assert result.exit_code == 2
-    assert "add --placement pair" in result.stderr
+        parse_placement(text)
 
 
 def test_a_replica_takes_a_bundle_for_itself_and_one_for_its_drafter() -> None:
-    from serve.app import build_app
+    from hawk.serving.app import build_app
 
     config = check_config({"replicas": {"placement": "pair", "cpus": 2, "gpus": 1}}, "test")
     assert config.replicas.pair is not None
@@ -65,8 +54,8 @@ def test_a_replica_takes_a_bundle_for_itself_and_one_for_its_drafter() -> None:
 def test_ray_is_not_imported_before_its_environment_is_set() -> None:
     """It reads how to tell friend from stranger at import; a cluster of our own sets that."""
     code = (
-        "import sys, hawk.cli, hawk.options, jobs.batch.settings, serve.config;"
-        "hawk.options.read_placement('pair'); import hawk.cluster.connection;"
+        "import sys, hawk.cli, hawk.cli.options, hawk.batch.settings, hawk.serving.config;"
+        "hawk.cluster.placement.parse_placement('pair'); import hawk.cluster.connection;"
         "sys.exit('ray' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,7 +9,7 @@ import torch
 
 from hawk.cluster.draft_server import DraftServer
 from hawk.cluster.messages import Block, Call, Lesson, Opening, unpack_block
-from hawk.sampler import SamplerConfig
+from hawk.decoding.sampler import SamplerConfig
 from hawk.targets.janus import Janus
 from tests.tiny import HIDDEN, VOCABULARY
 

@@ -13,16 +13,16 @@ import ray
 from rich.console import Console
 
 from hawk import Pipeline, Request
+from hawk.batch.job import Job
+from hawk.batch.progress import Meter
+from hawk.batch.run import run
+from hawk.batch.settings import Making as BatchMaking
+from hawk.batch.settings import Workers
 from hawk.cluster.pair import SpeculativePair
 from hawk.cluster.placement import Placement
 from hawk.cluster.target_actor import Making
 from hawk.pictures import Picture, Step
 from hawk.targets.janus import Janus
-from jobs.batch.job import Job
-from jobs.batch.progress import Meter
-from jobs.batch.run import run
-from jobs.batch.settings import Making as BatchMaking
-from jobs.batch.settings import Workers
 
 pytestmark = pytest.mark.ray
 DEADLINE_S = 300.0

@@ -9,8 +9,8 @@ import torch
 from hawk import Request
 from hawk.cluster.remote_drafter import Patience
 from hawk.cluster.target_actor import Failed, Image, Made, Making, Run, TargetActor
-from hawk.request import Finished
-from hawk.session import Session
+from hawk.decoding.request import Finished
+from hawk.decoding.session import Session
 from tests.cluster.direct import Direct
 
 

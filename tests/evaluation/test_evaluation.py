@@ -9,18 +9,18 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from hawk.cli import app
+from hawk.batch.manifest import Manifest
+from hawk.batch.messages import Assignment
+from hawk.batch.schema import PROMPTS
+from hawk.batch.settings import Making, Workers
+from hawk.batch.worker import Worker
+from hawk.cli.app import app
 from hawk.evaluation.encoder import Encoder
 from hawk.evaluation.frechet import Cloud, frechet_distance
 from hawk.evaluation.judge import Classifier, Judge, whitening
 from hawk.evaluation.real import RealImages
-from jobs.batch import layout
-from jobs.batch.manifest import Manifest
-from jobs.batch.messages import Assignment
-from jobs.batch.schema import PROMPTS
-from jobs.batch.settings import Making, Workers
-from jobs.batch.storage import Folder
-from jobs.batch.worker import Worker
+from hawk.storage import layout
+from hawk.storage.folder import Folder
 from tests.shapes import COLOURS, CONCEPTS, PIXELS, STYLES
 
 
@@ -202,7 +202,7 @@ def test_a_run_folder_is_judged_by_its_captions(run_folder: Path, real_file: Pat
 def test_tokens_that_are_not_plain_decodings_are_seen(
     run_folder: Path, real_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.batch.evaluation.tokens_sha256", lambda tokens: str(tokens[0]))
+    monkeypatch.setattr("hawk.batch.evaluation.tokens_sha256", lambda tokens: str(tokens[0]))
     found = report_of(run_folder, "--real", real_file, "--compare", 2)
     assert [row["same_as_plain"] for row in found["rows"]] == [0, 0]
 

@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from hawk import Pipeline, Session, noise
-from hawk.budget import Budget
+from hawk import Pipeline, Session
+from hawk.decoding import noise
+from hawk.decoding.budget import Budget
+from hawk.decoding.tree import Tree
 from hawk.drafters import DRAFTERS
 from hawk.targets.janus import Janus
-from hawk.tree import Tree
 
 IMAGES = 16
 

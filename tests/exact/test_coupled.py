@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from hawk import Request, SamplerConfig, Session
-from hawk.budget import Budget
+from hawk.decoding.budget import Budget
+from hawk.decoding.drafter import Drafter, Feedback, Needs
+from hawk.decoding.rules import Coupled
+from hawk.decoding.tree import Shapes, Tree
 from hawk.drafters import DRAFTERS
-from hawk.drafters.base import Drafter, Feedback, Needs
-from hawk.rules import Coupled
 from hawk.targets.janus import Janus
-from hawk.tree import Shapes, Tree
 from tests import reference
 from tests.tiny import new_session
 

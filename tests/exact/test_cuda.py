@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from hawk import Request
+from hawk.decoding.target import Target
 from hawk.drafters import DRAFTERS
 from hawk.targets import load_target
-from hawk.targets.base import Target
 from hawk.targets.janus import Janus
 from tests.needs import NEEDS_CUDA
 from tests.tiny import new_session, tokens_of

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from hawk import Request
-from hawk.cache import Cache, Room
+from hawk.decoding.cache import Cache, Room
+from hawk.decoding.session import FIXED_NODES
 from hawk.drafters import DRAFTERS
-from hawk.session import FIXED_NODES
 from hawk.targets.janus import Janus
 from tests.tiny import new_session, tokens_of
 

@@ -12,16 +12,15 @@ import torch
 from torch import Tensor
 
 from hawk import Request, SamplerConfig, Session
-from hawk.budget import Budget
-from hawk.cache import Cache, Layout, Room
+from hawk.decoding.budget import Budget
+from hawk.decoding.cache import Cache, Layout, Room
+from hawk.decoding.grid import Grid, Identity
+from hawk.decoding.rules import Residual
+from hawk.decoding.target import Branches, Output
+from hawk.decoding.tree import Tree
+from hawk.drafters.baselines.sjd import Scd, Sjd
 from hawk.drafters.guesses import Guesses
 from hawk.drafters.jacobi import Jacobi
-from hawk.drafters.sjd import Scd, Sjd
-from hawk.grid import Grid
-from hawk.identity import Identity
-from hawk.rules import Residual
-from hawk.targets.base import Branches, Output
-from hawk.tree import Tree
 
 V, CELLS = 6, 4
 CPU = torch.device("cpu")

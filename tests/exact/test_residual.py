@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from hawk.decoding.noise import Noise
+from hawk.decoding.rules import Residual, residual
+from hawk.decoding.sampler import Law, Sampler, SamplerConfig
+from hawk.decoding.tree import Drawn, Shapes, Tree
+from hawk.decoding.verifier import verify
 from hawk.drafters.guesses import Guesses
-from hawk.noise import Noise
-from hawk.rules import Residual, residual
-from hawk.sampler import Law, Sampler, SamplerConfig
-from hawk.tree import Drawn, Shapes, Tree
-from hawk.verifier import verify
 
 V = 4
 CPU = torch.device("cpu")

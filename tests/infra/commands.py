@@ -14,7 +14,7 @@ import botocore.session
 import click
 import typer
 
-from hawk.cli import app
+from hawk.cli.app import app
 
 # Typer has a click of its own, and a name for its usage errors only by way of one of them.
 USAGE_ERRORS: Any = (click.UsageError, typer.BadParameter.__bases__[0])

@@ -11,7 +11,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from typer.testing import CliRunner
 
 import hawk
-from hawk.cli import app
+from hawk.cli.app import app
 from tests.infra.commands import refusal, simple_commands, syntax_error
 from tests.infra.test_kuberay import mistakes
 

@@ -16,7 +16,7 @@ from ray.serve.schema import ServeDeploySchema
 from typer.testing import CliRunner
 
 import hawk
-from hawk.cli import app
+from hawk.cli.app import app
 from tests.infra.commands import refusal, simple_commands
 from tests.infra.reduce import CLUSTER, manifest
 
@@ -163,7 +163,7 @@ def test_pods_may_do_little_and_take_what_they_say(pod: dict[str, Any]) -> None:
 def test_the_service_is_one_that_serve_and_hawk_read(tmp_path: Path) -> None:
     text = manifest("RayService")["spec"]["serveConfigV2"]
     [application] = ServeDeploySchema.model_validate(yaml.safe_load(text)).applications
-    assert application.import_path == "serve.app:build_app"
+    assert application.import_path == "hawk.serving.app:build_app"
     settings = tmp_path / "serve.yaml"
     settings.write_text(yaml.safe_dump(application.args))
     result = CliRunner().invoke(app, ["serve", "--check", str(settings)])

@@ -47,7 +47,7 @@ def test_weights_page_and_licences_are_in_it(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assets = {str(path.relative_to(ROOT)) for path in ASSETS.rglob("*") if path.is_file()}
     assert any(name.endswith("model.safetensors") for name in assets)
-    assert assets | {"serve/page.html"} <= names
+    assert assets | {"hawk/serving/page.html"} <= names
     licences = {name.partition("/licenses/")[2] for name in names if "/licenses/" in name}
     assert "LICENSE" in licences
     assert "hawk/assets/emoji/NOTICE" in licences
@@ -64,7 +64,7 @@ def test_it_makes_an_image_where_nothing_else_is(wheel: Path, tmp_path: Path) ->
     # read, so an editable install of this repository stays out of sight.
     [packages] = home.glob("lib/python*/site-packages")
     (packages / "others.pth").write_text(sysconfig.get_path("purelib"))
-    where = run(python, "-c", "import hawk, jobs, serve; print(hawk.__file__)", folder=tmp_path)
+    where = run(python, "-c", "import hawk; print(hawk.__file__)", folder=tmp_path)
     assert Path(where.strip()).is_relative_to(packages)
     command = [home / "bin" / "hawk", "generate", "a red apple", "--out", "images", "--json"]
     report = json.loads(run(*command, folder=tmp_path).splitlines()[-1])

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from hawk import Request, SamplerConfig, Session
-from hawk.tree import Shapes, Tree
+from hawk.decoding.tree import Shapes, Tree
 from tests import reference
 from tests.exact.test_coupled import new_session
 

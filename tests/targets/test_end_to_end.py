@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from hawk.cli import app
+from hawk.cli.app import app
 from tests.needs import NEEDS_CUDA
 from tests.tiny_families import (
     save_tiny_chameleon,

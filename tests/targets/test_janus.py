@@ -10,9 +10,9 @@ import torch
 from transformers import JanusForConditionalGeneration, LogitsProcessor, LogitsProcessorList
 
 from hawk import Pipeline, SamplerConfig
+from hawk.decoding.tree import Shapes, Tree
 from hawk.targets import load_target
 from hawk.targets.janus import Janus
-from hawk.tree import Shapes, Tree
 from tests import reference
 
 PROMPTS = ["a red apple", "the flag of Norway, and a tree"]

@@ -15,7 +15,7 @@ from huggingface_hub.errors import (
 )
 from safetensors.torch import load_file, save_file
 
-from hawk.size import parse_size
+from hawk.decoding.bounds import parse_size
 from hawk.targets import load_target, memory, room, source
 from hawk.targets.janus import Janus
 from hawk.targets.source import Source

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from hawk.cache import PROMPT_STEP, Cache, Layout, Room
+from hawk.decoding.cache import PROMPT_STEP, Cache, Layout, Room
 from hawk.drafters import DRAFTERS
 from hawk.targets import EMBEDDED, catalogue, load_target, memory, room
 from hawk.targets.row_ends import image_entries

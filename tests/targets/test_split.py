@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaModel
 
-from hawk.cache import Cache, Room
-from hawk.decoder import Decoder
+from hawk.decoding.cache import Cache, Room
+from hawk.decoding.decoder import Decoder
+from hawk.decoding.tree import Shapes, Tree
 from hawk.devices import resolve_devices
 from hawk.targets import load_target, memory
 from hawk.targets.split import split
-from hawk.tree import Shapes, Tree
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 

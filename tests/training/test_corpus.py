@@ -11,10 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from typer.testing import CliRunner
 
-from hawk.cli import app
-from hawk.grid import Grid
-from hawk.identity import Identity
-from hawk.request import Request
+from hawk.cli.app import app
+from hawk.decoding.grid import Grid, Identity
+from hawk.decoding.request import Request
 from hawk.targets.janus import Janus
 from hawk.training import corpus as recorded
 from hawk.training.corpus import ON_DISK, Corpus, Shard, image_bytes, shards

@@ -10,16 +10,16 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from hawk.cli import app
+from hawk.batch.record import record as many_hands
+from hawk.cli.app import app
+from hawk.decoding.noise import gumbel
 from hawk.drafters import choose
-from hawk.noise import gumbel
 from hawk.targets.janus import Janus
 from hawk.training.corpus import Corpus, Shard, record, record_shard, shards
 from hawk.training.laws import cross_entropy, dense, hits
 from hawk.training.loop import Trainer, loss_of
 from hawk.training.plot import draw
 from hawk.training.train import KINDS, Course, _claim, new_lesson, plan, train
-from jobs.record import record as many_hands
 from tests.tiny import new_session
 
 PROMPTS = ["a red apple", "the flag of Norway"]

@@ -1,0 +1,134 @@
+"""Staging: checked prompts with ids and seeds, as one Parquet file."""
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hawk.batch.schema import PROMPTS
+from hawk.prompts.ids import Ids
+from hawk.prompts.survey import Entry
+from hawk.prompts.values import checked
+
+GROUP_ROWS, GROUP_CHARACTERS = 8192, 2**24
+LINE_BITS = 40
+ID, PROMPT, GUIDANCE = map(PROMPTS.get_field_index, ("id", "prompt", "guidance"))
+
+
+class Staged:
+    """The rows of a job, in order. ValueError, with the lines, where two have the same id.
+
+    Args:
+        file: takes the rows; it has to stay open.
+        entries: as they were given.
+        files: their names, for messages.
+        seed: goes into the seeds of rows that have none.
+        fields: of the columns that entries keep.
+
+    Attributes:
+        rows: how many, every copy counted.
+        merged: entries that said again what the one before them did.
+        fields: as they were given.
+        fingerprint: of all that is in the rows.
+        guidances: those given; None stands for rows without.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        entries: Iterable[Entry],
+        files: Sequence[str],
+        *,
+        seed: int,
+        fields: Sequence[pa.Field] = (),
+    ) -> None:
+        self.rows = self.merged = 0
+        self.fields = list(fields)
+        self.guidances: set[float | None] = set()
+        self._files = files
+        ids = Ids()
+        digest = hashlib.sha256()
+        schema = pa.schema([*PROMPTS, *fields])
+        if fields:
+            digest.update(schema.to_string().encode())
+        with pq.ParquetWriter(file, schema) as writer:
+            for group in _groups(self._checked(entries, seed, ids)):
+                digest.update(json.dumps(group, default=str).encode())
+                columns = zip(*group, strict=True)
+                arrays = [
+                    pa.array(list(column), field.type)
+                    for column, field in zip(columns, schema, strict=True)
+                ]
+                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+        if not self.rows:
+            raise ValueError(f"no prompts in {', '.join(files)}")
+        self.fingerprint = digest.hexdigest()
+        self._parquet = pq.ParquetFile(file)
+        metadata = self._parquet.metadata
+        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        self._starts = [0, *accumulate(sizes)]
+        self._refuse_twice(ids)
+
+    def slice(self, start: int, stop: int) -> pa.Table:
+        """Rows `start` to `stop`, which is not included."""
+        first = bisect_right(self._starts, start) - 1
+        last = bisect_right(self._starts, stop - 1) - 1
+        table = self._parquet.read_row_groups(list(range(first, last + 1)))
+        return table.slice(start - self._starts[first], stop - start).combine_chunks()
+
+    def _checked(self, entries: Iterable[Entry], seed: int, ids: Ids) -> Iterator[list[Any]]:
+        for position, entry in enumerate(self._once(entries)):
+            for row in checked(entry.values, position, seed, entry.error):
+                ids.add(row[ID], entry.file << LINE_BITS | entry.line)
+                self.guidances.add(row[GUIDANCE])
+                self.rows += 1
+                yield [*row, *entry.kept]
+
+    def _once(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """Entries, one for those in a row that have the same id and ask for the same: DPG-Bench has
+        a line a question. What else they keep stays as far as they agree."""
+        held: Entry | None = None
+        for entry in entries:
+            if held and _given(held.values.get("id")) and entry.values == held.values:
+                self.merged += 1
+                agreed = zip(held.kept, entry.kept, strict=True)
+                held = replace(held, kept=tuple(a if a == b else None for a, b in agreed))
+                continue
+            if held:
+                yield held
+            held = entry
+        if held:
+            yield held
+
+    def _refuse_twice(self, ids: Ids) -> None:
+        for numbers in ids.suspects():
+            name, again = (self.slice(number, number + 1)["id"][0].as_py() for number in numbers)
+            if name == again:
+                first, second = (
+                    f"{self._files[place >> LINE_BITS]}, line {place & (1 << LINE_BITS) - 1}"
+                    for place in map(ids.place, numbers)
+                )
+                raise ValueError(f"id {name!r} is twice in the input: {first}, and {second}")
+
+
+def _given(name: Any) -> bool:
+    return name is not None and name != "" and name == name
+
+
+def _groups(rows: Iterable[list[Any]]) -> Iterator[list[list[Any]]]:
+    group: list[list[Any]] = []
+    characters = 0
+    for row in rows:
+        group.append(row)
+        characters += len(row[PROMPT])
+        if len(group) == GROUP_ROWS or characters > GROUP_CHARACTERS:
+            yield group
+            group, characters = [], 0
+    if group:
+        yield group

@@ -1,0 +1,1 @@
+"""Commands: thin coats over the package, one file each."""

@@ -1,0 +1,218 @@
+"""The command of `hawk` that measures speed."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hawk.cli.options import (
+    CompileOption,
+    DebugOption,
+    DeterministicOption,
+    DeviceOption,
+    DtypeOption,
+    GuidanceOption,
+    JsonOption,
+    ModelOption,
+    SeedOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
+    errors_reported,
+    progress_bar,
+    quiet_transformers,
+    read_prompts,
+    refuse,
+    show,
+)
+from hawk.cluster.placement import parse_placement
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hawk.bench.contenders import Method
+    from hawk.decoding.request import Request
+    from hawk.pipeline import Pipeline
+    from hawk.targets.random import RandomTarget
+
+    Plan = Callable[[Pipeline], list[Request]]
+    Found = tuple[dict[str, Any], Table]  # a report for programs, and for people
+
+# What some modes have no use for.
+OF_DRAFTERS = ("against", "html", "nodes", "deterministic")
+OF_IMAGES = (
+    *("prompts", "prompts_file", "drafters", "rules", "placement", "model", "seed"),
+    *("temperature", "top_k", "top_p"),
+    *OF_DRAFTERS,
+)
+
+
+def bench(
+    context: typer.Context,
+    prompts: Annotated[
+        int, typer.Option(help="Images for each batch size, rounded up to full batches.")
+    ] = 16,
+    prompts_file: Annotated[
+        Path | None,
+        typer.Option(help="UTF-8 text, a prompt a line.", show_default="eight of our own"),
+    ] = None,
+    batch: Annotated[
+        str, typer.Option(help="Images in flight: each of these sizes, comma separated.")
+    ] = "1",
+    drafters: Annotated[
+        str, typer.Option(help="Measured against plain, comma separated.")
+    ] = "auto",
+    rules: Annotated[
+        str, typer.Option(help="Each drafter by each of them, comma separated.")
+    ] = "coupled",
+    nodes: Annotated[
+        str | None,
+        typer.Option(
+            help="Tree sizes to force besides the free choice, root included, as in 8,16,32,64."
+        ),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="transformers: its own generate takes part too.")
+    ] = None,
+    placement: Annotated[
+        str,
+        typer.Option(help="colocated,pair: measure these two instead, in the largest batch."),
+    ] = "colocated",
+    random_weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Time the passes of a published model's shape instead, as in janus-pro-7b."
+        ),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots to this file.")] = None,
+    model: ModelOption = "emoji",
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    compile_layers: CompileOption = False,
+    deterministic: DeterministicOption = False,
+    seed: SeedOption = 0,
+    guidance: GuidanceOption = None,
+    temperature: TemperatureOption = None,
+    top_k: TopKOption = None,
+    top_p: TopPOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Time drafters against plain decoding, batch by batch in turn.
+
+    With --placement colocated,pair: a drafter in the target's process against one in its own.
+    """
+    with errors_reported(debug=debug):
+        sizes = _sizes("batch", batch)
+        if random_weights is not None:
+            refuse(context, OF_IMAGES, "--random-weights makes no images")
+            target = _random(random_weights, device, dtype)
+            found = _step_times(target, sizes, guided=guidance != 1, compiled=compile_layers)
+        else:
+            sampler = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+            plan = _plan(prompts, prompts_file, seed=seed, guidance=guidance, sampler=sampler)
+            what = {"model": model, "device": device, "dtype": dtype, "compile": compile_layers}
+            if placement == "colocated":
+                from hawk.bench.contenders import methods
+
+                forced = [] if nodes is None else _sizes("nodes", nodes)
+                chosen = methods(
+                    drafters.split(","), rules.split(","), forced, deterministic=bool(deterministic)
+                )
+                found = _drafters(what, chosen, plan, sizes, against, html)
+            else:
+                refuse(context, OF_DRAFTERS, "--placement compares no drafters")
+                what |= {"drafter": drafters, "rule": rules}
+                found = _placements(what | {"slots": max(sizes)}, placement, plan)
+    show(*found, as_json=as_json)
+
+
+def _drafters(
+    what: dict[str, Any],
+    chosen: "Sequence[Method]",
+    plan: "Plan",
+    sizes: Sequence[int],
+    against: str | None,
+    html: Path | None,
+) -> "Found":
+    quiet_transformers()
+    from hawk.bench import page
+    from hawk.bench.comparison import compare
+    from hawk.bench.report import table
+    from hawk.pipeline import Pipeline
+
+    if against not in (None, "transformers"):
+        raise ValueError(f"--against takes transformers, got {against!r}")
+    if html is not None:
+        page.check_installed()
+    plain = Pipeline.from_pretrained(**what, drafter="plain", slots=1)
+    requests = plan(plain)
+    with progress_bar() as bar:
+        task = bar.add_task("images", total=None)
+        report = compare(
+            plain,
+            chosen,
+            requests,
+            batches=sizes,
+            transformers=against is not None,
+            each=lambda made, of: bar.update(task, completed=made, total=of),
+        )
+    if html is not None:
+        page.write(report, plain.run(requests[:1]).images[0], html)
+    return report.to_json(), table(report)
+
+
+def _placements(what: dict[str, Any], placement: str, plan: "Plan") -> "Found":
+    quiet_transformers()
+    where = parse_placement(placement.removeprefix("colocated,"))
+    if where is None:
+        raise ValueError(f"--placement is colocated,pair here, got {placement!r}")
+    from hawk.cluster.connection import connected
+
+    with connected(None, cpus=where.cpus), progress_bar() as bar:
+        from hawk.cluster import bench
+
+        report, _ = bench.load_and_run(
+            what,
+            where,
+            plan,
+            track=lambda batches: bar.track(batches, description="batches"),
+        )
+    return report, bench.table(report)
+
+
+def _random(model: str, device: str, dtype: str) -> "RandomTarget":
+    from hawk.devices import resolve_device, resolve_dtype
+    from hawk.targets import catalogue
+    from hawk.targets.random import RandomTarget
+
+    place = resolve_device(device)
+    return RandomTarget(catalogue.find(model), dtype=resolve_dtype(dtype, place), device=place)
+
+
+def _step_times(
+    target: "RandomTarget", batches: Sequence[int], *, guided: bool, compiled: bool
+) -> "Found":
+    from hawk.bench import step_time
+
+    report = step_time.measure(target, batches, guided=guided, compiled=compiled)
+    return report, step_time.table(report)
+
+
+def _plan(images: int, file: Path | None, **settings: Any) -> "Plan":
+    from hawk.bench.contenders import PROMPTS, plan
+
+    texts = PROMPTS if file is None else read_prompts(None, file)
+    return partial(plan, images=images, prompts=texts, **settings)
+
+
+def _sizes(name: str, text: str) -> list[int]:
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        found = [0]
+    if min(found) < 1:
+        raise ValueError(f"{name} must be whole numbers from 1 with commas, got {text!r}")
+    return found

@@ -1,0 +1,146 @@
+"""`hawk plan`: what a batch job takes, before it is begun. All else is in `hawk/planning/`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hawk.cli.batch import CpusOption, GpusOption, require_ray
+from hawk.cli.options import (
+    DebugOption,
+    JsonOption,
+    PlacementOption,
+    SlotsOption,
+    errors_reported,
+)
+from hawk.cluster.placement import parse_placement
+
+ImagesOption = Annotated[int, typer.Option(help="How many, in all.")]
+ModelOption = Annotated[str, typer.Option(help="As `hawk models` lists it: janus-pro-7b, ...")]
+DeadlineOption = Annotated[str, typer.Option(help="From submission to the end: 90m, 24h, 2d.")]
+RateOption = Annotated[float | None, typer.Option(help="Images a second of one worker.")]
+BenchOption = Annotated[
+    Path | None, typer.Option(help="What `hawk bench --json` printed on such a GPU.")
+]
+GpuOption = Annotated[
+    str, typer.Option(help="Its makers' figures, where no speed is given: l4, l40s, a100, ...")
+]
+BytesOption = Annotated[
+    int | None, typer.Option(help="Of an image's PNG.", show_default="2 for each pixel")
+]
+StartOption = Annotated[str, typer.Option(help="Until a node is there and its model is loaded.")]
+ReserveOption = Annotated[
+    float, typer.Option(help="Share of time lost to taken machines and the last shards.")
+]
+ClusterOption = Annotated[
+    Path | None, typer.Option(help="YAML for `ray up`, or a KubeRay manifest: can it grow so far?")
+]
+
+
+def plan(
+    images: ImagesOption,
+    model: ModelOption,
+    deadline: DeadlineOption,
+    rate: RateOption = None,
+    bench: BenchOption = None,
+    gpu: GpuOption = "l40s",
+    slots: SlotsOption = 16,
+    placement: PlacementOption = "colocated",
+    cpus_per_worker: CpusOption = 4.0,
+    gpus_per_worker: GpusOption = 1.0,
+    image_bytes: BytesOption = None,
+    start: StartOption = "10m",
+    reserve: ReserveOption = 0.1,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Workers, GPU hours, storage and S3 requests of a batch job; nothing is started.
+
+    Exits 1 where the cluster cannot grow to the workers that make the deadline.
+    """
+    with errors_reported(debug=debug):
+        require_ray()
+        from hawk.batch.settings import Workers
+        from hawk.planning.estimate import Load, estimate, parse_duration, with_workers
+        from hawk.planning.growth import growth
+        from hawk.planning.speed import Speed, assumed, measured
+        from hawk.targets.catalogue import find
+
+        if rate is not None and bench is not None:
+            raise ValueError("give --rate or --bench, not both")
+        entry = find(model)
+        if rate is not None:
+            speed = Speed(rate=rate, source="given")
+        else:
+            speed = measured(bench) if bench is not None else assumed(entry, gpu, slots)
+        height, width = entry.pixels
+        pair = parse_placement(placement)
+        bundles = Workers(cpus=cpus_per_worker, gpus=gpus_per_worker, pair=pair).bundles()
+        load = Load(
+            images=images,
+            width=width,
+            height=height,
+            image_bytes=2 * height * width if image_bytes is None else image_bytes,
+            rate=speed.rate,
+            deadline_s=parse_duration(deadline),
+            start_s=parse_duration(start),
+            reserve=reserve,
+            gpus_per_worker=sum(bundle.get("GPU", 0.0) for bundle in bundles),
+        )
+        made = estimate(load)
+        report: dict[str, Any] = {
+            "model": entry.checkpoint,
+            "images": images,
+            "images_per_second_per_worker": round(speed.rate, 4),
+            "speed": speed.source,
+            **made.report(),
+        }
+        fits = True
+        if cluster is not None:
+            grown = growth(cluster, workers=made.workers, bundles=bundles)
+            fits = grown.workers == made.workers
+            report |= {"nodes": grown.nodes, "workers_that_fit": grown.workers, "fits": fits}
+            if not fits and grown.workers:
+                report["hours_that_fit"] = round(with_workers(load, grown.workers).hours, 2)
+    _show(report, cluster, deadline, as_json=as_json)
+    if not fits:
+        raise typer.Exit(1)
+
+
+def _show(report: dict[str, Any], cluster: Path | None, deadline: str, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    say = typer.echo
+    say(f"{report['images']:,} images of {report['model']} in {deadline}")
+    say(
+        f"  speed     {report['images_per_second_per_worker']:g} images/s a worker "
+        f"({report['speed']})"
+    )
+    say(
+        f"  workers   {report['workers']:,} on {report['gpus']:,g} GPUs, "
+        f"{report['hours']:g} hours, "
+        f"{report['gpu_hours']:,g} GPU hours"
+    )
+    say(
+        f"  storage   {report['storage_bytes'] / 1e9:,.1f} GB in {report['files']:,} files "
+        f"of {report['rows_per_file']:,} rows"
+    )
+    say(
+        f"  S3        {report['put_requests']:,} PUT, {report['get_requests']:,} GET, "
+        f"{report['list_requests']:,} LIST"
+    )
+    if cluster is None:
+        return
+    nodes = ", ".join(f"{count} {kind}" for kind, count in report["nodes"].items()) or "no nodes"
+    if report["fits"]:
+        say(f"  cluster   {cluster} grows to {nodes}: enough")
+    elif report["workers_that_fit"]:
+        say(
+            f"  cluster   {cluster} grows to {nodes}, with room for {report['workers_that_fit']} "
+            f"workers: {report['hours_that_fit']:g} hours; raise its limits, or the deadline"
+        )
+    else:
+        say(f"  cluster   {cluster} has no node type with room for a worker")

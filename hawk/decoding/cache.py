@@ -1,0 +1,274 @@
+"""Cache: keys and values of every image in flight, in static memory, one length per row.
+
+An image owns a slot, and a slot owns one row, or two where guidance runs a second branch. Active
+slots are packed at the front, so a pass works on views and copies nothing but its new entries.
+A pass writes its whole tree behind each row's length; `keep` then moves the accepted path together
+and forgets the rest. All that a row stores for one entry lies together, so that both are copies of
+whole entries by their index.
+
+Letters: L layers, S slots, G branches, R rows, H heads, C capacity, E head size, N nodes or other
+entries of a pass, V entries that the pass sees, D levels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hawk.decoding.graphs import Graphs
+from hawk.decoding.tree import Tree
+
+# The visible length grows in steps, so that few attention shapes occur. Each of them is
+# a graph to capture, on a GPU, where entries that nobody sees cost little.
+VISIBLE_STEP, VISIBLE_STEP_OF_GRAPHS = 32, 128
+PROMPT_STEP = 64  # entries that there is more room for, where a prompt does not fit
+WORD = torch.complex128  # 16 bytes: copies by index go number by number, and these are the largest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What a decoder stores for one token: `layers` x 2 x `heads` x `head_size` of `dtype`.
+
+    Attributes:
+        device: where passes begin and end.
+        layer_devices: of each layer, where that is not all.
+    """
+
+    layers: int
+    heads: int
+    head_size: int
+    dtype: torch.dtype
+    device: torch.device
+    layer_devices: tuple[torch.device, ...] = ()
+
+    @property
+    def token_bytes(self) -> int:
+        return self.layers * 2 * self.heads * self.head_size * self.dtype.itemsize
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """Entries of a row.
+
+    Attributes:
+        prompt_limit: longest prompt.
+        image: entries behind a prompt: the image and the largest tree.
+    """
+
+    prompt_limit: int
+    image: int
+
+    def capacity(self, prompt: int) -> int:
+        """Entries of every row where the longest prompt has so many; it grows in steps."""
+        stepped = -(-prompt // PROMPT_STEP) * PROMPT_STEP
+        entries = min(stepped, self.prompt_limit) + self.image
+        return -(-entries // VISIBLE_STEP) * VISIBLE_STEP
+
+
+class Cache:
+    """Static key/value memory.
+
+    Args:
+        layout: of the decoder.
+        slots: images in flight at most.
+        branches: rows a slot, 2 with guidance.
+        room: entries that a row takes, which grow with the prompts that are there.
+        entries: of every pass over trees: smaller ones are padded to it, over all slots, and see
+            the whole memory, so that no pass has another shape. None lets shapes vary.
+
+    Attributes:
+        capacity: entries that each row has room for now.
+        visible: entries of the memory that the coming pass over trees sees.
+        index: row [R, 1] and place [R, N] of the entries of the pass, for `write`.
+        graphs: CUDA graphs of passes over trees; None on a CPU or several devices.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        slots: int,
+        branches: int,
+        room: Room,
+        entries: int | None = None,
+    ) -> None:
+        self.slots, self.branches, self.entries = slots, branches, entries
+        self._layout, self._room = layout, room
+        device = layout.device
+        devices = layout.layer_devices or (device,) * layout.layers
+        self.graphs = Graphs() if device.type == "cuda" and set(devices) == {device} else None
+        self.capacity = 0
+        size = (slots * branches, 2 * layout.heads, 0, layout.head_size)
+        self._layers = [torch.empty(size, dtype=layout.dtype, device=place) for place in devices]
+        self.lengths_SG = torch.zeros(slots, branches, dtype=torch.int64, device=device)
+        self._longest = [0] * slots  # host copy of the longest row of each slot
+        self._rows = slice(0, 0)
+        self.visible = 0
+        self._make_room(1 if entries is None else room.prompt_limit)
+
+    @property
+    def device(self) -> torch.device:
+        return self.lengths_SG.device
+
+    def _make_room(self, prompt: int) -> None:
+        """Have every row fit a prompt of so many entries."""
+        capacity = self._room.capacity(prompt)
+        if capacity <= self.capacity:
+            return
+        if self.graphs is not None:
+            self.graphs.clear()  # they are of the old memory
+        used = max(self._longest)
+        for number, old in enumerate(self._layers):
+            new = old.new_zeros(*old.shape[:2], capacity, old.shape[3])
+            new[:, :, :used] = old[:, :, :used]
+            self._layers[number] = new
+        self.capacity = capacity
+        self._positions_C = torch.arange(capacity, device=self.device)
+        self._rows_R1 = torch.arange(len(self._layers[0]), device=self.device)[:, None]
+
+    def pretend(self, length: int) -> None:
+        """Make every row as long as if it held `length` entries; for timing passes."""
+        self.lengths_SG.fill_(length)
+        self._longest = [length] * self.slots
+
+    def begin_prompts(self, slots: range, lengths_RN: Tensor) -> tuple[Tensor, Tensor]:
+        """The next forward writes whole prompts, padded on the right, into fresh slots.
+
+        Returns:
+            positions int64 [R, P] and mask [1, 1, P, P] for the attention, P of the longest.
+        """
+        self.lengths_SG[slots.start : slots.stop] = lengths_RN
+        lengths = lengths_RN.amax(1).tolist()
+        self._make_room(max(lengths))
+        self._longest[slots.start : slots.stop] = lengths
+        self.visible = max(lengths)
+        self._rows = slice(slots.start * self.branches, slots.stop * self.branches)
+        places_P = self._positions_C[: self.visible]
+        places_RP = places_P.expand(lengths_RN.numel(), -1)
+        self._index(places_RP)
+        later_PP = places_P[None, :] > places_P[:, None]
+        return places_RP, self._added(later_PP[None, None])
+
+    def begin_tree(self, tree: Tree) -> tuple[Tensor, Tensor]:
+        """The next forward writes row b of the tree behind the rows of slot b.
+
+        Returns:
+            depths int64 [B, N] and ancestors bool [B, N, N] of its entries, for `place`.
+        """
+        return self._begin_nodes(tree.depths_BN, tree.shapes.ancestors_TNN[tree.shape_B])
+
+    def _begin_nodes(self, depths_BN: Tensor, ancestors_BNN: Tensor) -> tuple[Tensor, Tensor]:
+        """`begin_tree` for nodes at the given depths, which see their ancestors and themselves."""
+        longest = max(self._longest[: len(depths_BN)])
+        if self.entries is not None:
+            depths_BN, ancestors_BNN = _padded(depths_BN, ancestors_BNN, self.slots, self.entries)
+        rows, nodes = depths_BN.shape
+        if longest + nodes > self.capacity:
+            raise ValueError(
+                f"a tree of {nodes} nodes does not fit behind {longest} of {self.capacity} entries"
+            )
+        step = VISIBLE_STEP if self.graphs is None else VISIBLE_STEP_OF_GRAPHS
+        if self.entries is not None:
+            step = self.capacity
+        self.visible = min(self.capacity, -(-(longest + nodes) // step) * step)
+        self._rows = slice(0, rows * self.branches)
+        return depths_BN, ancestors_BNN
+
+    def place(self, depths_BE: Tensor, ancestors_BEE: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the entries of a tree are stored, and what each sees. A part of the pass itself: a
+        graph of it must look at the lengths of its own time.
+
+        Returns:
+            positions int64 [R, E] and mask [R, 1, E, V] for the attention.
+        """
+        rows, entries = depths_BE.shape
+        lengths_R1 = self.lengths_SG[:rows].reshape(-1, 1)
+        self._index(lengths_R1 + self._positions_C[:entries])
+        # By how far an entry of the memory lies behind the last one before the tree: all see what
+        # lies before, none what lies behind the tree.
+        unseen_BEM = F.pad(F.pad(~ancestors_BEE, (1, 0)), (0, 1), value=True)
+        behind_RV = (self._positions_C[: self.visible] + 1 - lengths_R1).clamp(0, entries + 1)
+        unseen_REV = unseen_BEM.repeat_interleave(self.branches, 0).gather(
+            2, behind_RV[:, None].expand(-1, entries, -1)
+        )
+        positions_RE = lengths_R1 + depths_BE.repeat_interleave(self.branches, 0)
+        return positions_RE, self._added(unseen_REV[:, None])
+
+    def _index(self, places_RN: Tensor) -> None:
+        rows_RN = self._rows_R1[: len(places_RN)].expand_as(places_RN)
+        self.index = rows_RN.flatten(), places_RN.flatten()
+
+    def _added(self, unseen: Tensor) -> Tensor:
+        """A mask as what is added to scores: attention would make that of it in every layer."""
+        zeros = torch.zeros(unseen.shape, dtype=self._layout.dtype, device=unseen.device)
+        return zeros.masked_fill_(unseen, -torch.inf)
+
+    def seen(self, layer: int) -> Tensor:
+        """Memory [R, 2 x H, V, E] of the rows of the pass: heads of keys, then those of values."""
+        return self._layers[layer][self._rows, :, : self.visible]
+
+    def keep(self, path_BD: Tensor, counts_B: Tensor, counts: Sequence[int], *, move: bool) -> None:
+        """Keep the first `counts` nodes of each path; everything else of the last tree is dropped.
+
+        Args:
+            path_BD: int64, nodes of the last tree, root first.
+            counts_B: nodes kept in each slot.
+            counts: the same on the host.
+            move: whether some kept node is not already in its place (path[d] != d).
+        """
+        lengths_BG = self.lengths_SG[: len(path_BD)]
+        if move:
+            path_RD = path_BD[:, : max(counts)].repeat_interleave(self.branches, 0)
+            start_R1 = lengths_BG.reshape(-1, 1)
+            source_RD = start_R1 + path_RD
+            target_RD = start_R1 + self._positions_C[: path_RD.shape[1]]
+            rows_R1 = self._rows_R1[: len(path_RD)]
+            for memory in self._layers:
+                here = [index.to(memory.device) for index in (rows_R1, source_RD, target_RD)]
+                words = memory.view(WORD).transpose(1, 2)
+                words[here[0], here[2]] = words[here[0], here[1]]
+        lengths_BG += counts_B[:, None]
+        for slot, count in enumerate(counts):
+            self._longest[slot] += count
+
+    def clear(self, slot: int, *, whole: bool) -> None:
+        """Forget what lies behind a slot's entries, or the entries too: what is no number would
+        count even where it is masked."""
+        for branch, length in enumerate(self.lengths_SG[slot].tolist()):
+            row, first = slot * self.branches + branch, 0 if whole else length
+            for memory in self._layers:
+                memory[row, :, first:] = 0
+
+    def move_slot(self, source: int, target: int) -> None:
+        """Copy one slot over another."""
+        a, b, used = source * self.branches, target * self.branches, self._longest[source]
+        for memory in self._layers:
+            memory[b : b + self.branches, :, :used] = memory[a : a + self.branches, :, :used]
+        self.lengths_SG[target] = self.lengths_SG[source]
+        self._longest[target] = used
+
+
+def write(seen: Tensor, row_T: Tensor, place_T: Tensor, entries: Tensor) -> None:
+    """Write entries [T, 2 x H, E] into memory [R, 2 x H, V, E] where they belong."""
+    if not torch.compiler.is_compiling():  # a compiled copy is one anyway
+        seen, entries = seen.view(WORD), entries.view(WORD)
+    seen.transpose(1, 2).index_put_((row_T, place_T), entries)
+
+
+def _padded(
+    depths_BN: Tensor, ancestors_BNN: Tensor, rows: int, nodes: int
+) -> tuple[Tensor, Tensor]:
+    """More rows and nodes; those added see themselves, since attention to nothing is not a number.
+
+    ValueError where there are too many already.
+    """
+    more_rows, more = rows - len(depths_BN), nodes - depths_BN.shape[1]
+    if more < 0:
+        raise ValueError(f"a pass of {depths_BN.shape[1]} entries does not fit into one of {nodes}")
+    itself = torch.eye(nodes, dtype=torch.bool, device=depths_BN.device)
+    return (
+        F.pad(depths_BN, (0, more, 0, more_rows)),
+        F.pad(ancestors_BNN, (0, more, 0, more, 0, more_rows)) | itself,
+    )

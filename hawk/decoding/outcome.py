@@ -1,0 +1,71 @@
+"""Outcome: what the host has to know of a step, in one transfer.
+
+Letters: B rows, N nodes, D levels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hawk.decoding.rules import Verdict
+from hawk.decoding.verifier import Commit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What became of a step, on the host.
+
+    Attributes:
+        counts: tokens that each row committed.
+        broken: whether logits that a row's tokens came from were no numbers.
+        dirty: whether any logits of a row were none, reached or not.
+        move: whether keys and values have to move, as a node off the trunk was accepted.
+        valid: whether all drafts were tokens of the vocabulary.
+    """
+
+    counts: list[int]
+    broken: list[bool]
+    dirty: list[bool]
+    move: bool
+    valid: bool
+
+
+class Outcome:
+    """A result on its way from a device to the host. The device goes on, and so does the host until
+    it reads.
+
+    Args:
+        verdict, commit: of the step.
+        valid: bool [], as in `Result`.
+    """
+
+    def __init__(self, verdict: Verdict, commit: Commit, valid: Tensor) -> None:
+        self._rows, levels = commit.path_BD.shape
+        level_D = torch.arange(levels, device=valid.device)
+        kept_BD = level_D < commit.counts_B[:, None]
+        healthy_BD = verdict.healthy_BN.gather(1, commit.path_BD)
+        numbers = [
+            commit.counts_B,
+            ~(healthy_BD | ~kept_BD).all(1),
+            ~verdict.healthy_BN.all(1),
+            ((commit.path_BD != level_D) & kept_BD).any()[None],
+            valid[None],
+        ]
+        self._numbers_X = torch.cat(numbers).to("cpu", non_blocking=True)
+        self._arrived = torch.cuda.Event() if valid.is_cuda else None
+        if self._arrived is not None:
+            self._arrived.record()
+
+    def read(self) -> Result:
+        """The result, once it is there."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        rows, numbers = self._rows, self._numbers_X.tolist()
+        return Result(
+            counts=numbers[:rows],
+            broken=[bool(number) for number in numbers[rows : 2 * rows]],
+            dirty=[bool(number) for number in numbers[2 * rows : 3 * rows]],
+            move=bool(numbers[-2]),
+            valid=bool(numbers[-1]),
+        )

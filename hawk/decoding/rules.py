@@ -1,0 +1,231 @@
+"""Rules: which drafts are accepted, and what follows where they end. Those here are exact.
+
+Letters: B rows, N nodes, C children of a node, L laws that drafts come from, V vocabulary.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from hawk.decoding.noise import ACCEPTANCE, Noise, uniform
+from hawk.decoding.sampler import Law
+from hawk.decoding.tree import Tree
+
+# Two laws whose difference has less mass than this are the same up to rounding.
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a rule says of every node, whether the walk gets there or not.
+
+    Attributes:
+        accepted_BN: bool, the node may follow its parent; true for the root.
+        extra_BN: int64, the token after each node that no accepted child follows.
+        healthy_BN: bool, whether the target's logits after the node were numbers.
+    """
+
+    accepted_BN: Tensor
+    extra_BN: Tensor
+    healthy_BN: Tensor
+
+
+class Rule(Protocol):
+    """Decides which drafts agree with the target.
+
+    Attributes:
+        name: as users give it.
+        exact: whether images have the law of the target alone.
+        by_chance: whether drafts must be drawn by noise of their own, and tell from which law
+            (`Tree.drawn`). What a tree offers at a step, laws and number of guesses, may then
+            depend on what is decided and on drafts of earlier steps, never on drafts of that step
+            or later ones.
+    """
+
+    name: str
+    exact: bool
+    by_chance: bool
+
+    def judge(self, tree: Tree, law: Law, noise: Noise) -> Verdict:
+        """Judge every node.
+
+        Args:
+            tree: the drafts.
+            law: the target's law after each node.
+            noise: of the token after each node.
+        """
+        ...
+
+
+class Coupled:
+    """A draft is accepted if and only if it equals the target's own pick after its parent.
+
+    Target and drafter share one noise per (seed, step, token), so the committed tokens are those
+    of plain decoding whatever was drafted (Daliri, Musco and Suresh, arXiv 2408.07978, for chains).
+    """
+
+    name = "coupled"
+    exact = True
+    by_chance = False
+
+    def judge(self, tree: Tree, law: Law, noise: Noise) -> Verdict:
+        """The node's token is the pick at its parent; equal siblings are accepted together."""
+        picks_BN, best_BN = law.picks(noise.tokens_BNV)
+        parents_BN = tree.parents_BN
+        accepted_BN = tree.tokens_BN == picks_BN.gather(1, parents_BN)
+        accepted_BN[:, 0] = True
+        return Verdict(accepted_BN=accepted_BN, extra_BN=picks_BN, healthy_BN=best_BN.isfinite())
+
+
+class Residual:
+    """A draft from law q is accepted with probability min(1, p / q), p the target's.
+
+    The siblings of a step are tested one after the other. Each refusal leaves what q did not cover,
+    p <- norm((p - q)+), for the next; q is the law the draft was really drawn from, source by
+    source and without the siblings before it; when all are refused the token is drawn from the
+    last p. The token then has the law p exactly: Hawk (arXiv 2510.25739, its acceptance rule and
+    appendix A), after Leviathan, Kalman and Matias (arXiv 2211.17192, section 2.3 and appendix A).
+
+    At temperature 0 the law is a point, and accepting its token alone is the same rule.
+    """
+
+    name = "residual"
+    exact = True
+    by_chance = True
+
+    def judge(self, tree: Tree, law: Law, noise: Noise) -> Verdict:
+        return by_odds(own_mass, tree, law, noise)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """The next child of every node at once, and the law that it was drawn from.
+
+    Attributes:
+        children_BN: int64, that child; 0 where there is none.
+        there_BN1: bool, whether there is one.
+        tokens_BN1: int64, its token.
+        law_BNV: float64, probabilities; zero where there is no child.
+        own_BN1: the token's probability, 1 where there is no child.
+    """
+
+    children_BN: Tensor
+    there_BN1: Tensor
+    tokens_BN1: Tensor
+    law_BNV: Tensor
+    own_BN1: Tensor
+
+
+Weigh = Callable[[Tensor, Trial], tuple[Tensor, Tensor]]
+
+
+def own_mass(rest_BNV: Tensor, trial: Trial) -> tuple[Tensor, Tensor]:
+    """p / q of the token itself, and all of p to go on with."""
+    return rest_BNV.gather(-1, trial.tokens_BN1) / trial.own_BN1, rest_BNV
+
+
+def by_odds(weigh: Weigh, tree: Tree, law: Law, noise: Noise) -> Verdict:
+    """Decide by the odds of `residual`; the other arguments as in `Rule.judge`."""
+    odds = residual(tree, law.scores_BNV.double().softmax(-1), weigh)
+    return unless_greedy(decide(tree, *odds, noise), tree, law, noise)
+
+
+def residual(tree: Tree, target_BNV: Tensor, weigh: Weigh = own_mass) -> tuple[Tensor, Tensor]:
+    """The odds of every decision, as a function of drafts and laws alone.
+
+    Args:
+        tree: the drafts, and where they were drawn.
+        target_BNV: float64, the target's probabilities after each node.
+        weigh: from p and a trial the odds [B, N, 1] of its token, and what of p [B, N, V] counts
+            where it is refused.
+
+    Returns:
+        probability [B, N] that a node is accepted where the siblings before it were refused, and
+        law [B, N, V] of the token after a node where all its children were refused.
+    """
+    rest_BNV = target_BNV
+    chance_BN = torch.zeros(tree.tokens_BN.shape, dtype=target_BNV.dtype, device=target_BNV.device)
+    for trial in trials(tree, target_BNV.shape[-1]):
+        odds_BN1, kept_BNV = weigh(rest_BNV, trial)
+        left_BNV = (kept_BNV - trial.law_BNV).clamp(min=0)
+        mass_BN1 = left_BNV.sum(-1, keepdim=True)
+        # Where both laws are the same up to rounding, nothing would be left after a refusal.
+        differ_BN1 = mass_BN1 > ROUNDING
+        accept_BN1 = torch.where(differ_BN1, odds_BN1.clamp(max=1), 1.0) * trial.there_BN1
+        chance_BN.scatter_(1, trial.children_BN, accept_BN1.squeeze(-1))
+        rest_BNV = torch.where(trial.there_BN1 & differ_BN1, left_BNV / mass_BN1, rest_BNV)
+    return chance_BN, rest_BNV
+
+
+def trials(tree: Tree, vocabulary: int) -> Iterator[Trial]:
+    """First children, then second ones, and so on."""
+    children_BNC = tree.shapes.children_TNC[tree.shape_B]
+    if not children_BNC.shape[-1]:
+        return
+    drawn = tree.drawn
+    assert drawn is not None, "this rule needs the laws of drafts: the drafter must use Guesses"
+    laws_BLV = drawn.scores_BLV.double().softmax(-1)
+    taken_BNV = torch.zeros(
+        *tree.tokens_BN.shape, vocabulary, dtype=torch.bool, device=laws_BLV.device
+    )
+    for children_BN in children_BNC.unbind(-1):
+        tokens_BN1 = tree.tokens_BN.gather(1, children_BN)[..., None]
+        which_BN1 = drawn.which_BN.gather(1, children_BN)[..., None]
+        law_BNV = laws_BLV.gather(1, which_BN1.expand(-1, -1, vocabulary))
+        law_BNV = law_BNV.masked_fill(taken_BNV, 0)
+        mass_BN1 = law_BNV.sum(-1, keepdim=True)
+        # A law with fewer tokens than it was asked for has no more drafts to offer.
+        there_BN1 = (children_BN > 0)[..., None] & (mass_BN1 > 0)
+        law_BNV = torch.where(there_BN1, law_BNV / mass_BN1, 0.0)
+        own_BN1 = torch.where(there_BN1, law_BNV.gather(-1, tokens_BN1), 1.0)
+        assert not (own_BN1 == 0).any(), "a draft that its law, without its siblings, cannot give"
+        yield Trial(
+            children_BN=children_BN,
+            there_BN1=there_BN1,
+            tokens_BN1=tokens_BN1,
+            law_BNV=law_BNV,
+            own_BN1=own_BN1,
+        )
+        taken_BNV = taken_BNV.scatter(-1, tokens_BN1, taken_BNV.gather(-1, tokens_BN1) | there_BN1)
+
+
+def decide(tree: Tree, chance_BN: Tensor, rest_BNV: Tensor, noise: Noise) -> Verdict:
+    """Roll the dice: siblings in order, the first that is accepted counts.
+
+    Args:
+        tree: the drafts.
+        chance_BN, rest_BNV: odds as `residual` returns them.
+        noise: as in `Rule.judge`.
+    """
+    which = tree.shape_B
+    children_BNC = tree.shapes.children_TNC[which]
+    place_BN1 = tree.shapes.place_TN[which].int()[..., None]
+    dice_BN1 = uniform(noise.seeds_B, noise.steps_BN - 1, place_BN1, ACCEPTANCE)
+    hit_BN = dice_BN1.squeeze(-1) < chance_BN
+    hit_BN[:, 0] = False
+    nobody = children_BNC.new_zeros(*children_BNC.shape[:2], 1)
+    # A last place for nobody, which counts where no child was accepted.
+    hit_BNC = hit_BN[:, None].expand(-1, hit_BN.shape[1], -1).gather(-1, children_BNC)
+    hit_BNC = torch.nn.functional.pad(hit_BNC, (0, 1), value=True)
+    first_BN1 = hit_BNC.int().argmax(-1, keepdim=True)
+    chosen_BN = torch.cat([children_BNC, nobody], -1).gather(-1, first_BN1).squeeze(-1)
+    score_BN, extra_BN = (rest_BNV.log() + noise.tokens_BNV).max(-1)
+    accepted_BN = chosen_BN.gather(1, tree.parents_BN) == torch.arange(
+        hit_BN.shape[1], device=hit_BN.device
+    )
+    accepted_BN[:, 0] = True
+    return Verdict(accepted_BN=accepted_BN, extra_BN=extra_BN, healthy_BN=score_BN.isfinite())
+
+
+def unless_greedy(verdict: Verdict, tree: Tree, law: Law, noise: Noise) -> Verdict:
+    """The verdict, but that of `Coupled` for rows at temperature 0."""
+    greedy_B1 = law.sampler.noise_scale_B11.squeeze(-1) == 0
+    certain = Coupled().judge(tree, law, noise)
+    return Verdict(
+        accepted_BN=torch.where(greedy_B1, certain.accepted_BN, verdict.accepted_BN),
+        extra_BN=torch.where(greedy_B1, certain.extra_BN, verdict.extra_BN),
+        healthy_BN=verdict.healthy_BN & certain.healthy_BN,
+    )

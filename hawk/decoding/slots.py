@@ -1,0 +1,138 @@
+"""Slots: what the images in flight have so far, a row of every tensor each.
+
+Letters: B active rows, which come first, S slots, D tokens of a commit, T tokens of an image, R the
+cells of the grid and scratch behind them, as much as a commit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from hawk.decoding.request import Finished, Request
+from hawk.decoding.sampler import Sampler
+from hawk.decoding.stats import Stats
+from hawk.decoding.target import Target
+
+
+@dataclass(kw_only=True)
+class InFlight:
+    """The image of an active slot; `commits` and `stats` as in `Finished`."""
+
+    ticket: int
+    request: Request
+    commits: list[int] = field(default_factory=list)
+    stats: Stats = field(default_factory=lambda: Stats(images=1))
+
+    def finished(self, tokens_T: Tensor, error: str | None = None) -> Finished:
+        """The image with its tokens, or with what went wrong."""
+        return Finished(
+            ticket=self.ticket,
+            request=self.request,
+            tokens_T=tokens_T,
+            commits=self.commits,
+            stats=self.stats,
+            error=error,
+        )
+
+    def failed(self, model: str, tokens_T: Tensor) -> Finished:
+        """The image without its tokens, as the model's logits for the last one were no numbers."""
+        return self.finished(
+            tokens_T[:0],
+            f"{model} returned logits that are not numbers: its weights are broken or too large "
+            f"for half precision (use --dtype bfloat16 or float32), or a guidance of "
+            f"{self.request.guidance:g} is too much for it",
+        )
+
+
+class Slots:
+    """See above.
+
+    Args:
+        target: of the images.
+        slots: images at most.
+        most: tokens of a commit at most.
+
+    Attributes:
+        images: one for each active row.
+        levels_D: 0, 1, ... up to the tokens of a commit.
+    """
+
+    def __init__(self, target: Target, slots: int, most: int) -> None:
+        self.images: list[InFlight] = []
+        self._target, device = target, target.device
+        self.levels_D = torch.arange(most, device=device)
+        self._tokens_SR = torch.zeros(
+            slots, target.grid.cells + most, dtype=torch.int64, device=device
+        )
+        self._counts_S = torch.zeros(slots, dtype=torch.int64, device=device)
+        self._seeds_S = torch.zeros(slots, dtype=torch.int64, device=device)
+        self._guidance_S = torch.ones(slots, device=device)
+        self._sampler: Sampler | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def counts_B(self) -> Tensor:
+        """int64, tokens of each image."""
+        return self._counts_S[: len(self)]
+
+    @property
+    def seeds_B(self) -> Tensor:
+        return self._seeds_S[: len(self)]
+
+    @property
+    def guidance_B(self) -> Tensor:
+        return self._guidance_S[: len(self)]
+
+    @property
+    def roots_B(self) -> Tensor:
+        """int64, the last token of each image."""
+        return self._tokens_SR[: len(self)].gather(1, self.counts_B[:, None] - 1).squeeze(1)
+
+    @property
+    def sampler(self) -> Sampler:
+        if self._sampler is None:
+            self._sampler = self.sampler_of(range(len(self)))
+        return self._sampler
+
+    def sampler_of(self, slots: range) -> Sampler:
+        configs = [self.images[slot].request.sampler for slot in slots]
+        return Sampler(configs, self._target.vocabulary, self._target.device)
+
+    def find(self, ticket: int) -> int | None:
+        """The slot of an image."""
+        tickets = [image.ticket for image in self.images]
+        return tickets.index(ticket) if ticket in tickets else None
+
+    def tokens_T(self, slot: int) -> Tensor:
+        """A copy of the tokens that are counted in its stats."""
+        return self._tokens_SR[slot, : self.images[slot].stats.tokens].clone()
+
+    def enter(self, images: Sequence[InFlight], seeds: Sequence[int], guidance_B: Tensor) -> None:
+        """Take the next slots, without a token."""
+        where = slice(len(self), len(self) + len(images))
+        self._counts_S[where] = 0
+        self._seeds_S[where] = torch.tensor(seeds)
+        self._guidance_S[where] = guidance_B
+        self.images += images
+        self._sampler = None
+
+    def append(self, tokens_BD: Tensor, counts_B: Tensor, first: int = 0) -> None:
+        """Write the first so many tokens behind those of the rows from `first` on."""
+        had_B = self.counts_B[first:]
+        places_BD = had_B[:, None] + self.levels_D[: tokens_BD.shape[1]]
+        self._tokens_SR[first : len(self)].scatter_(1, places_BD, tokens_BD)
+        had_B += counts_B
+
+    def leave(self, slot: int) -> int:
+        """Free a slot. The last active row, whose number this returns, moves into it."""
+        last = len(self) - 1
+        self.images[slot] = self.images[last]
+        for rows in (self._tokens_SR, self._counts_S, self._seeds_S, self._guidance_S):
+            rows[slot] = rows[last]
+        self.images.pop()
+        self._sampler = None
+        return last

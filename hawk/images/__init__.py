@@ -1,0 +1,1 @@
+"""Images as files: encoding, the origin inside each, folders of them, and making one again."""

@@ -1,0 +1,77 @@
+"""Example: a picture of Hawk as the pattern for others, `hawk generate --like FILE`."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from hawk.images.origin import Maker, Origin
+    from hawk.pipeline import Result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A picture, what made it, and the options that shall be otherwise.
+
+    Attributes:
+        file: the picture.
+        origin: what made it.
+        given: names of options that the user gave; they hold.
+    """
+
+    file: Path
+    origin: "Origin"
+    given: frozenset[str]
+
+    @classmethod
+    def read(cls, file: Path, context: typer.Context) -> "Example":
+        """ValueError where the picture does not say what made it."""
+        from hawk.images.encoding import read_origin
+
+        given = {
+            name
+            for name in context.params
+            if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
+        }
+        return cls(file=file, origin=read_origin(file), given=frozenset(given))
+
+    def settings(self, prompts: list[str]) -> dict[str, Any]:
+        """What made the picture, by the names of options, as far as none was given; `prompts` are
+        those that were."""
+        request, maker = self.origin.request, self.origin.maker
+        found = {
+            "prompts": prompts or [request.prompt],
+            "seed": request.seed,
+            "guidance": request.guidance,
+            "negative_prompt": request.negative_prompt,
+            **asdict(request.sampler),
+            "model": maker.model,
+            # With this rule whatever drafts makes the same image.
+            "drafter": "auto" if maker.rule == "coupled" else maker.drafter,
+            "rule": maker.rule,
+            "dtype": maker.dtype or "auto",
+            "size": self.origin.size,
+        }
+        return {name: value for name, value in found.items() if name not in self.given}
+
+    def refuse_other_weights(self, maker: "Maker") -> None:
+        """ValueError where the model has other weights than it had, and was not chosen anew."""
+        was = self.origin.maker.model_revision
+        if "model" not in self.given and was and was != maker.model_revision:
+            raise ValueError(
+                f"{self.file} was made with weights {was} of {maker.model}, which has "
+                f"{maker.model_revision} now: give --model for pictures of other weights"
+            )
+
+    def compare(self, result: "Result") -> dict[str, Any] | None:
+        """Whether the first picture has the tokens of this one; None where it was asked for
+        something else."""
+        from hawk.images.gallery import tokens_sha256
+
+        first = result.pictures[0] if result.pictures else None
+        if first is None or first.place or first.request != self.origin.request:
+            return None
+        same = tokens_sha256(first.tokens) == self.origin.tokens_sha256
+        return {"file": str(self.file), "same": same}

@@ -1,0 +1,1 @@
+"""Prompt sets: files of every kind, on disk or S3, as checked rows."""

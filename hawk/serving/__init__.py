@@ -1,0 +1,1 @@
+"""Serving: the images API on Ray Serve, and its page."""

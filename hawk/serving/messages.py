@@ -1,0 +1,123 @@
+"""Messages between ingress and model replicas: plain data, so that an ingress never loads torch."""
+
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+P = TypeVar("P")  # a picture: uint8 array [height, width, 3] in the engine, an encoded file after
+
+Format = Literal["png", "jpeg", "webp"]
+Reason = Literal["invalid", "failed", "overloaded", "deadline", "closing", "broken"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a model replica has to offer.
+
+    Attributes:
+        model: the name that clients give.
+        width, height: pixels.
+        columns, rows: of the token grid.
+        drafters: by name, the default first.
+        rule, exact: as in `hawk generate`.
+        created: unix time of loading.
+        settings: fingerprint of those that it was started with.
+    """
+
+    model: str
+    width: int
+    height: int
+    columns: int
+    rows: int
+    drafters: tuple[str, ...]
+    rule: str
+    exact: bool
+    created: int
+    settings: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One image to make. Where None, the model's own default.
+
+    Attributes:
+        prompt, negative_prompt, seed, guidance, temperature, top_k, top_p: as in `hawk.Request`.
+        drafter: one of the card's.
+        streamed: whether anybody hears what comes before the last message.
+        parts: pictures to show on the way, at most one a row of the grid; 0 unless streamed.
+        format, quality: of the encoded picture; quality 0-100, of jpeg and webp only.
+        deadline_s: seconds until it is given up, waiting included.
+    """
+
+    prompt: str
+    negative_prompt: str | None
+    seed: int
+    guidance: float | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    drafter: str
+    streamed: bool
+    parts: int
+    format: Format
+    quality: int | None
+    deadline_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admitted:
+    """The image waits for a slot or has one; its prompt takes that many tokens."""
+
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partial(Generic[P]):
+    """The rows that are done, the rest neutral.
+
+    Attributes:
+        place: 0, 1, ... in the pictures of one image; some may be left out.
+        picture: of the whole size.
+        commits: as in `hawk.decoding.request.Finished`, so far.
+    """
+
+    place: int
+    picture: P
+    commits: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done(Generic[P]):
+    """The image.
+
+    Attributes:
+        picture: complete.
+        tokens_sha256: as `hawk generate` prints it.
+        tokens: number of image tokens.
+        commits: as in `hawk.decoding.request.Finished`.
+        seconds: since it was submitted.
+    """
+
+    picture: P
+    tokens_sha256: str
+    tokens: int
+    commits: list[int]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """No image.
+
+    Attributes:
+        reason: invalid (the request), failed (the model makes no image of it, and would not the
+            next time), overloaded (too many wait), deadline (it passed), closing (the replica
+            leaves), broken (the replica failed; another may do).
+        message: a sentence for the client.
+        param: the field that is invalid.
+        retry_after_s: when to come back, where that makes sense.
+    """
+
+    reason: Reason
+    message: str
+    param: str | None = None
+    retry_after_s: float | None = None
