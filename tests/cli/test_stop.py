@@ -122,7 +122,7 @@ def test_a_command_says_it_while_it_is_still_imported() -> None:
         "import hawk.cli.entry\n"
         "class Finder:\n"
         "    def find_spec(self, name, *_):\n"
-        "        if name == 'hawk.cli':\n"
+        "        if name == 'hawk.cli.app':\n"
         "            os.kill(os.getpid(), signal.SIGINT)\n"
         "assert 'typer' not in sys.modules\n"
         "sys.meta_path.insert(0, Finder())\n"
