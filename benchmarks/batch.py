@@ -23,8 +23,9 @@ from benchmarks.turns import Side, take_turns
 from hawk.batch.job import Job
 from hawk.batch.progress import Meter
 from hawk.batch.run import run
-from hawk.batch.settings import Making, Workers
+from hawk.batch.settings import JobSettings, WorkerSettings
 from hawk.batch.shard import Counts
+from hawk.settings import ModelSettings
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "prompts.txt"
 Tell = Callable[[], object]
@@ -87,8 +88,10 @@ def job(tell: Tell, prompts: list[str], model: str, workers: int, slots: int) ->
             Job(
                 prompts=str(file),
                 out=str(Path(folder) / "out"),
-                making=Making(model=model),
-                workers=Workers(least=workers, most=workers, slots=slots),
+                settings=JobSettings(
+                    model=ModelSettings(model=model, slots=slots),
+                    workers=WorkerSettings(workers=str(workers)),
+                ),
             ),
             meter,
         )

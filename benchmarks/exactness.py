@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.progress import track
 
 from hawk.bench.contenders import plan
-from hawk.pipeline import Picture, Pipeline
+from hawk.pictures import Picture
+from hawk.pipeline import Pipeline
 
 
 def main(  # noqa: PLR0913  each is a choice of the user
@@ -43,7 +44,7 @@ def main(  # noqa: PLR0913  each is a choice of the user
     plain = Pipeline(
         target, drafter="plain", rule="coupled", slots=slots, deterministic=deterministic
     )
-    requests = plan(plain, images, seed=0, guidance=None)
+    requests = plan(plain, images, seed=0)
     contenders = {"plain": plain, speculative.drafter: speculative}
     report: dict[str, Any] = {
         "model": target.name,

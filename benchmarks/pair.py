@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from matplotlib.figure import Figure
@@ -20,6 +20,7 @@ from hawk.bench.contenders import plan
 from hawk.cluster.connection import connected
 from hawk.cluster.placement import Placement
 from hawk.cluster.timeline import Round
+from hawk.settings import DraftSettings, ModelSettings
 
 SHOWN_S = 0.25
 COLOURS = {"draft": "#c58b2a", "transfer": "#b03a48", "wait": "#d9d9d9", "verify": "#2f6f9f"}
@@ -35,15 +36,15 @@ def main(
 ) -> None:
     """Print one JSON object."""
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # not 15: both have to give way alike
-    what: dict[str, Any] = {"model": model, "drafter": drafter, "slots": slots}
     where = Placement.read(pair)
     with connected(None, cpus=where.cpus):
         from hawk.cluster.bench import load_and_run
 
         report, rounds = load_and_run(
-            what,
+            ModelSettings(model=model, slots=slots),
+            DraftSettings(drafter=drafter),
             where,
-            lambda made: plan(made, images, seed=0, guidance=None),
+            lambda made: plan(made, images, seed=0),
             track=lambda batches: batches,
         )
     if picture is not None:

@@ -1,7 +1,6 @@
 """Pipeline: prompts in, pictures out."""
 
-import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,19 +16,22 @@ from hawk.decoding import bounds
 from hawk.decoding.budget import Budget
 from hawk.decoding.loop import Loop
 from hawk.decoding.pass_timer import PassTimer
-from hawk.decoding.request import Each, Request, new_requests
+from hawk.decoding.request import Request
 from hawk.decoding.rule_names import load_rule, read_rule
-from hawk.decoding.sampler import SamplerConfig
 from hawk.decoding.session import FIXED_NODES, Session
+from hawk.decoding.stats import Stats
 from hawk.decoding.target import Target, identity_of
 from hawk.devices import resolve_devices, resolve_dtype
 from hawk.drafters.guesses import Guesses
-from hawk.pictures import Callback, Failure, Picture, Result, collected, partial_pixels
+from hawk.image_maker import ImageMaker
+from hawk.maker import Maker
+from hawk.pictures import Callback, Failure, Picture, partial_pixels
+from hawk.settings import DraftSettings, ModelSettings
 from hawk.targets import load_target
 from hawk.targets.loaded import target_of
 
 
-class Pipeline:
+class Pipeline(ImageMaker):
     """A loaded target with a drafter, ready for prompts.
 
     Args:
@@ -60,7 +62,7 @@ class Pipeline:
             raise ValueError(f"trees of {self.drafter} have 1 to {most} nodes, got {nodes}")
         if deterministic and nodes is not None and nodes > FIXED_NODES:
             raise ValueError(f"deterministic passes have {FIXED_NODES} nodes at most, got {nodes}")
-        self.target, self.slots, self.deterministic = target, slots, deterministic
+        self._target, self.slots, self.deterministic = target, slots, deterministic
         self._nodes = nodes
         self.rule, self.rule_name = load_rule(rule, target), rule
         self._sessions: dict[bool, Loop] = {}
@@ -68,17 +70,17 @@ class Pipeline:
     @classmethod
     def from_pretrained(  # noqa: PLR0913  # each is a choice of the user
         cls,
-        model: str = "emoji",
+        model: str = ModelSettings.model,
         *,
-        drafter: str = "auto",
-        rule: str = "coupled",
-        slots: int = 8,
-        prompt_limit: int | None = None,
-        deterministic: bool = False,
-        device: str = "auto",
-        dtype: str = "auto",
+        drafter: str = DraftSettings.drafter,
+        rule: str = DraftSettings.rule,
+        slots: int = ModelSettings.slots,
+        prompt_limit: int | None = ModelSettings.prompt_limit,
+        deterministic: bool = ModelSettings.deterministic,
+        device: str = ModelSettings.device,
+        dtype: str = ModelSettings.dtype,
         size: tuple[int, int] | None = None,
-        compile: bool = False,  # as torch calls it
+        compile: bool = ModelSettings.compile,  # as torch calls it
     ) -> "Pipeline":
         """Load an embedded model by name, or another from a folder or transformers hub id.
 
@@ -93,20 +95,41 @@ class Pipeline:
             compile: the model's layers, for long work on a GPU: passes take less time, the first
                 ones half a minute more.
         """
-        drafters.check(drafter)  # before the model takes its time to load
-        read_rule(rule)
-        place, *others = resolve_devices(device)
-        target = load_target(
-            model,
-            dtype=resolve_dtype(dtype, place),
-            device=place,
-            others=others,
-            size=size,
+        settings = ModelSettings(
+            model=model,
+            size=None if size is None else f"{size[1]}x{size[0]}",
+            dtype=dtype,
+            deterministic=deterministic,
+            device=device,
             compile=compile,
             slots=slots,
             prompt_limit=prompt_limit,
         )
-        return cls(target, drafter=drafter, rule=rule, slots=slots, deterministic=deterministic)
+        return cls.load(settings, DraftSettings(drafter=drafter, rule=rule))
+
+    @classmethod
+    def load(cls, model: ModelSettings, drafting: DraftSettings) -> "Pipeline":
+        """Pipeline of some settings, in this process wherever they place the drafter."""
+        drafters.check(drafting.drafter)  # before the model takes its time to load
+        read_rule(drafting.rule)
+        place, *others = resolve_devices(model.device)
+        target = load_target(
+            model.model,
+            dtype=resolve_dtype(model.dtype, place),
+            device=place,
+            others=others,
+            size=model.height_width,
+            compile=model.compile,
+            slots=model.slots,
+            prompt_limit=model.prompt_limit,
+        )
+        return cls(
+            target,
+            drafter=drafting.drafter,
+            rule=drafting.rule,
+            slots=model.slots,
+            deterministic=model.deterministic,
+        )
 
     @classmethod
     def from_model(  # noqa: PLR0913  # each is a choice of the user
@@ -118,12 +141,12 @@ class Pipeline:
         name: str | None = None,
         files: str | Path | None = None,
         size: tuple[int, int] | None = None,
-        drafter: str = "auto",
-        rule: str = "coupled",
-        slots: int = 8,
-        prompt_limit: int | None = None,
-        deterministic: bool = False,
-        compile: bool = False,  # as torch calls it
+        drafter: str = DraftSettings.drafter,
+        rule: str = DraftSettings.rule,
+        slots: int = ModelSettings.slots,
+        prompt_limit: int | None = ModelSettings.prompt_limit,
+        deterministic: bool = ModelSettings.deterministic,
+        compile: bool = ModelSettings.compile,  # as torch calls it
     ) -> "Pipeline":
         """A pipeline around a model object of transformers: a merged LoRA, a fine-tuned copy, or
         whatever else is in memory. ValueError where it cannot be run as it is.
@@ -144,87 +167,36 @@ class Pipeline:
             target.compile()
         return cls(target, drafter=drafter, rule=rule, slots=slots, deterministic=deterministic)
 
-    def __call__(  # noqa: PLR0913  # each is a choice of the user
-        self,
-        prompts: str | Iterable[str],
-        *,
-        seed: Each[int] = 0,
-        n: int = 1,
-        guidance: Each[float | None] = None,
-        sampler: Each[SamplerConfig | None] = None,
-        negative_prompt: Each[str | None] = None,
-        callback: Callback | None = None,
-    ) -> Result:
-        """Make `n` images of every prompt, with seeds `seed`, `seed + 1`, ...
+    @property
+    def target(self) -> Target:
+        return self._target
 
-        Args:
-            seed, guidance, sampler, negative_prompt: one for all prompts, or one a prompt. None is
-                the model's own default.
-            callback: called after every step with each image in flight. Where it returns True, the
-                image stops and is left out of the result; what it raises ends the call.
-
-        ValueError for bad settings or prompts, before anything is made.
-        """
-        requests = self.requests(
-            prompts,
-            seed=seed,
-            n=n,
-            guidance=guidance,
-            sampler=sampler,
-            negative_prompt=negative_prompt,
-        )
-        return self.run(requests, callback=callback)
-
-    def run(
-        self,
-        requests: Sequence[Request],
-        each: Callable[[Picture], object] = lambda _: None,
-        callback: Callback | None = None,
-    ) -> Result:
-        """Make the images of some requests; calls `each` with every picture as it finishes."""
-        session = self._session_of(requests)
-        before = replace(session.stats)
-        started = time.perf_counter()
-        pictures, failures = collected(self.stream(requests, callback), each)
-        return Result(
-            pictures=pictures,
-            failures=failures,
-            stats=session.stats - before,
-            seconds=time.perf_counter() - started,
+    @property
+    def maker(self) -> Maker:
+        return Maker(
             model=self.target.name,
+            model_revision=self._identity.revision,
             drafter=self.drafter,
             rule=self.rule_name,
-            exact=self.rule.exact,
+            dtype=str(self.target.head_VX.dtype).removeprefix("torch."),
         )
 
-    def requests(
-        self,
-        prompts: str | Iterable[str],
-        *,
-        seed: Each[int],
-        n: int,
-        guidance: Each[float | None],
-        sampler: Each[SamplerConfig | None],
-        negative_prompt: Each[str | None] = None,
-    ) -> list[Request]:
-        """The requests of a call, checked."""
-        made = new_requests(
-            prompts,
-            self.target,
-            seed=seed,
-            n=n,
-            guidance=guidance,
-            sampler=sampler,
-            negative_prompt=negative_prompt,
-        )
-        for request in made:
+    @property
+    def exact(self) -> bool:
+        return self.rule.exact
+
+    def check(self, requests: Sequence[Request]) -> None:
+        for request in requests:
             self.target.encode(request.prompt, request.negative_prompt)
-        return made
+
+    def counting(self, requests: Sequence[Request]) -> Callable[[], Stats]:
+        session = self._session_of(requests)
+        before = replace(session.stats)
+        return lambda: session.stats - before
 
     def stream(
         self, requests: Sequence[Request], callback: Callback | None = None
     ) -> Generator[Picture | Failure, None, None]:
-        """Pictures as they finish, failures as they happen, nothing of an image that is stopped."""
         session = self._session_of(requests)
         call = Call(session=session, requests=requests, draw=self._draw, callback=callback)
         yield from call.stream()
@@ -298,4 +270,6 @@ class Pipeline:
 class Assemble(Protocol):
     """Makes a pipeline around a target; `Pipeline` itself does."""
 
-    def __call__(self, target: Target, *, drafter: str, rule: str, slots: int) -> Pipeline: ...
+    def __call__(
+        self, target: Target, *, drafter: str, rule: str, slots: int, deterministic: bool
+    ) -> Pipeline: ...

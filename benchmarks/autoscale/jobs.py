@@ -15,9 +15,9 @@ from hawk.batch.inspection import inspect
 from hawk.batch.job import Job
 from hawk.batch.progress import Meter
 from hawk.batch.run import run
-from hawk.batch.settings import Making, Workers
+from hawk.batch.settings import JobSettings, WorkerSettings
 from hawk.batch.shard import Counts
-from hawk.cluster.placement import Placement
+from hawk.settings import DraftSettings, ModelSettings
 from hawk.storage.folder import Folder
 
 CPUS, GPUS = 0.5, 1.0  # of a target, and of its drafter: together they take a node's two GPUs
@@ -94,16 +94,17 @@ def _job(
     job = Job(
         prompts=str(work.prompts),
         out=str(work.out),
-        making=Making(model=work.model, drafter=work.drafter),
-        workers=Workers(
-            least=least,
-            most=most,
-            slots=work.slots,
-            device="cpu",
-            cpus=CPUS,
-            gpus=GPUS,
-            start_s=START_S,
-            pair=Placement(draft_cpus=CPUS, draft_gpus=GPUS),
+        settings=JobSettings(
+            model=ModelSettings(model=work.model, slots=work.slots, device="cpu"),
+            drafting=DraftSettings(
+                drafter=work.drafter, placement=f"pair:draft_cpus={CPUS}:draft_gpus={GPUS}"
+            ),
+            workers=WorkerSettings(
+                workers=f"{least}:{most}",
+                cpus_per_worker=CPUS,
+                gpus_per_worker=GPUS,
+                start_timeout=START_S,
+            ),
         ),
         rows_per_file=work.rows_per_file,
         address=cluster.address,

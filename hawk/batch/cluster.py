@@ -4,24 +4,24 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from hawk.batch.settings import Workers
+from hawk.batch.settings import JobSettings
 from hawk.cluster import connection
 
 
-def connected(address: str | None, workers: Workers) -> AbstractContextManager[None]:
+def connected(address: str | None, settings: JobSettings) -> AbstractContextManager[None]:
     """Ray while the block runs, see there, with enough CPUs for the workers and the driver."""
-    placement = workers.placement()
-    cpus = workers.cpus if placement is None else placement.cpus
+    workers, placement = settings.workers, settings.placement
+    cpus = workers.cpus_per_worker if placement is None else placement.cpus
     return connection.connected(address, cpus=workers.most * cpus + 1)
 
 
-def resources(workers: Workers) -> str:
-    """What a worker asks for and the cluster has, in words."""
+def resources(settings: JobSettings) -> str:
+    """Resources that a worker asks for, and those of the cluster, in words."""
     import ray
 
     total, free = ray.cluster_resources(), ray.available_resources()
-    placement = workers.placement()
-    size = f"{workers.cpus:g} CPU and {workers.gpus:g} GPU"
+    workers, placement = settings.workers, settings.placement
+    size = f"{workers.cpus_per_worker:g} CPU and {workers.gpus_per_worker:g} GPU"
     return (
         f"a worker takes {size if placement is None else placement.describe()}; the cluster has "
         + " and ".join(
@@ -30,7 +30,7 @@ def resources(workers: Workers) -> str:
     )
 
 
-def out_of_reach(workers: Workers) -> int:
+def out_of_reach(settings: JobSettings) -> int:
     """How many of the workers that wait for room the cluster cannot grow to, by its own account.
 
     0 where no autoscaler looks after the cluster: nobody knows then.
@@ -46,12 +46,12 @@ def out_of_reach(workers: Workers) -> int:
     gcs = GcsClient(ray.get_runtime_context().gcs_address)
     status.ParseFromString(gcs.get_cluster_status())
     state = status.autoscaling_state
-    if workers.pair is None:
+    if settings.placement is None:
         refused = [[request] for request in state.infeasible_resource_requests]
     else:
         gangs = state.infeasible_gang_resource_requests
         refused = [of.resource_requests for gang in gangs for of in gang.bundle_selectors[:1]]
-    asked = _sorted(workers.bundles())
+    asked = _sorted(settings.bundles)
     return sum(
         _sorted(map(dict, (r.resources_bundle for r in group))) == asked for group in refused
     )

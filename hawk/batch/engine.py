@@ -2,7 +2,7 @@
 
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,15 @@ from PIL import Image
 
 from hawk.batch.messages import Key, Provenance
 from hawk.batch.schema import IMAGES
-from hawk.batch.settings import Making, Workers
+from hawk.batch.settings import JobSettings
 from hawk.batch.shard import Counts
-from hawk.decoding.bounds import parse_size
 from hawk.decoding.loop import Loop
 from hawk.decoding.request import Finished, Request
 from hawk.decoding.sampler import SamplerConfig
-from hawk.devices import dtype_name
+from hawk.decoding.target import Target
 from hawk.images.encoding import encode
 from hawk.images.gallery import tokens_sha256
-from hawk.images.origin import Maker, Origin
+from hawk.images.origin import Origin
 from hawk.pipeline import Assemble, Pipeline
 
 PNG_LEVEL = 6  # of compression: it has time, and files are to be kept
@@ -48,60 +47,32 @@ class Engine:
     """A pipeline with a queue before it.
 
     Args:
-        making: what to make.
-        workers: slots, device and such of the pipeline.
-        guided: whether rows may have guidance; None where that is left to the job or the model.
-        assemble: makes the pipeline around the target.
+        settings: What the rows hold, and the model that makes them.
+        guided: Whether rows may have guidance; None where that is left to the job or the model.
+        assemble: Maker of the pipeline around the target.
     """
 
     def __init__(
-        self,
-        making: Making,
-        workers: Workers,
-        *,
-        guided: bool | None,
-        assemble: Assemble = Pipeline,
+        self, settings: JobSettings, *, guided: bool | None, assemble: Assemble = Pipeline
     ) -> None:
-        self.making, self._assemble = making, assemble
+        self._settings, self._assemble = settings, assemble
         self._notes: list[str] = []
-        target = Pipeline.from_pretrained(
-            making.model,
-            drafter=making.drafter,
-            rule=making.rule,
-            slots=workers.slots,
-            prompt_limit=workers.prompt_limit,
-            device=workers.device,
-            dtype=making.dtype,
-            size=parse_size(making.size),
-            compile=workers.compile,
-        ).target
-        self._pipeline = assemble(
-            target, drafter=making.drafter, rule=making.rule, slots=workers.slots
-        )
-        default = target.default_guidance if making.guidance is None else making.guidance
+        target = Pipeline.load(settings.model, settings.drafting).target
+        self._pipeline = self._around(target, settings.model.slots)
+        sampling = settings.sampling
+        default = target.default_guidance if sampling.guidance is None else sampling.guidance
         self._guided = default != 1 if guided is None else guided
         blank = torch.zeros(1, target.grid.cells, dtype=torch.int64, device=target.device)
         height, width = target.pixels(blank).shape[1:3]
+        self._maker = self._pipeline.maker
         self.provenance = Provenance(
-            model=making.model,
-            model_revision=target.identity.revision,
-            drafter=self._pipeline.drafter,
-            rule=self._pipeline.rule_name,
-            exact=self._pipeline.rule.exact,
+            **asdict(self._maker),
+            exact=self._pipeline.exact,
             width=width,
             height=height,
             device=target.device.type,
-            dtype=dtype_name(making.dtype, target.device),
         )
-        source = self.provenance
         self._size = f"{width}x{height}"
-        self._maker = Maker(
-            model=source.model,
-            model_revision=source.model_revision,
-            drafter=source.drafter,
-            rule=source.rule,
-            dtype=source.dtype,
-        )
         self._flying: dict[int, _Place] = {}
         # A picture of 384 x 384 takes 50 ms to compress: a GPU is not to wait for that.
         self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="png")
@@ -193,11 +164,19 @@ class Engine:
         if slots < self.slots:
             self._notes.append(f"out of memory: {self.slots} slots become {slots}")
         target = self._pipeline.target
-        self._pipeline = self._assemble(
-            target, drafter=self.making.drafter, rule=self.making.rule, slots=slots
-        )
+        self._pipeline = self._around(target, slots)
         if target.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _around(self, target: Target, slots: int) -> Pipeline:
+        drafting = self._settings.drafting
+        return self._assemble(
+            target,
+            drafter=drafting.drafter,
+            rule=drafting.rule,
+            slots=slots,
+            deterministic=self._settings.model.deterministic,
+        )
 
     def _request(self, row: dict[str, Any]) -> Request:
         if row["error"]:
@@ -212,7 +191,7 @@ class Engine:
             seed=row["seed"],
             guidance=self._setting("guidance", row, self._pipeline.target.default_guidance),
             sampler=self._sampler(row),
-            negative_prompt=row["negative_prompt"] or self.making.negative_prompt,
+            negative_prompt=row["negative_prompt"] or self._settings.sampling.negative_prompt,
         )
 
     def _sampler(self, row: dict[str, Any]) -> SamplerConfig:
@@ -225,7 +204,7 @@ class Engine:
 
     def _setting(self, name: str, row: dict[str, Any], own: Any) -> Any:
         """Of the row, else of the job, else the model's own."""
-        of_job = getattr(self.making, name)
+        of_job = getattr(self._settings.sampling, name)
         return next(value for value in (row[name], of_job, own) if value is not None)
 
     def _stored(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -255,7 +234,7 @@ class Engine:
         origin = Origin(
             maker=self._maker,
             request=image.request,
-            size=self.making.size,
+            size=self._settings.model.size,
             tokens_sha256=fingerprint,
         )
         data = encode(

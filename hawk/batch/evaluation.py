@@ -10,7 +10,6 @@ from PIL import Image
 
 from hawk.batch.inspection import rows
 from hawk.batch.manifest import Manifest
-from hawk.decoding.bounds import parse_size
 from hawk.decoding.request import Request
 from hawk.decoding.sampler import SamplerConfig
 from hawk.evaluation.encoder import Encoder
@@ -20,6 +19,7 @@ from hawk.evaluation.report import Report, Row
 from hawk.images.gallery import tokens_sha256
 from hawk.machine import machine, versions
 from hawk.pipeline import Pipeline
+from hawk.settings import DraftSettings, ModelSettings, changed
 from hawk.storage.folder import Folder
 
 COLUMNS = [
@@ -61,13 +61,8 @@ def judge_run(
     by_guidance: dict[float, list[tuple[dict[str, Any], int]]] = defaultdict(list)
     for row, place in known:
         by_guidance[row["sampler"]["guidance"]].append((row, asked_places.index(place)))
-    plain = Pipeline.from_pretrained(
-        ours.making.model,
-        drafter="plain",
-        device=device,
-        dtype=ours.making.dtype,
-        size=parse_size(ours.making.size),
-    )
+    model = changed(ModelSettings(device=device), ours.settings)
+    plain = Pipeline.load(model, DraftSettings(drafter="plain"))
     return Report(
         rows=[
             _row(judge, plain, [row for row, _ in part], [place for _, place in part], compared)

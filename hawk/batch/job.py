@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from hawk.batch.settings import Making, Workers
+from hawk.batch.settings import JobSettings
 from hawk.batch.staging import Staged
 from hawk.prompts.columns import Wanted
 from hawk.prompts.inputs import Found, find
@@ -20,7 +20,7 @@ class Job:
     Attributes:
         prompts: file, folder or glob, on disk or S3.
         out: folder on disk or S3 that all workers can write.
-        making, workers: what to make, and with what.
+        settings: What the rows hold, and the workers that make them.
         columns: which of the prompts' columns are taken and kept.
         rows_per_file: None to decide from images' size and the number of workers.
         overwrite: throw away what the folder holds.
@@ -30,8 +30,7 @@ class Job:
 
     prompts: str
     out: str
-    making: Making = field(default_factory=Making)
-    workers: Workers = field(default_factory=Workers)
+    settings: JobSettings = field(default_factory=JobSettings)
     columns: Wanted = field(default_factory=Wanted)
     rows_per_file: int | None = None
     overwrite: bool = False
@@ -55,7 +54,7 @@ def stage(job: Job, source: Found, file: BinaryIO, say: Callable[[str], object])
     survey = Survey(source, job.columns)
     for note in survey.notes:
         say(note)
-    seed, fields = job.making.seed, survey.fields
+    seed, fields = job.settings.seed, survey.fields
     staged = Staged(file, survey.entries(), survey.files, seed=seed, fields=fields)
     if staged.merged:
         say(f"{staged.merged} rows say again what the one before them did: made once")

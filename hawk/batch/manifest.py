@@ -7,7 +7,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from hawk.batch.messages import Provenance
-from hawk.batch.settings import Making
 from hawk.batch.staging import Staged
 from hawk.storage import layout
 from hawk.storage.folder import Folder
@@ -24,7 +23,7 @@ class Manifest:
     """One job in one folder.
 
     Attributes:
-        making: what decides the rows.
+        settings: Settings that decide the rows, by name.
         inputs: fingerprint of the staged rows.
         rows: in all.
         rows_per_file: of every shard but the last.
@@ -33,7 +32,7 @@ class Manifest:
         format: of the folder; see `FORMAT`.
     """
 
-    making: Making
+    settings: dict[str, Any]
     inputs: str
     rows: int
     rows_per_file: int
@@ -45,7 +44,7 @@ class Manifest:
     def job(self) -> str:
         """Fingerprint of all that decides the files."""
         content = [
-            asdict(self.making),
+            self.settings,
             self.inputs,
             self.rows_per_file,
             self.provenance.model_revision,
@@ -80,7 +79,8 @@ class Manifest:
         try:
             found: dict[str, Any] = {"format": 1} | json.loads(folder.read(name))
             found.pop("job", None)
-            found["making"] = Making(**found["making"])
+            if "making" in found:  # as the first runs called it
+                found["settings"] = found.pop("making")
             found["provenance"] = Provenance(**found["provenance"])
             return cls(**found)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -89,7 +89,9 @@ class Manifest:
                 f"use another folder, or --overwrite"
             ) from error
 
-    def refuse_other(self, making: Making, staged: Staged, rows_per_file: int | None) -> None:
+    def refuse_other(
+        self, settings: dict[str, Any], staged: Staged, rows_per_file: int | None
+    ) -> None:
         """ValueError, with what differs, where the folder is of another job."""
         if self.format != FORMAT:
             raise ValueError(
@@ -98,10 +100,8 @@ class Manifest:
             )
         differs = [
             f"{name} was {was!r}, is {now!r}"
-            for (name, was), now in zip(
-                asdict(self.making).items(), asdict(making).values(), strict=True
-            )
-            if was != now
+            for name in settings | self.settings
+            if (was := self.settings.get(name)) != (now := settings.get(name))
         ]
         if rows_per_file not in (None, self.rows_per_file):
             differs.append(f"rows per file were {self.rows_per_file}, are {rows_per_file}")

@@ -21,7 +21,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 from hawk import stop
 from hawk.batch import cluster
 from hawk.batch.messages import Assignment, Key, Provenance, Report
-from hawk.batch.settings import Workers
+from hawk.batch.settings import JobSettings
 from hawk.cluster import reservation
 from hawk.cluster.placement import Placement
 from hawk.storage.folder import StorageError
@@ -86,18 +86,19 @@ class Pool:
     """Up to `workers.most` workers, as the cluster has room for them.
 
     Args:
-        workers: how many, of what size.
-        arguments: keyword arguments of `Worker` besides slots and device.
-        say: takes notes for the user.
+        settings: Settings of the job.
+        arguments: Keyword arguments of `Worker`.
+        say: Function that shows the user a note.
     """
 
     def __init__(
         self,
-        workers: Workers,
+        settings: JobSettings,
         arguments: dict[str, Any],
         say: Callable[[str], object],
     ) -> None:
-        self._workers, self._arguments, self._say = workers, arguments, say
+        self._settings, self._arguments, self._say = settings, arguments, say
+        self._workers = settings.workers
         self._members: list[_Member] = []
         self._pending: deque[int] = deque()
         self._strikes: dict[int, dict[int, tuple[int, str]]] = {}
@@ -105,7 +106,7 @@ class Pool:
         self._started = False  # whether enough workers have been up
         self._planned = False
         self._enough = self._told = self._asked = time.monotonic()
-        self._reach = workers.most  # so many the cluster can grow to
+        self._reach = settings.workers.most  # so many the cluster can grow to
 
     def run(self, plan: Plan, assign: Assign) -> Iterator[Report | None]:
         """Make all shards; yields what workers report, and None when they are silent.
@@ -157,15 +158,18 @@ class Pool:
             self._start()
 
     def _start(self) -> None:
-        workers, placement = self._workers, self._workers.placement()
-        options: dict[str, Any] = {"num_cpus": workers.cpus, "num_gpus": workers.gpus}
+        workers, placement = self._workers, self._settings.placement
+        options: dict[str, Any] = {
+            "num_cpus": workers.cpus_per_worker,
+            "num_gpus": workers.gpus_per_worker,
+        }
         group = None
         if placement is not None:
             group = reservation.request(placement)
             options = reservation.within(group, 0, placement.bundles()[0])
         process: Any = ray.remote(_Actor)
         actor = process.options(max_restarts=0, **options).remote()
-        started = actor.start.remote(placement, workers=workers, **self._arguments)
+        started = actor.start.remote(placement, **self._arguments)
         self._members.append(_Member(actor=actor, group=group, calls=[started]))
 
     def _dismiss(self, member: _Member) -> None:
@@ -243,7 +247,7 @@ class Pool:
         if not waiting or now - self._asked < REACH_S:
             return
         self._asked = now
-        within = len(self._members) - min(waiting, cluster.out_of_reach(self._workers))
+        within = len(self._members) - min(waiting, cluster.out_of_reach(self._settings))
         if 0 < within < min(self._reach, len(self._members)):
             self._say(
                 f"the cluster grows to {within} of {len(self._members)} workers: "
@@ -257,14 +261,14 @@ class Pool:
         least = 1 if self._started else min(self._workers.least, self._reach)
         if sum(member.up for member in self._members) >= min(least, len(self._members)):
             self._started, self._enough = True, now
-        elif now - self._enough > self._workers.start_s:
+        elif now - self._enough > self._workers.start_timeout:
             raise RuntimeError(
-                f"no {least} workers within {self._workers.start_s:g} s: "
-                f"{cluster.resources(self._workers)}; free some, or ask for less"
+                f"no {least} workers within {self._workers.start_timeout:g} s: "
+                f"{cluster.resources(self._settings)}; free some, or ask for less"
             )
         elif now - max(self._enough, self._told) > TELL_S:
             self._told = now
-            self._say(f"waiting for workers: {cluster.resources(self._workers)}")
+            self._say(f"waiting for workers: {cluster.resources(self._settings)}")
 
     def _check_silence(self) -> None:
         now = time.monotonic()

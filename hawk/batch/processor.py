@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from hawk.batch.engine import Engine
 from hawk.batch.schema import IMAGES, PROMPTS
-from hawk.batch.settings import Making, Workers
+from hawk.batch.settings import JobSettings
 from hawk.prompts.columns import SETTINGS
 from hawk.prompts.values import checked
 
@@ -25,12 +25,11 @@ class ProcessorConfig:
     """What to make, and with what.
 
     Attributes:
-        making, workers: as for a batch job.
+        settings: Those of a batch job.
         batch_size: rows that a worker takes at a time; many times its slots keep those filled.
     """
 
-    making: Making = field(default_factory=Making)
-    workers: Workers = field(default_factory=Workers)
+    settings: JobSettings = field(default_factory=JobSettings)
     batch_size: int = 128
 
 
@@ -45,15 +44,15 @@ def build_processor(config: ProcessorConfig) -> Callable[[Dataset], Dataset]:
     def process(dataset: Dataset) -> Dataset:
         from ray.data import ActorPoolStrategy
 
-        workers = config.workers
+        workers = config.settings.workers
         return dataset.map_batches(
             _Maker,
             fn_constructor_kwargs={"config": config},
             compute=ActorPoolStrategy(min_size=workers.least, max_size=workers.most),
             batch_size=config.batch_size,
             batch_format="pyarrow",
-            num_cpus=workers.cpus,
-            num_gpus=workers.gpus or None,
+            num_cpus=workers.cpus_per_worker,
+            num_gpus=workers.gpus_per_worker or None,
         )
 
     return process
@@ -63,8 +62,8 @@ class _Maker:
     """Images of a batch of rows, in a process of Ray Data's pool."""
 
     def __init__(self, config: ProcessorConfig) -> None:
-        self._seed = config.making.seed
-        self._engine = Engine(config.making, config.workers, guided=True)
+        self._seed = config.settings.seed
+        self._engine = Engine(config.settings, guided=True)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         known = table.select([name for name in table.column_names if name in COLUMNS])

@@ -54,7 +54,7 @@ def run(job: Job, meter: Meter) -> dict[str, Any]:
             if found is None:
                 refuse_others(folder, ())
             else:
-                found.refuse_other(job.making, staged, job.rows_per_file)
+                found.refuse_other(job.settings.identity(), staged, job.rows_per_file)
             folder.sweep()
             return _Run(job, folder, staged, meter, found).complete()
 
@@ -99,7 +99,7 @@ class _Run:
 
     def _refuse_other_weights(self) -> None:
         """Where nothing is left to do no worker compares them."""
-        known, found = self._ours.provenance, revision_here(self._job.making.model)
+        known, found = self._ours.provenance, revision_here(self._job.settings.model.model)
         if found is None:
             self._meter.say(f"{known.model} is not on this machine: its weights were not compared")
         elif found != known.model_revision:
@@ -114,14 +114,14 @@ class _Run:
             self._folder.delete(layout.SUCCESS)
         self._planned = False
         arguments = {
-            "making": self._job.making,
+            "settings": self._job.settings,
             "folder": self._folder,
             "guided": _guided(self._staged),
         }
-        with cluster.connected(self._job.address, self._job.workers):
+        with cluster.connected(self._job.address, self._job.settings):
             from hawk.batch.pool import Pool  # imports Ray, which reads its settings then
 
-            pool = Pool(self._job.workers, arguments, self._meter.say)
+            pool = Pool(self._job.settings, arguments, self._meter.say)
             try:
                 for report in pool.run(self._plan, self._assign):
                     if report is not None:
@@ -226,9 +226,9 @@ class _Run:
 
     def _begin(self, provenance: Provenance) -> Manifest:
         """A manifest for an empty folder, or that of a run that began beside this one."""
-        making, workers = self._job.making, self._job.workers
+        settings, workers = self._job.settings.identity(), self._job.settings.workers
         ours = Manifest(
-            making=making,
+            settings=settings,
             inputs=self._staged.fingerprint,
             rows=self._staged.rows,
             rows_per_file=self._job.rows_per_file
@@ -242,7 +242,7 @@ class _Run:
             return ours
         theirs = Manifest.read(self._folder)
         assert theirs is not None, "the manifest was there and is gone"
-        theirs.refuse_other(making, self._staged, self._job.rows_per_file)
+        theirs.refuse_other(settings, self._staged, self._job.rows_per_file)
         return theirs
 
     def _assign(self, shard: int, strikes: dict[int, tuple[int, str]]) -> Assignment:

@@ -1,105 +1,102 @@
-"""Settings: what a job makes, and with what."""
-
-from __future__ import annotations
+"""Settings of batch jobs: what the rows hold, and the processes that make them."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Annotated, Any
 
-from hawk.decoding import bounds
-from hawk.decoding.bounds import parse_size
-
-if TYPE_CHECKING:
-    from hawk.cluster.placement import Placement
+from hawk.cluster.placement import Placement, parse_placement
+from hawk.settings import DraftSettings, ModelSettings, SamplerSettings, Setting, identity
 
 
 @dataclass(frozen=True, kw_only=True)
-class Making:
-    """All that decides what the rows hold; a run folder is of one Making.
-
-    Attributes:
-        model, drafter, rule, dtype: as `hawk.Pipeline.from_pretrained` takes them.
-        size: WIDTHxHEIGHT in pixels, for families that have a choice.
-        seed: goes into the seeds of rows that have none.
-        negative_prompt, guidance, temperature, top_k, top_p: of rows that have none; None is the
-            model's own.
-    """
-
-    model: str = "emoji"
-    drafter: str = "auto"
-    rule: str = "coupled"
-    dtype: str = "auto"
-    size: str | None = None
-    seed: int = 0
-    negative_prompt: str | None = None
-    guidance: float | None = None
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-
-    def __post_init__(self) -> None:
-        """What is wrong is said before anything is loaded."""
-        parse_size(self.size)
-        for check in (bounds.guidance, bounds.temperature, bounds.top_k, bounds.top_p):
-            value = getattr(self, check.__name__)
-            if value is not None:
-                check(value)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workers:
+class WorkerSettings:
     """Processes with a loaded model each; they change how fast rows come, never what they hold.
 
-    Attributes:
-        least, most: how many; the job begins with the first and asks the cluster for `most`.
-        slots: images in flight at most in each.
-        prompt_limit, device, compile: as `hawk.Pipeline.from_pretrained` takes them.
-        cpus, gpus: of each, as Ray counts them.
-        start_s: how long to wait for `least` of them.
-        pair: where each has its drafter in a process of its own, what that takes.
+    ValueError for a number out of range.
     """
 
-    least: int = 1
-    most: int = 1
-    slots: int = 8
-    prompt_limit: int | None = None
-    device: str = "auto"
-    compile: bool = False
-    cpus: float = 1.0
-    gpus: float = 0.0
-    start_s: float = 600.0
-    pair: Placement | None = None
+    workers: Annotated[
+        str,
+        Setting("Processes with a model each: N, or MIN:MAX where a cluster can grow."),
+    ] = "1"
+    cpus_per_worker: Annotated[float, Setting("CPUs of each worker.")] = 1.0
+    gpus_per_worker: Annotated[
+        float, Setting("GPUs of each worker; 0.5 puts two workers on one.")
+    ] = 0.0
+    start_timeout: Annotated[float, Setting("Seconds to wait for workers to come up.")] = 600.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.least <= self.most:
             raise ValueError(
-                f"workers must be N or MIN:MAX with 1 <= MIN <= MAX, got {self.least}:{self.most}"
+                f"workers must be N or MIN:MAX with 1 <= MIN <= MAX, got {self.workers}"
             )
-        if self.slots < 1:
-            raise ValueError(f"slots must be 1 or more, got {self.slots}")
-        if self.cpus < 0 or self.gpus < 0:
+        if self.cpus_per_worker < 0 or self.gpus_per_worker < 0:
             raise ValueError(
-                f"CPUs and GPUs of a worker must be 0 or more, got {self.cpus}, {self.gpus}"
+                f"CPUs and GPUs of a worker must be 0 or more, got {self.cpus_per_worker}, "
+                f"{self.gpus_per_worker}"
             )
-        if self.pair is not None:
-            self.placement()
 
-    def placement(self) -> Placement | None:
-        """Of a worker and its drafter; ValueError where that cannot be."""
-        return self.pair and self.pair.of_worker(cpus=self.cpus, gpus=self.gpus)
+    @property
+    def least(self) -> int:
+        """Workers that a job begins with."""
+        return self._counts()[0]
 
-    def bundles(self) -> list[dict[str, float]]:
-        """What each of them asks a cluster for; more than one is a placement group."""
-        placement = self.placement()
+    @property
+    def most(self) -> int:
+        """Workers that a job asks the cluster for."""
+        return self._counts()[1]
+
+    def _counts(self) -> tuple[int, int]:
+        least, _, most = self.workers.partition(":")
+        try:
+            return int(least), int(most or least)
+        except ValueError:
+            raise ValueError(f"workers must be N or MIN:MAX, got {self.workers!r}") from None
+
+    def placement(self, drafting: DraftSettings) -> Placement | None:
+        """Processes of a worker with a drafter of its own; None where it drafts itself.
+        ValueError where there is no such placement."""
+        pair = parse_placement(drafting.placement)
+        return pair and pair.of_worker(cpus=self.cpus_per_worker, gpus=self.gpus_per_worker)
+
+    def bundles(self, drafting: DraftSettings) -> list[dict[str, float]]:
+        """Resources that each worker asks a cluster for; more than one is a placement group."""
+        placement = self.placement(drafting)
         if placement is not None:
             return placement.bundles()
-        asked = {"CPU": self.cpus, "GPU": self.gpus}
+        asked = {"CPU": self.cpus_per_worker, "GPU": self.gpus_per_worker}
         return [{kind: amount for kind, amount in asked.items() if amount}]
 
 
-def parse_workers(text: str) -> tuple[int, int]:
-    """`4` or `2:8` as least and most."""
-    least, _, most = text.partition(":")
-    try:
-        return int(least), int(most or least)
-    except ValueError:
-        raise ValueError(f"workers must be N or MIN:MAX, got {text!r}") from None
+@dataclass(frozen=True, kw_only=True)
+class JobSettings:
+    """All settings of a batch job but its files. ValueError for what cannot be.
+
+    Attributes:
+        model, drafting: What each worker loads.
+        sampling: Guidance and sampler of rows that have none of their own.
+        seed: Number that goes into the seeds of rows that have none.
+        workers: Processes that make the rows.
+    """
+
+    model: ModelSettings = ModelSettings()
+    drafting: DraftSettings = DraftSettings()
+    sampling: SamplerSettings = SamplerSettings()
+    seed: int = 0
+    workers: WorkerSettings = WorkerSettings()
+
+    def __post_init__(self) -> None:
+        self.workers.placement(self.drafting)
+
+    @property
+    def placement(self) -> Placement | None:
+        """Processes of a worker with a drafter of its own."""
+        return self.workers.placement(self.drafting)
+
+    @property
+    def bundles(self) -> list[dict[str, float]]:
+        """Resources that each worker asks a cluster for."""
+        return self.workers.bundles(self.drafting)
+
+    def identity(self) -> dict[str, Any]:
+        """Settings that decide what the rows hold, by name; a run folder is of one such set."""
+        return identity(self.model, self.drafting, self.sampling) | {"seed": self.seed}

@@ -6,8 +6,7 @@ import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from ray.exceptions import RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 import hawk
-from hawk.batch.settings import Making, Workers, parse_workers
-from hawk.cluster.placement import Placement
+from hawk.batch.settings import JobSettings
 from hawk.prompts.inputs import find
 from hawk.prompts.overlap import refuse_overlap
 from hawk.storage.folder import Folder, locate
@@ -42,27 +40,17 @@ def client(address: str | None) -> JobSubmissionClient:
         ) from error
 
 
-def refuse(options: Mapping[str, Any], pair: Placement | None) -> None:
+def refuse(settings: JobSettings, *, rows_per_file: int | None) -> None:
     """ValueError for options of `hawk batch` that cannot run there, before anything is sent."""
-    for name in ("model", "drafter"):
-        text = options[name]
+    named = {"model": settings.model.model, "drafter": settings.drafting.drafter}
+    for name, text in named.items():
         if text.startswith((".", "~")) or (Path(text).is_dir() and not Path(text).is_absolute()):
             raise ValueError(
                 f"--{name} {text} is a folder of this machine, which the cluster does not see: "
                 f"give an absolute path that all machines share, or a name"
             )
-    least, most = parse_workers(options["workers"])
-    Workers(
-        least=least,
-        most=most,
-        slots=options["slots"],
-        cpus=options["cpus_per_worker"],
-        gpus=options["gpus_per_worker"],
-        pair=pair,
-    )
-    Making(**{field.name: options[field.name] for field in fields(Making)})
-    if options["rows_per_file"] is not None and options["rows_per_file"] < 1:
-        raise ValueError(f"rows per file must be 1 or more, got {options['rows_per_file']}")
+    if rows_per_file is not None and rows_per_file < 1:
+        raise ValueError(f"rows per file must be 1 or more, got {rows_per_file}")
 
 
 def submit(

@@ -9,7 +9,7 @@ from typing import Any
 from hawk.batch.engine import Engine, Made
 from hawk.batch.messages import Assignment, Key, Provenance, Report
 from hawk.batch.schema import PROMPTS
-from hawk.batch.settings import Making, Workers
+from hawk.batch.settings import JobSettings
 from hawk.batch.shard import Counts, ShardWriter
 from hawk.pipeline import Assemble, Pipeline
 from hawk.storage.folder import Folder
@@ -45,15 +45,14 @@ class Worker:
 
     def __init__(
         self,
-        making: Making,
+        settings: JobSettings,
         folder: Folder,
-        workers: Workers,
         *,
         guided: bool | None,
         assemble: Assemble = Pipeline,
     ) -> None:
         self._folder = folder
-        self._engine = Engine(making, workers, guided=guided, assemble=assemble)
+        self._engine = Engine(settings, guided=guided, assemble=assemble)
         self._shards: dict[int, _Shard] = {}
 
     def provenance(self) -> Provenance:

@@ -1,8 +1,7 @@
 """Contenders: the ways to make images that a bench holds against each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
@@ -11,7 +10,9 @@ from hawk.decoding.loop import Loop
 from hawk.decoding.request import Request
 from hawk.decoding.rule_names import read_rule
 from hawk.decoding.target import Target
-from hawk.pipeline import Pipeline, Result
+from hawk.pictures import Result
+from hawk.pipeline import Pipeline
+from hawk.settings import SamplerSettings
 from hawk.targets.janus import Janus
 
 PROMPTS = (
@@ -169,14 +170,10 @@ def plan(
     images: int,
     *,
     seed: int,
-    guidance: float | None,
     prompts: Sequence[str] = PROMPTS,
-    sampler: Mapping[str, Any] = MappingProxyType({}),
+    sampling: SamplerSettings = SamplerSettings(),
 ) -> list[Request]:
-    """The images to make: the prompts in turn, a new seed for each round.
-
-    `sampler` has what differs from the target's own, see `SamplerConfig.override`.
-    """
+    """Requests of a bench: the prompts in turn, a new seed for each round."""
     if images < 1:
         raise ValueError(f"prompts must be 1 or more, got {images}")
     rounds = -(-images // len(prompts))
@@ -184,7 +181,8 @@ def plan(
         prompts,
         seed=seed,
         n=rounds,
-        guidance=guidance,
-        sampler=pipeline.target.default_sampler.override(**sampler),
+        guidance=sampling.guidance,
+        sampler=pipeline.target.default_sampler.override(**sampling.sampler),
+        negative_prompt=sampling.negative_prompt,
     )
     return sorted(made, key=lambda request: request.seed)[:images]

@@ -19,7 +19,7 @@ from hawk.bench.memory import PeakMemory
 from hawk.decoding.request import Request
 from hawk.decoding.stats import Stats
 from hawk.decoding.target import Target
-from hawk.pipeline import Picture, Result
+from hawk.pictures import Picture, Result
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,15 @@ import typer
 from hawk.cli.batch import batch_app
 from hawk.cli.bench import bench
 from hawk.cli.check import check
+from hawk.cli.command import Omit, command
 from hawk.cli.evaluate import evaluate
 from hawk.cli.folder import export, inspect
 from hawk.cli.generate import generate
-from hawk.cli.options import DebugOption, JsonOption, SizeOption, errors_reported, show
+from hawk.cli.options import JsonOption, show
 from hawk.cli.plan import plan
 from hawk.cli.serve import serve
 from hawk.cli.train import train_app
+from hawk.settings import ModelSettings
 
 app = typer.Typer(
     help="Fast, exact generation with autoregressive text-to-image models.",
@@ -43,6 +45,7 @@ app.add_typer(train_app, name="train")
 
 
 @app.command()
+@command
 def models(as_json: JsonOption = False) -> None:
     """List known models: sizes, defaults, memory, and how far each was tried."""
     from hawk.targets import catalogue
@@ -51,6 +54,7 @@ def models(as_json: JsonOption = False) -> None:
 
 
 @app.command()
+@command
 def convert(
     family: Annotated[str, typer.Argument(help="anole, lumina or llamagen.")],
     checkpoint: Annotated[
@@ -64,21 +68,25 @@ def convert(
             "LlamaGen: vq_ds16_t2i.pt."
         ),
     ] = None,
-    size: SizeOption = None,
+    settings: Annotated[
+        ModelSettings,
+        Omit("model", "dtype", "deterministic", "device", "compile", "slots", "prompt_limit"),
+    ] = ModelSettings(),
     text_encoder: Annotated[
         str, typer.Option(help="LlamaGen: folder or hub id of its T5.")
     ] = "google/flan-t5-xl",
-    debug: DebugOption = False,
 ) -> None:
     """Make a published checkpoint that lacks parts, or has another layout, ready for Hawk."""
     from hawk.targets import convert as conversion
 
-    with errors_reported(debug=debug):
-        conversion.convert(family, checkpoint, out, vq=vq, size=size, text_encoder=text_encoder)
-        typer.echo(f"{out} is ready: hawk generate --model {out} ...")
+    conversion.convert(
+        family, checkpoint, out, vq=vq, size=settings.size, text_encoder=text_encoder
+    )
+    typer.echo(f"{out} is ready: hawk generate --model {out} ...")
 
 
 @app.command()
+@command
 def doctor(as_json: JsonOption = False) -> None:
     """Check versions, devices, memory and models; say how to mend what is missing."""
     from hawk.cli import doctor as health

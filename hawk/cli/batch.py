@@ -7,28 +7,10 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_group
 
-from hawk.cli.options import (
-    CompileOption,
-    DebugOption,
-    DeviceOption,
-    DrafterOption,
-    DtypeOption,
-    GuidanceOption,
-    JsonOption,
-    ModelOption,
-    NegativeOption,
-    PlacementOption,
-    PromptLimitOption,
-    RuleOption,
-    SizeOption,
-    SlotsOption,
-    TemperatureOption,
-    TopKOption,
-    TopPOption,
-    errors_reported,
-    screen,
-)
-from hawk.cluster.placement import parse_placement
+from hawk.batch.settings import JobSettings, WorkerSettings
+from hawk.cli.command import command
+from hawk.cli.options import JsonOption, screen
+from hawk.settings import DraftSettings, ModelSettings, SamplerSettings, changed
 from hawk.stop import stoppable
 
 SOME_FAILED = 3
@@ -44,18 +26,16 @@ PromptsArgument = Annotated[
     ),
 ]
 OutArgument = Annotated[str, typer.Argument(help="Run folder, or s3://bucket/folder.")]
-WorkersOption = Annotated[
-    str, typer.Option(help="Processes with a model each: N, or MIN:MAX where a cluster can grow.")
-]
-CpusOption = Annotated[float, typer.Option(help="Of each worker.")]
-GpusOption = Annotated[float, typer.Option(help="Of each worker; 0.5 puts two on one.")]
 FileRowsOption = Annotated[
-    int | None, typer.Option(help="Rows of a Parquet file.", show_default="about 128 MB of images")
+    int | None,
+    typer.Option(help="Rows of each Parquet file.", show_default="about 128 MB of images"),
 ]
-BatchSeedOption = Annotated[int, typer.Option(help="Goes into seeds of rows that have none.")]
+BatchSeedOption = Annotated[
+    int, typer.Option(help="Number that goes into the seeds of rows that have none.")
+]
 AddressOption = Annotated[
     str | None,
-    typer.Option(help="Of a Ray cluster.", show_default="RAY_ADDRESS, else this machine"),
+    typer.Option(help="Address of a Ray cluster.", show_default="RAY_ADDRESS, else this machine"),
 ]
 EndpointOption = Annotated[
     str | None,
@@ -65,7 +45,9 @@ DashboardOption = Annotated[
     str | None,
     typer.Option(help="http://HOST:8265 of a Ray cluster.", show_default="RAY_ADDRESS"),
 ]
-JobArgument = Annotated[str, typer.Argument(help="As `hawk submit` and `hawk jobs list` say it.")]
+JobArgument = Annotated[
+    str, typer.Argument(help="Id that `hawk submit` and `hawk jobs list` show.")
+]
 PromptColumnOption = Annotated[
     str | None,
     typer.Option(help="Column of the prompts.", show_default="prompt, caption, text, ..."),
@@ -79,95 +61,54 @@ KeepOption = Annotated[
         help="Other columns that go to the output as input_NAME: names with commas, all or none."
     ),
 ]
-StartOption = Annotated[float, typer.Option(help="Seconds to wait for workers to come up.")]
 
 
 @batch_app.command()
+@command
 def batch(
     prompts: PromptsArgument,
     out: OutArgument,
     prompt_column: PromptColumnOption = None,
     id_column: IdColumnOption = None,
     keep_columns: KeepOption = "all",
-    workers: WorkersOption = "1",
-    cpus_per_worker: CpusOption = 1.0,
-    gpus_per_worker: GpusOption = 0.0,
     rows_per_file: FileRowsOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Throw away what the folder holds.")
     ] = False,
     address: AddressOption = None,
     s3_endpoint: EndpointOption = None,
-    start_timeout: StartOption = 600.0,
-    model: ModelOption = "emoji",
-    drafter: DrafterOption = "auto",
-    rule: RuleOption = "coupled",
-    slots: SlotsOption = 8,
-    prompt_limit: PromptLimitOption = None,
-    placement: PlacementOption = "colocated",
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    compile_layers: CompileOption = False,
-    size: SizeOption = None,
+    workers: WorkerSettings = WorkerSettings(),
+    model: ModelSettings = ModelSettings(),
+    drafting: DraftSettings = DraftSettings(),
     seed: BatchSeedOption = 0,
-    negative_prompt: NegativeOption = None,
-    guidance: GuidanceOption = None,
-    temperature: TemperatureOption = None,
-    top_k: TopKOption = None,
-    top_p: TopPOption = None,
+    sampling: SamplerSettings = SamplerSettings(),
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Make images of many prompts into Parquet; the same command again makes what is missing.
 
     Exits 0 when all images were made, 3 when some rows have an error instead, 1 when the run could
     not go on, 130 or 143 when it was stopped.
     """
-    with errors_reported(debug=debug):
-        require_ray()
-        from hawk.batch.job import Job
-        from hawk.batch.progress import Meter
-        from hawk.batch.run import run
-        from hawk.batch.settings import Making, Workers, parse_workers
-        from hawk.prompts.columns import Wanted
+    require_ray()
+    from hawk.batch.job import Job
+    from hawk.batch.progress import Meter
+    from hawk.batch.run import run
+    from hawk.prompts.columns import Wanted
 
-        least, most = parse_workers(workers)
-        job = Job(
-            prompts=prompts,
-            out=out,
-            making=Making(
-                model=model,
-                drafter=drafter,
-                rule=rule,
-                dtype=dtype,
-                size=size,
-                seed=seed,
-                negative_prompt=negative_prompt,
-                guidance=guidance,
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-            ),
-            workers=Workers(
-                least=least,
-                most=most,
-                slots=slots,
-                prompt_limit=prompt_limit,
-                device=device,
-                compile=compile_layers,
-                cpus=cpus_per_worker,
-                gpus=gpus_per_worker,
-                start_s=start_timeout,
-                pair=parse_placement(placement),
-            ),
-            columns=Wanted(prompt=prompt_column, id=id_column, keep=keep_columns),
-            rows_per_file=rows_per_file,
-            overwrite=overwrite,
-            address=address,
-            s3_endpoint=s3_endpoint,
-        )
-        with stoppable("; the same command goes on from here"), Meter(screen) as meter:
-            summary = run(job, meter)
+    job = Job(
+        prompts=prompts,
+        out=out,
+        settings=JobSettings(
+            model=model, drafting=drafting, sampling=sampling, seed=seed, workers=workers
+        ),
+        columns=Wanted(prompt=prompt_column, id=id_column, keep=keep_columns),
+        rows_per_file=rows_per_file,
+        overwrite=overwrite,
+        address=address,
+        s3_endpoint=s3_endpoint,
+    )
+    with stoppable("; the same command goes on from here"), Meter(screen) as meter:
+        summary = run(job, meter)
     _show(summary, as_json=as_json)
     if summary["failed"]:
         raise typer.Exit(SOME_FAILED)
@@ -199,24 +140,29 @@ def _show(summary: dict[str, Any], *, as_json: bool) -> None:
 
 
 @batch_app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@command
 def submit(
     context: typer.Context,
     prompts: PromptsArgument,
     out: OutArgument,
     address: DashboardOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Run `hawk batch` on a Ray cluster; takes its options too. The same job twice runs once."""
-    options = context.args
-    command = get_group(batch_app).commands["batch"]
-    given = command.make_context("batch", [prompts, out, *options])  # exits 2 where they are wrong
-    with errors_reported(debug=debug):
-        require_ray()
-        from hawk.batch import submission
+    require_ray()
+    from hawk.batch import submission
 
-        submission.refuse(given.params, parse_placement(given.params["placement"]))
-        job = submission.submit(submission.client(address), prompts, out, options)
+    options = context.args
+    asked = get_group(batch_app).commands["batch"]
+    given = asked.make_context("batch", [prompts, out, *options]).params  # exits 2 where wrong
+    settings = JobSettings(
+        model=changed(ModelSettings(), given),
+        drafting=changed(DraftSettings(), given),
+        sampling=changed(SamplerSettings(), given),
+        workers=changed(WorkerSettings(), given),
+    )
+    submission.refuse(settings, rows_per_file=given["rows_per_file"])
+    job = submission.submit(submission.client(address), prompts, out, options)
     if as_json:
         typer.echo(json.dumps(job))
     else:
@@ -225,18 +171,16 @@ def submit(
 
 
 @jobs_app.command("list")
-def list_jobs(
-    address: DashboardOption = None, as_json: JsonOption = False, debug: DebugOption = False
-) -> None:
+@command
+def list_jobs(address: DashboardOption = None, as_json: JsonOption = False) -> None:
     """Jobs of the cluster."""
-    with errors_reported(debug=debug):
-        from hawk.batch import submission
+    from hawk.batch import submission
 
-        found = [
-            submission.describe(job)
-            for job in submission.client(address).list_jobs()
-            if job.submission_id
-        ]
+    found = [
+        submission.describe(job)
+        for job in submission.client(address).list_jobs()
+        if job.submission_id
+    ]
     if as_json:
         typer.echo(json.dumps(found))
     else:
@@ -245,40 +189,34 @@ def list_jobs(
 
 
 @jobs_app.command()
-def status(
-    job: JobArgument,
-    address: DashboardOption = None,
-    as_json: JsonOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """How a job is doing."""
-    with errors_reported(debug=debug):
-        from hawk.batch import submission
+@command
+def status(job: JobArgument, address: DashboardOption = None, as_json: JsonOption = False) -> None:
+    """State of a job."""
+    from hawk.batch import submission
 
-        found = submission.describe(submission.client(address).get_job_info(job))
+    found = submission.describe(submission.client(address).get_job_info(job))
     typer.echo(json.dumps(found) if as_json else f"{found['status']}: {found['message']}")
 
 
 @jobs_app.command()
+@command
 def logs(
     job: JobArgument,
     follow: Annotated[bool, typer.Option("--follow", help="Until it ends.")] = False,
     address: DashboardOption = None,
-    debug: DebugOption = False,
 ) -> None:
-    """What a job has printed."""
-    with errors_reported(debug=debug):
-        from hawk.batch import submission
+    """Output of a job so far."""
+    from hawk.batch import submission
 
-        for text in submission.logs(submission.client(address), job, follow=follow):
-            typer.echo(text, nl=False)
+    for text in submission.logs(submission.client(address), job, follow=follow):
+        typer.echo(text, nl=False)
 
 
 @jobs_app.command()
-def stop(job: JobArgument, address: DashboardOption = None, debug: DebugOption = False) -> None:
+@command
+def stop(job: JobArgument, address: DashboardOption = None) -> None:
     """End a job; submitting it again goes on from there."""
-    with errors_reported(debug=debug):
-        from hawk.batch import submission
+    from hawk.batch import submission
 
-        running = submission.client(address).stop_job(job)
+    running = submission.client(address).stop_job(job)
     typer.echo("stopped" if running else "it has ended already")

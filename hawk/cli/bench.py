@@ -1,26 +1,17 @@
 """The command of `hawk` that measures speed."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hawk.cli.command import Omit, command
 from hawk.cli.options import (
-    CompileOption,
-    DebugOption,
-    DeterministicOption,
-    DeviceOption,
-    DtypeOption,
-    GuidanceOption,
     JsonOption,
-    ModelOption,
     SeedOption,
-    TemperatureOption,
-    TopKOption,
-    TopPOption,
-    errors_reported,
     progress_bar,
     quiet_transformers,
     read_prompts,
@@ -28,6 +19,7 @@ from hawk.cli.options import (
     show,
 )
 from hawk.cluster.placement import parse_placement
+from hawk.settings import DraftSettings, ModelSettings, SamplerSettings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,12 +35,13 @@ if TYPE_CHECKING:
 # What some modes have no use for.
 OF_DRAFTERS = ("against", "html", "nodes", "deterministic")
 OF_IMAGES = (
-    *("prompts", "prompts_file", "drafters", "rules", "placement", "model", "seed"),
-    *("temperature", "top_k", "top_p"),
+    *("prompts", "prompts_file", "drafters", "rules", "placement", "model", "seed", "size"),
+    *("negative_prompt", "temperature", "top_k", "top_p"),
     *OF_DRAFTERS,
 )
 
 
+@command
 def bench(
     context: typer.Context,
     prompts: Annotated[
@@ -87,50 +80,42 @@ def bench(
         ),
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots to this file.")] = None,
-    model: ModelOption = "emoji",
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    compile_layers: CompileOption = False,
-    deterministic: DeterministicOption = False,
+    model: Annotated[ModelSettings, Omit("slots", "prompt_limit")] = ModelSettings(),
     seed: SeedOption = 0,
-    guidance: GuidanceOption = None,
-    temperature: TemperatureOption = None,
-    top_k: TopKOption = None,
-    top_p: TopPOption = None,
+    sampling: SamplerSettings = SamplerSettings(),
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Time drafters against plain decoding, batch by batch in turn.
 
     With --placement colocated,pair: a drafter in the target's process against one in its own.
     """
-    with errors_reported(debug=debug):
-        sizes = _sizes("batch", batch)
-        if random_weights is not None:
-            refuse(context, OF_IMAGES, "--random-weights makes no images")
-            target = _random(random_weights, device, dtype)
-            found = _step_times(target, sizes, guided=guidance != 1, compiled=compile_layers)
-        else:
-            sampler = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-            plan = _plan(prompts, prompts_file, seed=seed, guidance=guidance, sampler=sampler)
-            what = {"model": model, "device": device, "dtype": dtype, "compile": compile_layers}
-            if placement == "colocated":
-                from hawk.bench.contenders import methods
+    sizes = _sizes("batch", batch)
+    if random_weights is not None:
+        refuse(context, OF_IMAGES, "--random-weights makes no images")
+        target = _random(random_weights, model)
+        guided = sampling.guidance != 1
+        found = _step_times(target, sizes, guided=guided, compiled=model.compile)
+    elif placement == "colocated":
+        from hawk.bench.contenders import methods
 
-                forced = [] if nodes is None else _sizes("nodes", nodes)
-                chosen = methods(
-                    drafters.split(","), rules.split(","), forced, deterministic=bool(deterministic)
-                )
-                found = _drafters(what, chosen, plan, sizes, against, html)
-            else:
-                refuse(context, OF_DRAFTERS, "--placement compares no drafters")
-                what |= {"drafter": drafters, "rule": rules}
-                found = _placements(what | {"slots": max(sizes)}, placement, plan)
+        chosen = methods(
+            drafters.split(","),
+            rules.split(","),
+            [] if nodes is None else _sizes("nodes", nodes),
+            deterministic=model.deterministic,
+        )
+        plan = _plan(prompts, prompts_file, seed=seed, sampling=sampling)
+        found = _drafters(model, chosen, plan, sizes, against, html)
+    else:
+        refuse(context, OF_DRAFTERS, "--placement compares no drafters")
+        plan = _plan(prompts, prompts_file, seed=seed, sampling=sampling)
+        drafting = DraftSettings(drafter=drafters, rule=rules, placement=placement)
+        found = _placements(replace(model, slots=max(sizes)), drafting, plan)
     show(*found, as_json=as_json)
 
 
 def _drafters(
-    what: dict[str, Any],
+    model: ModelSettings,
     chosen: "Sequence[Method]",
     plan: "Plan",
     sizes: Sequence[int],
@@ -147,7 +132,7 @@ def _drafters(
         raise ValueError(f"--against takes transformers, got {against!r}")
     if html is not None:
         page.check_installed()
-    plain = Pipeline.from_pretrained(**what, drafter="plain", slots=1)
+    plain = Pipeline.load(replace(model, slots=1), DraftSettings(drafter="plain"))
     requests = plan(plain)
     with progress_bar() as bar:
         task = bar.add_task("images", total=None)
@@ -164,18 +149,19 @@ def _drafters(
     return report.to_json(), table(report)
 
 
-def _placements(what: dict[str, Any], placement: str, plan: "Plan") -> "Found":
+def _placements(model: ModelSettings, drafting: DraftSettings, plan: "Plan") -> "Found":
     quiet_transformers()
-    where = parse_placement(placement.removeprefix("colocated,"))
+    where = parse_placement(drafting.placement.removeprefix("colocated,"))
     if where is None:
-        raise ValueError(f"--placement is colocated,pair here, got {placement!r}")
+        raise ValueError(f"--placement is colocated,pair here, got {drafting.placement!r}")
     from hawk.cluster.connection import connected
 
     with connected(None, cpus=where.cpus), progress_bar() as bar:
         from hawk.cluster import bench
 
         report, _ = bench.load_and_run(
-            what,
+            model,
+            drafting,
             where,
             plan,
             track=lambda batches: bar.track(batches, description="batches"),
@@ -183,13 +169,14 @@ def _placements(what: dict[str, Any], placement: str, plan: "Plan") -> "Found":
     return report, bench.table(report)
 
 
-def _random(model: str, device: str, dtype: str) -> "RandomTarget":
+def _random(shape: str, model: ModelSettings) -> "RandomTarget":
     from hawk.devices import resolve_device, resolve_dtype
     from hawk.targets import catalogue
     from hawk.targets.random import RandomTarget
 
-    place = resolve_device(device)
-    return RandomTarget(catalogue.find(model), dtype=resolve_dtype(dtype, place), device=place)
+    place = resolve_device(model.device)
+    dtype = resolve_dtype(model.dtype, place)
+    return RandomTarget(catalogue.find(shape), dtype=dtype, device=place)
 
 
 def _step_times(

@@ -6,18 +6,12 @@ from typing import Annotated
 
 import typer
 
-from hawk.cli.options import (
-    DebugOption,
-    DeviceOption,
-    DrafterOption,
-    DtypeOption,
-    JsonOption,
-    SizeOption,
-    errors_reported,
-    quiet_transformers,
-)
+from hawk.cli.command import Omit, command
+from hawk.cli.options import JsonOption, quiet_transformers
+from hawk.settings import DraftSettings, ModelSettings
 
 
+@command
 def check(
     model: Annotated[
         str,
@@ -30,39 +24,35 @@ def check(
         str, typer.Option(help="What the picture shows; the report names it.")
     ] = "a red apple",
     seed: Annotated[int, typer.Option(help="Seed of the picture.")] = 0,
-    drafter: DrafterOption = "auto",
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    size: SizeOption = None,
+    drafting: Annotated[DraftSettings, Omit("rule", "placement")] = DraftSettings(),
+    settings: Annotated[
+        ModelSettings, Omit("model", "deterministic", "compile", "slots", "prompt_limit")
+    ] = ModelSettings(),
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Prove code and weights of a model beside transformers, on this machine.
 
     Prompt ids, logits, pixels and a picture: a line a check, and a report for bug reports.
     """
-    from hawk.decoding.bounds import parse_size
+    quiet_transformers()
+    from hawk.check.examination import Asked, examine
+    from hawk.check.finding import Record
+    from hawk.check.report import Folder, report
 
-    with errors_reported(debug=debug):
-        quiet_transformers()
-        from hawk.check.examination import Asked, examine
-        from hawk.check.finding import Record
-        from hawk.check.report import Folder, report
-
-        asked = Asked(
-            model=model,
-            drafter=drafter,
-            device=device,
-            dtype=dtype,
-            size=parse_size(size),
-            prompt=prompt,
-            seed=seed,
-        )
-        record = Record(tell=lambda finding: None if as_json else typer.echo(str(finding)))
-        folder = Folder(out)
-        examined = examine(asked, record)
-        found = report(asked, examined, record.findings)
-        file = folder.write(found, examined)
+    asked = Asked(
+        model=model,
+        drafter=drafting.drafter,
+        device=settings.device,
+        dtype=settings.dtype,
+        size=settings.height_width,
+        prompt=prompt,
+        seed=seed,
+    )
+    record = Record(tell=lambda finding: None if as_json else typer.echo(str(finding)))
+    folder = Folder(out)
+    examined = examine(asked, record)
+    found = report(asked, examined, record.findings)
+    file = folder.write(found, examined)
     if as_json:
         typer.echo(json.dumps(found | {"report": str(file)}))
     else:

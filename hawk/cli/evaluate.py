@@ -5,31 +5,25 @@ from typing import Annotated
 
 import typer
 
+from hawk.cli.command import Omit, command
 from hawk.cli.options import (
-    DebugOption,
-    DeviceOption,
-    DtypeOption,
     JsonOption,
-    ModelOption,
     SeedOption,
-    SlotsOption,
-    TemperatureOption,
-    TopKOption,
-    TopPOption,
-    errors_reported,
     progress_bar,
     quiet_transformers,
     refuse,
     show,
 )
+from hawk.settings import ModelSettings, SamplerSettings
 
 # What has no meaning for images that are there.
 OF_MAKING = (
-    *("drafters", "rules", "guidance", "temperature", "top_k", "top_p"),
-    *("model", "slots", "dtype", "seed"),
+    *("drafters", "rules", "guidance", "negative_prompt", "temperature", "top_k", "top_p"),
+    *("model", "size", "slots", "dtype", "deterministic", "compile", "prompt_limit", "seed"),
 )
 
 
+@command
 def evaluate(
     context: typer.Context,
     real: Annotated[
@@ -52,58 +46,43 @@ def evaluate(
     compare: Annotated[
         int, typer.Option(help="Images to make by plain decoding too, to compare tokens.")
     ] = 16,
-    model: ModelOption = "emoji",
-    slots: SlotsOption = 8,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
+    model: ModelSettings = ModelSettings(),
     seed: SeedOption = 0,
-    temperature: TemperatureOption = None,
-    top_k: TopKOption = None,
-    top_p: TopPOption = None,
+    sampling: Annotated[SamplerSettings, Omit("guidance")] = SamplerSettings(),
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Judge images beside real ones: those of drafters, rules and guidances, or a batch job's.
 
     Of a run folder those rows count whose prompt is a caption of a real image.
     """
-    with errors_reported(debug=debug):
-        if run is not None:
-            refuse(context, OF_MAKING, "a run folder holds images already")
-        quiet_transformers()
-        from hawk.evaluation.encoder import Encoder
-        from hawk.evaluation.judge import Judge
-        from hawk.evaluation.methods import Study, load, measure
-        from hawk.evaluation.real import RealImages
-        from hawk.evaluation.report import remarks, table
+    if run is not None:
+        refuse(context, OF_MAKING, "a run folder holds images already")
+    quiet_transformers()
+    from hawk.evaluation.encoder import Encoder
+    from hawk.evaluation.judge import Judge
+    from hawk.evaluation.methods import Study, load, measure
+    from hawk.evaluation.real import RealImages
+    from hawk.evaluation.report import remarks, table
 
-        encoder, images = Encoder(), RealImages.load(real)
-        if run is None:
-            plain, *methods = load(
-                model,
-                drafters.split(","),
-                rules.split(","),
-                slots=slots,
-                device=device,
-                dtype=dtype,
-            )
-            study = Study(
-                asked=images.held_out(prompts),
-                guidances=_numbers(guidance) or [plain.target.default_guidance],
-                sampler=plain.target.default_sampler.override(
-                    temperature=temperature, top_k=top_k, top_p=top_p
-                ),
-                seed=seed,
-                compared=compare,
-            )
-            judge = Judge(encoder, images, study.asked)
-            with progress_bar() as bar:
-                task = bar.add_task("images", total=study.images(len(methods)))
-                found = measure(plain, methods, study, judge, lambda: bar.advance(task))
-        else:
-            from hawk.batch.evaluation import judge_run
+    encoder, images = Encoder(), RealImages.load(real)
+    if run is None:
+        plain, *methods = load(model, drafters.split(","), rules.split(","))
+        study = Study(
+            asked=images.held_out(prompts),
+            guidances=_numbers(guidance) or [plain.target.default_guidance],
+            sampler=plain.target.default_sampler.override(**sampling.sampler),
+            negative_prompt=sampling.negative_prompt,
+            seed=seed,
+            compared=compare,
+        )
+        judge = Judge(encoder, images, study.asked)
+        with progress_bar() as bar:
+            task = bar.add_task("images", total=study.images(len(methods)))
+            found = measure(plain, methods, study, judge, lambda: bar.advance(task))
+    else:
+        from hawk.batch.evaluation import judge_run
 
-            found = judge_run(run, images, encoder, most=prompts, compared=compare, device=device)
+        found = judge_run(run, images, encoder, most=prompts, compared=compare, device=model.device)
     show(found.to_json(), table(found), as_json=as_json)
     for remark in [] if as_json else remarks(found):
         typer.echo(remark)

@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from hawk.cli.batch import EndpointOption, OutArgument, require_ray
-from hawk.cli.options import DebugOption, JsonOption, errors_reported
+from hawk.cli.command import command
+from hawk.cli.options import JsonOption
 
 
+@command
 def inspect(
     out: OutArgument,
     row: Annotated[str | None, typer.Option("--id", help="Show one row.")] = None,
@@ -19,24 +21,22 @@ def inspect(
     ] = False,
     s3_endpoint: EndpointOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Counts, speeds and errors of a run folder; one row and its picture."""
-    with errors_reported(debug=debug):
-        require_ray()
-        from hawk.batch import inspection
-        from hawk.storage.folder import Folder
+    require_ray()
+    from hawk.batch import inspection
+    from hawk.storage.folder import Folder
 
-        folder = Folder(out, endpoint=s3_endpoint)
-        if row is None:
-            report = inspection.inspect(folder, verify=verify)
-        else:
-            report = inspection.find_row(folder, row)
-            image = report.pop("image")
-            if png is not None and image is None:
-                raise ValueError(f"row {row!r} has no picture: {report['error']}")
-            if png is not None:
-                png.write_bytes(image["bytes"])
+    folder = Folder(out, endpoint=s3_endpoint)
+    if row is None:
+        report = inspection.inspect(folder, verify=verify)
+    else:
+        report = inspection.find_row(folder, row)
+        image = report.pop("image")
+        if png is not None and image is None:
+            raise ValueError(f"row {row!r} has no picture: {report['error']}")
+        if png is not None:
+            png.write_bytes(image["bytes"])
     if as_json:
         typer.echo(json.dumps(report, default=str))
     else:
@@ -46,6 +46,7 @@ def inspect(
         raise typer.Exit(1)
 
 
+@command
 def export(
     out: OutArgument,
     folder: Annotated[str, typer.Argument(help="New folder, or s3://bucket/folder.")],
@@ -66,22 +67,20 @@ def export(
     ] = False,
     s3_endpoint: EndpointOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Copy the pictures of a run folder out as files, for scorers, trainers and hubs."""
-    with errors_reported(debug=debug):
-        require_ray()
-        from hawk.batch import export as exports
-        from hawk.storage.folder import Folder
+    require_ray()
+    from hawk.batch import export as exports
+    from hawk.storage.folder import Folder
 
-        layout = "webdataset" if webdataset else layout
-        if layout is not None and name is not None:
-            raise ValueError(f"the layout {layout} names its files itself: leave out --name")
-        if layout is not None and layout not in exports.LAYOUTS:
-            raise ValueError(f"no layout {layout!r}: choose from {', '.join(exports.LAYOUTS)}")
-        files = exports.LAYOUTS[layout] if layout else exports.named(name or "{id}.png")
-        source = Folder(out, endpoint=s3_endpoint)
-        report = exports.export(source, Folder(folder, endpoint=s3_endpoint), files)
+    layout = "webdataset" if webdataset else layout
+    if layout is not None and name is not None:
+        raise ValueError(f"the layout {layout} names its files itself: leave out --name")
+    if layout is not None and layout not in exports.LAYOUTS:
+        raise ValueError(f"no layout {layout!r}: choose from {', '.join(exports.LAYOUTS)}")
+    files = exports.LAYOUTS[layout] if layout else exports.named(name or "{id}.png")
+    source = Folder(out, endpoint=s3_endpoint)
+    report = exports.export(source, Folder(folder, endpoint=s3_endpoint), files)
     if as_json:
         typer.echo(json.dumps(report))
         return

@@ -3,49 +3,35 @@
 import contextlib
 import json
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hawk.cli.command import command
 from hawk.cli.options import (
-    CompileOption,
-    DebugOption,
-    DeterministicOption,
-    DeviceOption,
-    DrafterOption,
-    DtypeOption,
-    GuidanceOption,
     JsonOption,
-    ModelOption,
-    NegativeOption,
-    PlacementOption,
-    PromptLimitOption,
-    RuleOption,
     SeedOption,
-    SizeOption,
-    SlotsOption,
-    TemperatureOption,
-    TopKOption,
-    TopPOption,
-    errors_reported,
     progress_bar,
     quiet_transformers,
     read_prompts,
+    was_given,
 )
 from hawk.cluster.placement import parse_placement
-from hawk.decoding.bounds import parse_size
 from hawk.images.example import Example
+from hawk.settings import DraftSettings, ModelSettings, SamplerSettings, changed
 
 if TYPE_CHECKING:
     from hawk.cluster.pair import SpeculativePair
-    from hawk.cluster.placement import Placement
     from hawk.decoding.request import Request
+    from hawk.image_maker import ImageMaker
     from hawk.images.gallery import Gallery
-    from hawk.images.origin import Maker
-    from hawk.pipeline import Picture, Pipeline, Result
+    from hawk.pictures import Picture, Result
+    from hawk.pipeline import Pipeline
 
 
+@command
 def generate(
     context: typer.Context,
     prompts: Annotated[list[str] | None, typer.Argument(help="What the images show.")] = None,
@@ -63,161 +49,96 @@ def generate(
     compare: Annotated[
         bool, typer.Option("--compare", help="Make them by plain decoding too, and compare.")
     ] = False,
-    model: ModelOption = "emoji",
-    drafter: DrafterOption = "auto",
-    rule: RuleOption = "coupled",
-    slots: SlotsOption = 8,
-    prompt_limit: PromptLimitOption = None,
-    deterministic: DeterministicOption = False,
-    placement: PlacementOption = "colocated",
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    compile_layers: CompileOption = False,
+    model: ModelSettings = ModelSettings(),
+    drafting: DraftSettings = DraftSettings(),
     seed: SeedOption = 0,
-    guidance: GuidanceOption = None,
-    negative_prompt: NegativeOption = None,
-    size: SizeOption = None,
-    temperature: TemperatureOption = None,
-    top_k: TopKOption = None,
-    top_p: TopPOption = None,
+    sampling: SamplerSettings = SamplerSettings(),
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Make images of prompts: PNG files that say what made them, and a contact sheet."""
-    with errors_reported(debug=debug):
-        from hawk.images.gallery import Gallery
-        from hawk.pipeline import Pipeline
+    quiet_transformers()
+    from hawk.images.gallery import Gallery
+    from hawk.pipeline import Pipeline
 
-        quiet_transformers()
-        asked: dict[str, Any] = {
-            "prompts": read_prompts(prompts, prompts_file, needed=like is None),
-            "model": model,
-            "drafter": drafter,
-            "rule": rule,
-            "dtype": dtype,
-            "size": size,
-            "seed": seed,
-            "guidance": guidance,
-            "negative_prompt": negative_prompt,
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-        }
-        example = None if like is None else Example.read(like, context)
+    texts = read_prompts(prompts, prompts_file, needed=like is None)
+    example = None if like is None else Example.read(like, _given(context))
+    if example is not None:
+        given = example.settings()
+        texts, seed = texts or [given["prompt"]], given.get("seed", seed)
+        model, drafting, sampling = (
+            changed(model, given),
+            changed(drafting, given),
+            changed(sampling, given),
+        )
+    gallery = Gallery(out)
+    with _loaded(model, drafting) as maker:
         if example is not None:
-            asked |= example.settings(asked["prompts"])
-        gallery = Gallery(out)
-        what: dict[str, Any] = {name: asked[name] for name in ("model", "rule", "dtype")} | {
-            "slots": slots,
-            "prompt_limit": prompt_limit,
-            "deterministic": deterministic,
-            "device": device,
-            "compile": compile_layers,
-            "size": parse_size(asked["size"]),
+            example.refuse_other_weights(maker.maker)
+        requests = maker.requests(
+            texts,
+            seed=seed,
+            n=n,
+            guidance=sampling.guidance,
+            sampler=maker.target.default_sampler.override(**sampling.sampler),
+            negative_prompt=sampling.negative_prompt,
+        )
+        result = _run(maker, requests, gallery, model.size)
+        report = result.summary() | {
+            "images": [gallery.describe(picture) for picture in result.pictures],
+            "failures": [
+                {"prompt": failed.request.prompt, "error": failed.error}
+                for failed in result.failures
+            ],
+            "contact_sheet": str(gallery.write_sheet()) if result.pictures else None,
         }
-        where = parse_placement(placement)
-        with _loaded(what | {"drafter": asked["drafter"]}, where) as pipeline:
-            maker = _maker(pipeline, asked["dtype"])
-            if example is not None:
-                example.refuse_other_weights(maker)
-            requests = _requests(pipeline, asked, n)
-            result = _run(pipeline, requests, gallery, maker, asked["size"])
-            report = result.summary() | {
-                "images": [gallery.describe(picture) for picture in result.pictures],
-                "failures": [
-                    {"prompt": failed.request.prompt, "error": failed.error}
-                    for failed in result.failures
-                ],
-                "contact_sheet": str(gallery.write_sheet()) if result.pictures else None,
-            }
-            if not isinstance(pipeline, Pipeline):
-                report["pair"] = pipeline.summary()
-        if example is not None:
-            report["like"] = example.compare(result)
-        if compare:
-            plain = Pipeline.from_pretrained(**what, drafter="plain")
-            report["plain"] = _comparison(plain.run(requests), result)
-        _show(report, as_json=as_json)
+        if not isinstance(maker, Pipeline):
+            report["pair"] = maker.summary()
+    if example is not None:
+        report["like"] = example.compare(result)
+    if compare:
+        plain = Pipeline.load(model, replace(drafting, drafter="plain"))
+        report["plain"] = _comparison(plain.run(requests), result)
+    _show(report, as_json=as_json)
     if report["failures"]:
         raise typer.Exit(1)
 
 
+def _given(context: typer.Context) -> frozenset[str]:
+    """Names of the options that the user gave."""
+    return frozenset(name for name in context.params if was_given(context, name))
+
+
 @contextlib.contextmanager
 def _loaded(
-    what: dict[str, Any], where: "Placement | None"
+    model: ModelSettings, drafting: DraftSettings
 ) -> Generator["Pipeline | SpeculativePair", None, None]:
-    """What makes the images: in this process, or in those of a pair until the block ends."""
+    """Maker of the images: in this process, or in those of a pair until the block ends."""
+    where = parse_placement(drafting.placement)
     if where is None:
         from hawk.pipeline import Pipeline
 
-        yield Pipeline.from_pretrained(**what)
+        yield Pipeline.load(model, drafting)
         return
     from hawk.cluster.connection import connected
 
-    if what.pop("deterministic"):
-        raise ValueError("--deterministic is of one process: leave --placement pair")
     with connected(None, cpus=where.cpus):
         from hawk.cluster.pair import SpeculativePair
-        from hawk.cluster.target_actor import Making
 
-        with SpeculativePair(Making(**what), where) as pair:
+        with SpeculativePair(model, drafting, where) as pair:
             yield pair
 
 
-def _maker(pipeline: "Pipeline | SpeculativePair", dtype: str) -> "Maker":
-    from hawk.devices import dtype_name
-    from hawk.images.origin import Maker
-    from hawk.pipeline import Pipeline
-
-    if isinstance(pipeline, Pipeline):
-        target = pipeline.target
-        return Maker(
-            model=target.name,
-            model_revision=target.identity.revision,
-            drafter=pipeline.drafter,
-            rule=pipeline.rule_name,
-            dtype=dtype_name(dtype, target.device),
-        )
-    facts = pipeline.target
-    return Maker(
-        model=facts.name,
-        model_revision=facts.revision,
-        drafter=facts.drafter,
-        rule=facts.rule,
-        dtype=facts.dtype,
-    )
-
-
-def _requests(
-    pipeline: "Pipeline | SpeculativePair", asked: dict[str, Any], n: int
-) -> "list[Request]":
-    return pipeline.requests(
-        asked["prompts"],
-        seed=asked["seed"],
-        n=n,
-        guidance=asked["guidance"],
-        sampler=pipeline.target.default_sampler.override(
-            temperature=asked["temperature"], top_k=asked["top_k"], top_p=asked["top_p"]
-        ),
-        negative_prompt=asked["negative_prompt"],
-    )
-
-
 def _run(
-    pipeline: "Pipeline | SpeculativePair",
-    requests: Sequence["Request"],
-    gallery: "Gallery",
-    maker: "Maker",
-    size: str | None,
+    maker: "ImageMaker", requests: Sequence["Request"], gallery: "Gallery", size: str | None
 ) -> "Result":
     with progress_bar() as progress:
         task = progress.add_task("images", total=len(requests))
 
         def finished(picture: "Picture") -> None:
-            gallery.add(picture, maker, size)
+            gallery.add(picture, maker.maker, size)
             progress.advance(task)
 
-        return pipeline.run(requests, each=finished)
+        return maker.run(requests, each=finished)
 
 
 def _comparison(plain: "Result", result: "Result") -> dict[str, Any]:

@@ -22,6 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+from typer.exceptions import TyperException
 
 from hawk.prompts.lines import prompt_lines
 
@@ -31,69 +32,9 @@ if TYPE_CHECKING:
 USAGE_ERRORS = (ValueError, FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError)
 screen = Console(stderr=True)  # for people; stdout is for results
 
-_MODEL = "Embedded model, folder, or hub id, as id or id@revision."
-_SLOTS = "Images in flight at most."
-_PROMPT_LIMIT = "Longest prompt in tokens; memory grows with the prompts that are there."
-_DEVICE = "auto, cpu, cuda, ...; cuda:0,cuda:1 divides the layers of a model among them."
-_DTYPE = "auto, float32, bfloat16 or float16."
-_COMPILE = "Compile the model's layers: faster passes on a GPU after half a minute; for long work."
-_DETERMINISTIC = (
-    "Pad every pass to one shape, so that half precision rounds alike whatever drafts; slower."
-)
-_PLACEMENT = (
-    "colocated, or pair: the drafter in a process or on a GPU of its own (needs Ray); parameters "
-    "as in pair:lanes=2:draft_gpus=0.5."
-)
-
-ModelOption = Annotated[str, typer.Option(help=_MODEL)]
-DrafterOption = Annotated[str, typer.Option(help="auto, a name, or the folder of a trained one.")]
-RuleOption = Annotated[
-    str,
-    typer.Option(
-        help="coupled, residual, typical, neighbour or cluster; parameters as in typical:delta=0.2."
-    ),
-]
-DeterministicOption = Annotated[bool, typer.Option("--deterministic", help=_DETERMINISTIC)]
-PlacementOption = Annotated[str, typer.Option(help=_PLACEMENT)]
-SlotsOption = Annotated[int, typer.Option(help=_SLOTS)]
-PromptLimitOption = Annotated[
-    int | None, typer.Option(help=_PROMPT_LIMIT, show_default="512, or the model's")
-]
-DeviceOption = Annotated[str, typer.Option(help=_DEVICE)]
-DtypeOption = Annotated[str, typer.Option(help=_DTYPE)]
-CompileOption = Annotated[bool, typer.Option("--compile", help=_COMPILE)]
 SeedOption = Annotated[int, typer.Option(help="Seed of the first image of every prompt.")]
-GuidanceOption = Annotated[
-    float | None, typer.Option(help="Classifier-free guidance, 1 is none.", show_default="model's")
-]
-NegativeOption = Annotated[
-    str | None, typer.Option(help="What to lead away from (Emu3).", show_default="model's")
-]
-SizeOption = Annotated[
-    str | None,
-    typer.Option(help="WIDTHxHEIGHT in pixels (Emu3, Lumina-mGPT).", show_default="model's"),
-]
-TemperatureOption = Annotated[
-    float | None, typer.Option(help="0 takes the likeliest token.", show_default="model's")
-]
-TopKOption = Annotated[
-    int | None, typer.Option(help="Keep the k likeliest tokens, 0 all.", show_default="model's")
-]
-TopPOption = Annotated[
-    float | None, typer.Option(help="Keep the likeliest mass p.", show_default="model's")
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="Last line of stdout is a JSON object.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
-
-# The same where a file of settings speaks first; what is shown is the default of that file.
-FileModelOption = Annotated[str | None, typer.Option(help=_MODEL, show_default="emoji")]
-FileSlotsOption = Annotated[int | None, typer.Option(help=_SLOTS, show_default="16")]
-FileDeviceOption = Annotated[str | None, typer.Option(help=_DEVICE, show_default="auto")]
-FilePlacementOption = Annotated[str | None, typer.Option(help=_PLACEMENT, show_default="colocated")]
-FileCompileOption = Annotated[
-    bool | None, typer.Option("--compile", help=_COMPILE, show_default="no")
-]
-FileDtypeOption = Annotated[str | None, typer.Option(help=_DTYPE, show_default="auto")]
 
 
 @contextlib.contextmanager
@@ -104,7 +45,7 @@ def errors_reported(*, debug: bool) -> Generator[None, None, None]:
     """
     try:
         yield
-    except (typer.Exit, typer.Abort, typer.BadParameter):
+    except (typer.Exit, typer.Abort, TyperException, BrokenPipeError):
         raise
     except (ValueError, OSError, MemoryError, ArithmeticError, RuntimeError) as error:
         if debug:
@@ -169,13 +110,15 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:.2f} images/s" if task.speed else "")
 
 
+def was_given(context: typer.Context, name: str) -> bool:
+    """Whether the user gave an option, instead of leaving it to its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
 def refuse(context: typer.Context, options: Sequence[str], why: str) -> None:
     """ValueError where some of these options were given, which would change nothing."""
-    given = [
-        f"--{name.replace('_', '-')}"
-        for name in options
-        if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
-    ]
+    given = [f"--{name.replace('_', '-')}" for name in options if was_given(context, name)]
     if given:
         raise ValueError(f"{why}: leave out {', '.join(given)}")
 

@@ -6,104 +6,85 @@ from typing import Annotated, Any
 
 import typer
 
-from hawk.cli.batch import CpusOption, GpusOption, require_ray
-from hawk.cli.options import (
-    DebugOption,
-    JsonOption,
-    PlacementOption,
-    SlotsOption,
-    errors_reported,
-)
-from hawk.cluster.placement import parse_placement
+from hawk.batch.settings import WorkerSettings
+from hawk.cli.batch import require_ray
+from hawk.cli.command import Omit, command
+from hawk.cli.options import JsonOption
+from hawk.settings import DraftSettings
 
-ImagesOption = Annotated[int, typer.Option(help="How many, in all.")]
+ImagesOption = Annotated[int, typer.Option(help="Number of images in all.")]
 ModelOption = Annotated[str, typer.Option(help="As `hawk models` lists it: janus-pro-7b, ...")]
 DeadlineOption = Annotated[str, typer.Option(help="From submission to the end: 90m, 24h, 2d.")]
 RateOption = Annotated[float | None, typer.Option(help="Images a second of one worker.")]
 BenchOption = Annotated[
     Path | None, typer.Option(help="What `hawk bench --json` printed on such a GPU.")
 ]
-GpuOption = Annotated[
-    str, typer.Option(help="Its makers' figures, where no speed is given: l4, l40s, a100, ...")
-]
-BytesOption = Annotated[
-    int | None, typer.Option(help="Of an image's PNG.", show_default="2 for each pixel")
-]
 StartOption = Annotated[str, typer.Option(help="Until a node is there and its model is loaded.")]
-ReserveOption = Annotated[
-    float, typer.Option(help="Share of time lost to taken machines and the last shards.")
-]
 ClusterOption = Annotated[
     Path | None, typer.Option(help="YAML for `ray up`, or a KubeRay manifest: can it grow so far?")
 ]
 
 
+@command
 def plan(
     images: ImagesOption,
     model: ModelOption,
     deadline: DeadlineOption,
     rate: RateOption = None,
     bench: BenchOption = None,
-    gpu: GpuOption = "l40s",
-    slots: SlotsOption = 16,
-    placement: PlacementOption = "colocated",
-    cpus_per_worker: CpusOption = 4.0,
-    gpus_per_worker: GpusOption = 1.0,
-    image_bytes: BytesOption = None,
     start: StartOption = "10m",
-    reserve: ReserveOption = 0.1,
     cluster: ClusterOption = None,
+    workers: Annotated[WorkerSettings, Omit("workers", "start_timeout")] = WorkerSettings(
+        cpus_per_worker=4.0, gpus_per_worker=1.0
+    ),
+    drafting: Annotated[DraftSettings, Omit("drafter", "rule")] = DraftSettings(),
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Workers, GPU hours, storage and S3 requests of a batch job; nothing is started.
 
     Exits 1 where the cluster cannot grow to the workers that make the deadline.
     """
-    with errors_reported(debug=debug):
-        require_ray()
-        from hawk.batch.settings import Workers
-        from hawk.planning.estimate import Load, estimate, parse_duration, with_workers
-        from hawk.planning.growth import growth
-        from hawk.planning.speed import Speed, assumed, measured
-        from hawk.targets.catalogue import find
+    require_ray()
+    from hawk.planning.estimate import Load, estimate, parse_duration, with_workers
+    from hawk.planning.growth import growth
+    from hawk.planning.speed import Speed, measured
+    from hawk.targets.catalogue import find
 
-        if rate is not None and bench is not None:
-            raise ValueError("give --rate or --bench, not both")
-        entry = find(model)
-        if rate is not None:
-            speed = Speed(rate=rate, source="given")
-        else:
-            speed = measured(bench) if bench is not None else assumed(entry, gpu, slots)
-        height, width = entry.pixels
-        pair = parse_placement(placement)
-        bundles = Workers(cpus=cpus_per_worker, gpus=gpus_per_worker, pair=pair).bundles()
-        load = Load(
-            images=images,
-            width=width,
-            height=height,
-            image_bytes=2 * height * width if image_bytes is None else image_bytes,
-            rate=speed.rate,
-            deadline_s=parse_duration(deadline),
-            start_s=parse_duration(start),
-            reserve=reserve,
-            gpus_per_worker=sum(bundle.get("GPU", 0.0) for bundle in bundles),
+    if rate is not None and bench is None:
+        speed = Speed(rate=rate, source="given")
+    elif bench is not None and rate is None:
+        speed = measured(bench)
+    else:
+        raise ValueError(
+            "give one of --rate and --bench: `hawk bench --json` measures a worker's speed"
         )
-        made = estimate(load)
-        report: dict[str, Any] = {
-            "model": entry.checkpoint,
-            "images": images,
-            "images_per_second_per_worker": round(speed.rate, 4),
-            "speed": speed.source,
-            **made.report(),
-        }
-        fits = True
-        if cluster is not None:
-            grown = growth(cluster, workers=made.workers, bundles=bundles)
-            fits = grown.workers == made.workers
-            report |= {"nodes": grown.nodes, "workers_that_fit": grown.workers, "fits": fits}
-            if not fits and grown.workers:
-                report["hours_that_fit"] = round(with_workers(load, grown.workers).hours, 2)
+    entry = find(model)
+    height, width = entry.pixels
+    bundles = workers.bundles(drafting)
+    load = Load(
+        images=images,
+        width=width,
+        height=height,
+        rate=speed.rate,
+        deadline_s=parse_duration(deadline),
+        start_s=parse_duration(start),
+        gpus_per_worker=sum(bundle.get("GPU", 0.0) for bundle in bundles),
+    )
+    made = estimate(load)
+    report: dict[str, Any] = {
+        "model": entry.checkpoint,
+        "images": images,
+        "images_per_second_per_worker": round(speed.rate, 4),
+        "speed": speed.source,
+        **made.report(),
+    }
+    fits = True
+    if cluster is not None:
+        grown = growth(cluster, workers=made.workers, bundles=bundles)
+        fits = grown.workers == made.workers
+        report |= {"nodes": grown.nodes, "workers_that_fit": grown.workers, "fits": fits}
+        if not fits and grown.workers:
+            report["hours_that_fit"] = round(with_workers(load, grown.workers).hours, 2)
     _show(report, cluster, deadline, as_json=as_json)
     if not fits:
         raise typer.Exit(1)

@@ -5,24 +5,15 @@ import json
 import os
 import sys
 from contextlib import redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from hawk.cli.options import (
-    DebugOption,
-    FileCompileOption,
-    FileDeviceOption,
-    FileDtypeOption,
-    FileModelOption,
-    FilePlacementOption,
-    FileSlotsOption,
-    JsonOption,
-    PromptLimitOption,
-    SizeOption,
-    errors_reported,
-)
+from hawk.cli.command import Omit, command
+from hawk.cli.options import JsonOption, was_given
+from hawk.settings import DraftSettings, ModelSettings
 
 NEEDED = ("fastapi", "prometheus_client", "ray", "yaml")
 
@@ -34,42 +25,34 @@ HostOption = Annotated[
 PortOption = Annotated[int | None, typer.Option(show_default="8000")]
 
 
+@command
 def serve(
+    context: typer.Context,
     config: ConfigOption = None,
     check: CheckOption = None,
     host: HostOption = None,
     port: PortOption = None,
-    model: FileModelOption = None,
-    size: SizeOption = None,
-    slots: FileSlotsOption = None,
-    prompt_limit: PromptLimitOption = None,
-    device: FileDeviceOption = None,
-    dtype: FileDtypeOption = None,
-    compile_layers: FileCompileOption = None,
-    placement: FilePlacementOption = None,
+    model: ModelSettings = ModelSettings(),
+    drafting: Annotated[DraftSettings, Omit("drafter", "rule")] = DraftSettings(),
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Serve images over HTTP on this machine: OpenAI's API, and a page to play on."""
-    options = {
-        "model": {
-            "name": model,
-            "size": size,
-            "slots": slots,
-            "prompt_limit": prompt_limit,
-            "device": device,
-            "dtype": dtype,
-            "compile": compile_layers,
-        },
+    _require()
+    if check is not None:
+        _check(check)
+        return
+    sections = {
+        "model": asdict(model),
         "http": {"host": host, "port": port},
-        "replicas": {"placement": placement},
+        "replicas": {"placement": drafting.placement},
     }
-    with errors_reported(debug=debug):
-        _require()
-        if check is not None:
-            _check(check)
-        else:
-            _run(config, options, as_json=as_json)
+    given = {
+        section: {name: value for name, value in values.items() if was_given(context, name)}
+        for section, values in sections.items()
+    }
+    if "model" in given["model"]:
+        given["model"]["name"] = given["model"].pop("model")
+    _run(config, given, as_json=as_json)
 
 
 def _require() -> None:

@@ -9,18 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hawk.cli.options import (
-    DebugOption,
-    DeviceOption,
-    DtypeOption,
-    GuidanceOption,
-    JsonOption,
-    ModelOption,
-    errors_reported,
-    progress_bar,
-    quiet_transformers,
-    read_prompts,
-)
+from hawk.cli.command import command
+from hawk.cli.options import JsonOption, progress_bar, quiet_transformers, read_prompts
+from hawk.settings import DraftSettings, ModelSettings, SamplerSettings
 
 if TYPE_CHECKING:
     from hawk.training.train import Recorder
@@ -34,6 +25,7 @@ def group() -> None:
 
 
 @train_app.command()
+@command
 def drafter(
     prompts: Annotated[
         Path, typer.Option(help="UTF-8 text, a prompt a line; - is standard input.")
@@ -48,28 +40,24 @@ def drafter(
         ),
     ] = None,
     images: Annotated[int, typer.Option(help="Images to record.")] = 400,
-    slots: Annotated[
-        int, typer.Option(help="Images in flight while recording; more suit a GPU.")
-    ] = 8,
     workers: Annotated[
         int, typer.Option(help="Processes that record, with a model each; needs Ray beyond 1.")
     ] = 1,
     steps: Annotated[int, typer.Option(help="Batches to train on.")] = 2000,
-    model: ModelOption = "emoji",
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    guidance: GuidanceOption = None,
+    model: ModelSettings = ModelSettings(),
+    sampling: SamplerSettings = SamplerSettings(),
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
-    """Train a drafter for a model: record what the model does, then learn from it."""
-    from hawk.devices import resolve_device, resolve_dtype
-    from hawk.targets import load_target
+    """Train a drafter for a model: record what the model does, then learn from it.
+
+    It fits this model, size, sampler and guidance; more --slots record faster on a GPU.
+    """
+    from hawk.pipeline import Pipeline
     from hawk.training import plot
     from hawk.training.corpus import record
     from hawk.training.train import Course, need, plan, train
 
-    with errors_reported(debug=debug), progress_bar() as bar:
+    with progress_bar() as bar:
         quiet_transformers()
 
         def progress(name: str, total: int) -> Callable[[int], object]:
@@ -78,17 +66,18 @@ def drafter(
 
         if workers < 1:
             raise ValueError(f"workers must be 1 or more, got {workers}")
-        if slots < 1:
-            raise ValueError(f"slots must be 1 or more, got {slots}")
         texts = read_prompts(None, prompts)
-        place = resolve_device(device)
-        target = load_target(model, dtype=resolve_dtype(dtype, place), device=place)
-        scale = target.default_guidance if guidance is None else guidance
-        requests = plan(target, texts, images, scale)
-        course = Course(kind=kind, requests=requests, slots=slots, steps=steps)
+        target = Pipeline.load(model, DraftSettings(drafter="plain")).target
+        course = Course(
+            kind=kind,
+            requests=plan(target, texts, images, sampling),
+            slots=model.slots,
+            steps=steps,
+            deterministic=model.deterministic,
+        )
         folder = run or out.with_name(out.name + ".run")
         bar.console.print(str(need(target, course, folder)))
-        recorder = record if workers == 1 else _many_hands(model, workers, device, dtype)
+        recorder = record if workers == 1 else _many_hands(model, workers)
         acceptance = train(
             target, course, run=folder, out=out, progress=progress, recorder=recorder
         )
@@ -106,10 +95,10 @@ def drafter(
         typer.echo("no plot of losses: that needs pip install 'hawk-t2i[train]'")
 
 
-def _many_hands(model: str, workers: int, device: str, dtype: str) -> "Recorder":
+def _many_hands(model: ModelSettings, workers: int) -> "Recorder":
     """Recording by several processes. ValueError where Ray is not installed."""
     if find_spec("ray") is None or find_spec("pyarrow") is None:
         raise ValueError("more than one worker needs Ray: pip install 'hawk-t2i[ray]'")
     from hawk.batch.record import record
 
-    return partial(record, model=model, workers=workers, device=device, dtype=dtype)
+    return partial(record, model=model, workers=workers)

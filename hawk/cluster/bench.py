@@ -14,17 +14,19 @@ from rich.table import Table
 
 from hawk.cluster.pair import SpeculativePair
 from hawk.cluster.placement import Placement
-from hawk.cluster.target_actor import Making
 from hawk.cluster.timeline import Round, means, split
 from hawk.decoding.request import Request
 from hawk.decoding.stats import Stats
-from hawk.pipeline import Pipeline, Result
+from hawk.pictures import Result
+from hawk.pipeline import Pipeline
+from hawk.settings import DraftSettings, ModelSettings
 
 Track = Callable[[Sequence[list[Request]]], Iterable[list[Request]]]
 
 
 def load_and_run(
-    what: Mapping[str, Any],
+    model: ModelSettings,
+    drafting: DraftSettings,
     where: Placement,
     plan: Callable[[Pipeline], list[Request]],
     *,
@@ -33,20 +35,19 @@ def load_and_run(
     """As `run`, from settings. ValueError where they are wrong.
 
     Args:
-        what: of `Making`.
-        where: of the pair; the colocated pipeline gets as many CPUs in all.
+        model, drafting: Settings of both.
+        where: Placement of the pair; the colocated pipeline gets as many CPUs in all.
         plan: the requests; the first batch, as many as there are slots, only warms up.
         track: shows how far the batches are.
     """
-    making = Making(**what)
     torch.set_num_threads(max(1, int(where.cpus)))
-    colocated = Pipeline.from_pretrained(**what)
+    colocated = Pipeline.load(model, drafting)
     requests = plan(colocated)
-    slots, images = making.slots, len(requests)
+    slots, images = model.slots, len(requests)
     if images < 2 * slots:
         raise ValueError(f"images must be at least twice the {slots} slots, got {images}")
     batches = [requests[at : at + slots] for at in range(0, images, slots)]
-    with SpeculativePair(making, where) as pair:
+    with SpeculativePair(model, drafting, where) as pair:
         return run(colocated, pair, track(batches))
 
 

@@ -35,10 +35,15 @@ class Beside:
         self._placement = placement
         self._transport = PlainCalls(start_drafter(placement, group))
 
-    def pipeline(self, target: Target, *, drafter: str, rule: str, slots: int) -> Pipeline:
-        """As `Pipeline`; where nothing is drafted it is one."""
-        if drafter == "plain":
-            return Pipeline(target, drafter=drafter, rule=rule, slots=slots)
+    def pipeline(
+        self, target: Target, *, drafter: str, rule: str, slots: int, deterministic: bool
+    ) -> Pipeline:
+        """A split pipeline; a whole one where nothing is drafted or passes are deterministic,
+        since lanes have shapes of their own."""
+        if drafter == "plain" or deterministic:
+            return Pipeline(
+                target, drafter=drafter, rule=rule, slots=slots, deterministic=deterministic
+            )
         placement = self._placement
         return SplitPipeline(
             target,

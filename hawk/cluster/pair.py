@@ -4,9 +4,8 @@ The targets ask the drafter directly, a `Supervisor` watches over them. The draf
 Ray's business, see `RemoteDrafter` for how targets take them.
 """
 
-import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -21,37 +20,44 @@ from hawk.cluster.placement import Placement
 from hawk.cluster.replica import answer
 from hawk.cluster.reservation import reserve, settled
 from hawk.cluster.supervisor import Supervisor
-from hawk.cluster.target_actor import Failed, Making
+from hawk.cluster.target_actor import Facts, Failed
 from hawk.cluster.timeline import Round, split
-from hawk.decoding.request import Each, Request, new_requests
-from hawk.decoding.sampler import SamplerConfig
-from hawk.pictures import Callback, Failure, Picture, Result, Step, collected
+from hawk.decoding.request import Request
+from hawk.decoding.stats import Stats
+from hawk.image_maker import ImageMaker
+from hawk.maker import Maker
+from hawk.pictures import Callback, Failure, Picture, Step
+from hawk.settings import DraftSettings, ModelSettings
 
 
-class SpeculativePair:
+class SpeculativePair(ImageMaker):
     """Takes its part of a Ray cluster at once, and gives it back with `close`.
 
     Args:
-        making: what to load.
-        placement: where.
+        model, drafting: Settings of what the targets and the drafter load.
+        placement: Processes and their resources.
 
-    ValueError where the model or drafter cannot be loaded, RuntimeError where there is no room.
-
-    Attributes:
-        target: what is known of the model.
+    Raises:
+        ValueError: The model or drafter cannot be loaded, or passes were to be deterministic.
+        RuntimeError: The cluster has no room.
     """
 
-    def __init__(self, making: Making, placement: Placement) -> None:
-        self._placement = settled(placement, making.device)
+    def __init__(self, model: ModelSettings, drafting: DraftSettings, placement: Placement) -> None:
+        if model.deterministic:
+            raise ValueError(
+                "deterministic passes need the drafter in the target's process, since lanes have "
+                "shapes of their own: leave the placement colocated"
+            )
+        self._placement = settled(placement, model.device)
         with ExitStack() as taken:  # given back where something fails
             group = reserve(self._placement)
             taken.callback(remove_placement_group, group)
             self._drafter = start_drafter(self._placement, group)
             taken.callback(ray.kill, self._drafter)
             self._drafter_pid()  # so it is up
-            self._targets = Supervisor(making, self._placement, group, self._drafter)
+            self._targets = Supervisor(model, drafting, self._placement, group, self._drafter)
             taken.callback(self._targets.close)
-            self.target = self._targets.start()
+            self._facts = self._targets.start()
             self._taken = taken.pop_all()
 
     def __enter__(self) -> Self:
@@ -69,71 +75,23 @@ class SpeculativePair:
         """End all processes and free their resources; more than once is fine."""
         self._taken.close()
 
-    def __call__(  # noqa: PLR0913  # each is a choice of the user
-        self,
-        prompts: str | Iterable[str],
-        *,
-        seed: Each[int] = 0,
-        n: int = 1,
-        guidance: Each[float | None] = None,
-        sampler: Each[SamplerConfig | None] = None,
-        negative_prompt: Each[str | None] = None,
-        callback: Callback | None = None,
-    ) -> Result:
-        """As `Pipeline.__call__`; the callback hears of an image whenever its target reports, some
-        times a second, and not of its commits."""
-        requests = self.requests(
-            prompts,
-            seed=seed,
-            n=n,
-            guidance=guidance,
-            sampler=sampler,
-            negative_prompt=negative_prompt,
-        )
-        return self.run(requests, callback=callback)
+    @property
+    def target(self) -> Facts:
+        return self._facts
 
-    def requests(
-        self,
-        prompts: str | Iterable[str],
-        *,
-        seed: Each[int],
-        n: int,
-        guidance: Each[float | None],
-        sampler: Each[SamplerConfig | None],
-        negative_prompt: Each[str | None] = None,
-    ) -> list[Request]:
-        """As `Pipeline.requests`."""
-        made = new_requests(
-            prompts,
-            self.target,
-            seed=seed,
-            n=n,
-            guidance=guidance,
-            sampler=sampler,
-            negative_prompt=negative_prompt,
-        )
-        self._targets.ask("check", made)
-        return made
+    @property
+    def maker(self) -> Maker:
+        return self._facts.maker
 
-    def run(
-        self,
-        requests: Sequence[Request],
-        each: Callable[[Picture], object] = lambda _: None,
-        callback: Callback | None = None,
-    ) -> Result:
-        """As `Pipeline.run`."""
-        started = time.perf_counter()
-        pictures, failures = collected(self.stream(requests, callback), each)
-        return Result(
-            pictures=pictures,
-            failures=failures,
-            stats=self._targets.stats,
-            seconds=time.perf_counter() - started,
-            model=self.target.name,
-            drafter=self.target.drafter,
-            rule=self.target.rule,
-            exact=self.target.exact,
-        )
+    @property
+    def exact(self) -> bool:
+        return self._facts.exact
+
+    def check(self, requests: Sequence[Request]) -> None:
+        self._targets.ask("check", requests)
+
+    def counting(self, requests: Sequence[Request]) -> Callable[[], Stats]:
+        return lambda: self._targets.stats  # of the last run
 
     def stream(
         self, requests: Sequence[Request], callback: Callback | None = None

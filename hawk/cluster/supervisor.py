@@ -17,11 +17,12 @@ from hawk.cluster.placement import Placement
 from hawk.cluster.remote_drafter import Patience
 from hawk.cluster.replica import TICK_S, ProcessLost, Replica, answer
 from hawk.cluster.reservation import within
-from hawk.cluster.target_actor import Facts, Failed, Image, Made, Making, Opened, Run, TargetActor
+from hawk.cluster.target_actor import Facts, Failed, Image, Made, Opened, Run, TargetActor
 from hawk.cluster.timeline import Round
 from hawk.cluster.transport import PlainCalls
 from hawk.decoding.request import Request
 from hawk.decoding.stats import Stats
+from hawk.settings import DraftSettings, ModelSettings
 
 FRUITLESS = 3  # as many targets may die in a row without a token between them
 Told = Callable[[int, list[int]], bool]
@@ -32,7 +33,7 @@ class Supervisor:
     """Targets that share a drafter.
 
     Args:
-        making: what they load.
+        model, drafting: Settings of what they load.
         placement, group: where.
         drafter: the actor that they ask.
 
@@ -42,9 +43,15 @@ class Supervisor:
     """
 
     def __init__(
-        self, making: Making, placement: Placement, group: PlacementGroup, drafter: Any
+        self,
+        model: ModelSettings,
+        drafting: DraftSettings,
+        placement: Placement,
+        group: PlacementGroup,
+        drafter: Any,
     ) -> None:
-        self._making, self._placement, self._group = making, placement, group
+        self._model, self._drafting = model, drafting
+        self._placement, self._group = placement, group
         self._transport = PlainCalls(drafter)
         self.faults: Counter[str] = Counter()
         self.resumed = 0
@@ -127,7 +134,8 @@ class Supervisor:
             max_restarts=0, **within(self._group, bundle, placement.bundles()[bundle])
         ).remote(max(1, int(placement.target_cpus)))
         started = actor.start.remote(
-            self._making,
+            self._model,
+            self._drafting,
             self._transport,
             lanes=placement.lanes,
             patience=Patience(open_s=placement.start_s, block_s=placement.block_s),
@@ -148,7 +156,7 @@ class Supervisor:
     def _supply(self, replica: Replica, waiting: deque[Image]) -> None:
         """Give a target its next call, with images to keep its slots full."""
         if replica.call is None:
-            room = self._making.slots + AHEAD - len(replica.images)
+            room = self._model.slots + AHEAD - len(replica.images)
             given = [waiting.popleft() for _ in range(min(room, len(waiting)))]
             replica.work(self._run, given)
 

@@ -19,46 +19,27 @@ from hawk.cluster.transport import Transport
 from hawk.decoding.request import Finished, Request
 from hawk.decoding.sampler import SamplerConfig
 from hawk.decoding.stats import Stats
-from hawk.devices import dtype_name
+from hawk.maker import Maker
 from hawk.pipeline import Pipeline
-
-
-@dataclass(frozen=True, kw_only=True)
-class Making:
-    """All that decides what the images are, as `Pipeline.from_pretrained` takes it."""
-
-    model: str = "emoji"
-    drafter: str = "auto"
-    rule: str = "coupled"
-    slots: int = 8
-    device: str = "auto"
-    dtype: str = "auto"
-    size: tuple[int, int] | None = None
-    compile: bool = False
-    prompt_limit: int | None = None
+from hawk.settings import DraftSettings, ModelSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a loaded target says of itself.
+    """What a loaded target tells of itself.
 
     Attributes:
-        name, default_guidance, default_sampler: see `Target`.
-        drafter: that `auto` stands for.
-        rule: its name and parameters.
-        exact, by_chance: see `Rule`.
-        revision, dtype: of the weights.
+        name, default_guidance, default_sampler: Those of the `Target`.
+        maker: Model, drafter and rule; the drafter is the one that `auto` stands for.
+        exact, by_chance: Those of the `Rule`.
     """
 
     name: str
     default_guidance: float
     default_sampler: SamplerConfig
-    drafter: str
-    rule: str
+    maker: Maker
     exact: bool
     by_chance: bool
-    revision: str
-    dtype: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,25 +128,21 @@ class TargetActor:
         self._places: dict[int, int] = {}  # of images in flight, by ticket
 
     def start(
-        self, making: Making, transport: Transport, *, lanes: int, patience: Patience
+        self,
+        model: ModelSettings,
+        drafting: DraftSettings,
+        transport: Transport,
+        *,
+        lanes: int,
+        patience: Patience,
     ) -> Facts:
         """Load. ValueError where model or drafter cannot be."""
-        target = Pipeline.from_pretrained(
-            making.model,
-            drafter=making.drafter,
-            rule=making.rule,
-            slots=making.slots,
-            prompt_limit=making.prompt_limit,
-            device=making.device,
-            dtype=making.dtype,
-            size=making.size,
-            compile=making.compile,
-        ).target
+        target = Pipeline.load(model, drafting).target
         self._pipeline = SplitPipeline(
             target,
-            drafter=making.drafter,
-            rule=making.rule,
-            slots=making.slots,
+            drafter=drafting.drafter,
+            rule=drafting.rule,
+            slots=model.slots,
             transport=transport,
             lanes=lanes,
             patience=patience,
@@ -175,12 +152,9 @@ class TargetActor:
             name=target.name,
             default_guidance=target.default_guidance,
             default_sampler=target.default_sampler,
-            drafter=self._pipeline.drafter,
-            rule=making.rule,
+            maker=self._pipeline.maker,
             exact=rule.exact,
             by_chance=rule.by_chance,
-            revision=target.identity.revision,
-            dtype=dtype_name(making.dtype, target.device),
         )
 
     def open(self, *, guided: bool) -> Opened:
@@ -190,8 +164,7 @@ class TargetActor:
 
     def check(self, requests: Sequence[Request]) -> None:
         """ValueError where the model cannot read one of them."""
-        for request in requests:
-            self._pipeline.target.encode(request.prompt, request.negative_prompt)
+        self._pipeline.check(requests)
 
     def work(self, run: Run, images: Sequence[Image], seconds: float) -> Report:
         """Go on, with these images besides, until one is complete or the time is over."""

@@ -16,7 +16,9 @@ from hawk.evaluation.judge import Judge, Quality
 from hawk.evaluation.real import RealImages
 from hawk.evaluation.report import Report, Row
 from hawk.machine import machine, versions
-from hawk.pipeline import Pipeline, Result
+from hawk.pictures import Result
+from hawk.pipeline import Pipeline
+from hawk.settings import DraftSettings, ModelSettings
 
 Tokens = tuple[tuple[int, ...], ...]
 
@@ -30,7 +32,8 @@ class Study:
         guidances: each method at each of them.
         sampler: of all.
         seed: of the first prompt; the next have the next ones, so that no two share their noise.
-        compared: images made by plain decoding too, to compare tokens.
+        compared: Number of images that plain decoding makes too, to compare tokens.
+        negative_prompt: Text that guidance leads away from; None is the model's own.
     """
 
     asked: RealImages
@@ -38,6 +41,7 @@ class Study:
     sampler: SamplerConfig
     seed: int
     compared: int
+    negative_prompt: str | None = None
 
     def __post_init__(self) -> None:
         if self.compared < 0:
@@ -54,28 +58,29 @@ class Study:
             request
             for place, prompt in enumerate(self.asked.prompts)
             for request in pipeline.requests(
-                prompt, seed=self.seed + place, n=1, guidance=guidance, sampler=self.sampler
+                prompt,
+                seed=self.seed + place,
+                n=1,
+                guidance=guidance,
+                sampler=self.sampler,
+                negative_prompt=self.negative_prompt,
             )
         ]
 
 
-def load(
-    model: str,
-    drafters: Sequence[str],
-    rules: Sequence[str],
-    *,
-    slots: int,
-    device: str,
-    dtype: str,
-) -> list[Pipeline]:
+def load(model: ModelSettings, drafters: Sequence[str], rules: Sequence[str]) -> list[Pipeline]:
     """Plain decoding, then every drafter by every rule, around one target."""
     for rule in rules:
         read_rule(rule)
-    plain = Pipeline.from_pretrained(
-        model, drafter="plain", slots=slots, device=device, dtype=dtype
-    )
+    plain = Pipeline.load(model, DraftSettings(drafter="plain"))
     methods = [
-        Pipeline(plain.target, drafter=drafter, rule=rule, slots=slots)
+        Pipeline(
+            plain.target,
+            drafter=drafter,
+            rule=rule,
+            slots=model.slots,
+            deterministic=model.deterministic,
+        )
         for drafter in drafters
         for rule in rules
     ]

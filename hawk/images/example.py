@@ -4,11 +4,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 if TYPE_CHECKING:
     from hawk.images.origin import Maker, Origin
-    from hawk.pipeline import Result
+    from hawk.pictures import Result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,23 +24,17 @@ class Example:
     given: frozenset[str]
 
     @classmethod
-    def read(cls, file: Path, context: typer.Context) -> "Example":
+    def read(cls, file: Path, given: frozenset[str]) -> "Example":
         """ValueError where the picture does not say what made it."""
         from hawk.images.encoding import read_origin
 
-        given = {
-            name
-            for name in context.params
-            if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
-        }
-        return cls(file=file, origin=read_origin(file), given=frozenset(given))
+        return cls(file=file, origin=read_origin(file), given=given)
 
-    def settings(self, prompts: list[str]) -> dict[str, Any]:
-        """What made the picture, by the names of options, as far as none was given; `prompts` are
-        those that were."""
+    def settings(self) -> dict[str, Any]:
+        """Prompt and settings of the picture by the names of options, without those given."""
         request, maker = self.origin.request, self.origin.maker
         found = {
-            "prompts": prompts or [request.prompt],
+            "prompt": request.prompt,
             "seed": request.seed,
             "guidance": request.guidance,
             "negative_prompt": request.negative_prompt,

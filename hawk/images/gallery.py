@@ -15,7 +15,7 @@ from hawk.images.encoding import encode
 from hawk.images.origin import Maker, Origin
 
 if TYPE_CHECKING:
-    from hawk.pipeline import Picture
+    from hawk.pictures import Picture
 
 GAP_PIXELS = 4
 LEAST_PIXELS = 128  # smaller images are enlarged to this in the sheet

@@ -5,29 +5,12 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import hawk
+from hawk.maker import Maker
 
 if TYPE_CHECKING:
     from hawk.decoding.request import Request
 
 NEEDED = ("prompt", "seed", "guidance", "temperature", "top_k", "top_p", "model")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Maker:
-    """What makes the pictures of a call.
-
-    Attributes:
-        model: as it was given.
-        model_revision: fingerprint of its weights.
-        drafter, rule: as in `hawk.pictures.Result`.
-        dtype: of the weights.
-    """
-
-    model: str
-    model_revision: str
-    drafter: str
-    rule: str
-    dtype: str
 
 
 @dataclass(frozen=True, kw_only=True)

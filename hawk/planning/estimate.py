@@ -12,6 +12,8 @@ from typing import Any
 from hawk.batch.manifest import rows_per_file
 from hawk.batch.seal import CHUNK_BYTES
 
+PIXEL_BYTES = 2  # of a PNG
+RESERVE = 0.1  # share of the workers' time that taken machines and the last shards cost
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 PART_BYTES = 10 * 2**20  # Arrow sends larger files in parts of this size
 LIST_KEYS = 1000  # that S3 answers at a time
@@ -29,34 +31,28 @@ class Load:
     Attributes:
         images: in all.
         width, height: of each, in pixels.
-        image_bytes: of each in its file.
         rate: images a second of one worker.
         deadline_s: from submission to the last file.
         start_s: until a node is there and its worker has loaded the model.
-        reserve: share of the workers' time that is lost: to taken machines, to the last shards.
         gpus_per_worker: 1 where target and drafter share one, 2 for a pair.
     """
 
     images: int
     width: int
     height: int
-    image_bytes: int
     rate: float
     deadline_s: float
     start_s: float
-    reserve: float
     gpus_per_worker: float
 
     def __post_init__(self) -> None:
-        if self.images < 1 or self.image_bytes < 1 or self.gpus_per_worker <= 0:
+        if self.images < 1 or self.gpus_per_worker <= 0:
             raise ValueError(
-                f"images, their bytes and GPUs per worker must be more than 0, got {self.images}, "
-                f"{self.image_bytes}, {self.gpus_per_worker}"
+                f"images and GPUs per worker must be more than 0, got {self.images}, "
+                f"{self.gpus_per_worker}"
             )
         if not (self.rate > 0 and math.isfinite(self.rate)):
             raise ValueError(f"images a second must be more than 0, got {self.rate}")
-        if not 0 <= self.reserve < 1:
-            raise ValueError(f"the reserve is a share from 0 to less than 1, got {self.reserve}")
         if self.deadline_s <= self.start_s:
             raise ValueError(
                 f"the deadline of {self.deadline_s:g} s leaves no time: nodes and models take "
@@ -94,16 +90,17 @@ class Estimate:
 
 def estimate(load: Load) -> Estimate:
     """The least workers that make the deadline, and what follows from them."""
-    work_s = load.images / load.rate / (1 - load.reserve)
+    work_s = load.images / load.rate / (1 - RESERVE)
     workers = min(load.images, math.ceil(work_s / (load.deadline_s - load.start_s)))
     return with_workers(load, workers)
 
 
 def with_workers(load: Load, workers: int) -> Estimate:
     """What it takes with so many workers, whatever the deadline."""
-    seconds = load.start_s + load.images / load.rate / (1 - load.reserve) / workers
+    seconds = load.start_s + load.images / load.rate / (1 - RESERVE) / workers
     rows = rows_per_file(load.images, workers, width=load.width, height=load.height)
     files = math.ceil(load.images / rows)
+    image_bytes = load.width * load.height * PIXEL_BYTES
     gpus = workers * load.gpus_per_worker
     return Estimate(
         workers=workers,
@@ -112,9 +109,9 @@ def with_workers(load: Load, workers: int) -> Estimate:
         gpu_hours=gpus * seconds / 3600,
         rows_per_file=rows,
         files=files,
-        storage_bytes=load.images * load.image_bytes,
-        put_requests=files * puts(rows * load.image_bytes),
-        get_requests=files * reads(rows * load.image_bytes),
+        storage_bytes=load.images * image_bytes,
+        put_requests=files * puts(rows * image_bytes),
+        get_requests=files * reads(rows * image_bytes),
         list_requests=LISTINGS * math.ceil(files / LIST_KEYS),
     )
 

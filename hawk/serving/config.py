@@ -16,10 +16,11 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.dataclasses import dataclass
 
 from hawk.cluster.placement import parse_placement
-from hawk.decoding.bounds import parse_size
 from hawk.serving.keys import VARIABLE
+from hawk.settings import DraftSettings, ModelSettings
 
 if TYPE_CHECKING:
     from hawk.cluster.placement import Placement
@@ -53,42 +54,31 @@ class HttpConfig(_Section):
     port: int = Field(8000, ge=1, le=65535)
 
 
-class ModelConfig(_Section):
-    """What a model replica loads.
+def _key(field: str) -> str:
+    """Key of a field in a section that is about a model anyway."""
+    return "name" if field == "model" else field
+
+
+@dataclass(
+    frozen=True,
+    kw_only=True,
+    config=ConfigDict(extra="forbid", alias_generator=_key, populate_by_name=True),
+)
+class ModelConfig(ModelSettings):
+    """What a model replica loads: `ModelSettings`, and how it is offered.
 
     Attributes:
-        name: as for `hawk generate --model`.
-        size: WIDTHxHEIGHT in pixels, for models that have a choice; None is their own.
-        served_as: what clients call it; by default `name`, of a folder the last part of its path.
-        drafters: that requests may choose from, the default first.
-        rule, device, dtype, compile: as for `hawk generate`.
-        prompt_limit: longest prompt in tokens; None is 512, or what the model has positions for.
-        slots: images in flight at most; each drafter in use has as many.
-        waiting: images beyond that may wait; more get 429.
+        served_as: Name of the model for clients; None is its own, of a folder the last part of its
+            path.
+        drafters: Drafters that requests may choose from, the default first.
+        rule: Rule that drafts are accepted by.
+        waiting: Number of images beyond the slots that may wait; more get 429.
     """
 
-    name: str = "emoji"
-    size: str | None = None
     served_as: str | None = None
     drafters: tuple[str, ...] = Field(("auto", "plain"), min_length=1)
-    rule: str = "coupled"
-    device: str = "auto"
-    dtype: str = "auto"
-    compile: bool = False
-    prompt_limit: int | None = Field(None, ge=1)
-    slots: int = Field(16, ge=1)
+    rule: str = DraftSettings.rule
     waiting: int = Field(64, ge=10)  # the largest n must find room
-
-    @property
-    def height_width(self) -> tuple[int, int] | None:
-        """The size in pixels, as a target takes it."""
-        return parse_size(self.size)
-
-    @field_validator("size")
-    @classmethod
-    def _readable(cls, size: str | None) -> str | None:
-        parse_size(size)
-        return size
 
 
 class ReplicaConfig(_Section):
@@ -111,7 +101,7 @@ class ReplicaConfig(_Section):
     cpus: float = Field(1, gt=0)
     gpus: float = Field(0, ge=0)
     ingresses: int = Field(1, ge=1)
-    placement: str = "colocated"
+    placement: str = DraftSettings.placement
 
     @property
     def pair(self) -> "Placement | None":
@@ -165,6 +155,12 @@ class ServeConfig(_Section):
     allowed_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
     cors_origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = ()
 
+    @field_validator("model", mode="before")
+    @classmethod
+    def _named(cls, model: Any) -> Any:
+        """Settings of a model that is only named."""
+        return {"name": model} if isinstance(model, str) else model
+
     @model_validator(mode="after")
     def _closed(self) -> "ServeConfig":
         if self.keys == "open" and "*" in self.cors_origins:
@@ -182,7 +178,7 @@ class ServeConfig(_Section):
     @property
     def served_as(self) -> str:
         """The name of the model for clients; a folder's path stays private."""
-        name = self.model.name
+        name = self.model.model
         return self.model.served_as or (Path(name).name if Path(name).is_dir() else name)
 
 
@@ -194,15 +190,15 @@ def read_config(file: Path) -> ServeConfig:
 def overridden(
     file: Path | None, options: Mapping[str, Mapping[str, Any]], *, cpus: int
 ) -> ServeConfig:
-    """Settings of a file, if any, then of options by section (None leaves a setting alone).
+    """Settings of a file, if any, then of the options that were given, by section.
 
     Replicas share `cpus` evenly unless the file says otherwise. ValueError as for `read_config`.
     """
     raw = _read(file) if file is not None else {}
     check_config(raw, str(file))
     for section, values in options.items():
-        given = {name: value for name, value in values.items() if value is not None}
-        raw[section] = raw.get(section, {}) | given
+        before = raw.get(section, {})
+        raw[section] = ({"name": before} if isinstance(before, str) else before) | dict(values)
     replicas = raw.setdefault("replicas", {})
     replicas.setdefault("cpus", max(1, cpus // replicas.get("ceiling", 1)))
     return check_config(raw, "options")
@@ -228,7 +224,7 @@ def check_config(raw: Any, source: str) -> ServeConfig:
 
 def _sentence(error: Any) -> str:
     place = ".".join(map(str, error["loc"])) or "the file"
-    if error["type"] == "extra_forbidden":
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"unknown key {place}"
     if error["type"] == "value_error":  # a sentence of ours
         return f"{place}: {error['ctx']['error']}"

@@ -18,6 +18,7 @@ from hawk.decoding.loop import Loop
 from hawk.decoding.request import Finished, Request
 from hawk.decoding.stats import Stats
 from hawk.images.gallery import tokens_sha256
+from hawk.maker import Maker
 from hawk.pictures import partial_pixels
 from hawk.pipeline import Pipeline
 from hawk.serving.messages import Admitted, Done, Partial, Refused
@@ -74,6 +75,10 @@ class Engine:
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="hawk-engine", daemon=True)
         self._thread.start()
+
+    def maker(self, drafter: str) -> Maker:
+        """Model, rule and drafter behind the pictures of a drafter."""
+        return self._pipelines[drafter].maker
 
     @property
     def active(self) -> int:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from hawk.images.encoding import encode
-from hawk.images.origin import Maker, Origin
+from hawk.images.origin import Origin
 from hawk.serving.config import ServeConfig
 from hawk.serving.mailbox import Mailbox
 from hawk.serving.messages import Admitted, Card, Done, Job, Partial, Refused
 from hawk.serving.metrics import EngineMeter
+from hawk.settings import DraftSettings
 
 if TYPE_CHECKING:
     from hawk.decoding.request import Request
@@ -100,20 +101,13 @@ class Replica:
 
     def _origin(self, request: "Request", job: Job, event: "Event") -> "Origin | None":
         """What goes into the file of a finished picture."""
-        from hawk.devices import dtype_name
-
         if not isinstance(event, Done):
             return None
-        model, target = self._model, self.engine.target
-        maker = Maker(
-            model=self._card.model,
-            model_revision=target.identity.revision,
-            drafter=job.drafter,
-            rule=self._card.rule,
-            dtype=dtype_name(model.dtype, target.device),
-        )
         return Origin(
-            maker=maker, request=request, size=model.size, tokens_sha256=event.tokens_sha256
+            maker=self.engine.maker(job.drafter),
+            request=request,
+            size=self._model.size,
+            tokens_sha256=event.tokens_sha256,
         )
 
     def _request(self, job: Job) -> "Request":
@@ -147,20 +141,17 @@ def _loaded(config: ServeConfig, assemble: "Assemble | None") -> tuple["Engine",
     assemble = assemble or Pipeline
     model = config.model
     torch.set_num_threads(max(1, int(config.replicas.cpus)))  # Ray lets actors have one only
-    target = Pipeline.from_pretrained(
-        model.name,
-        drafter=model.drafters[0],
-        rule=model.rule,
-        slots=model.slots,
-        prompt_limit=model.prompt_limit,
-        device=model.device,
-        dtype=model.dtype,
-        size=model.height_width,
-        compile=model.compile,
-    ).target
+    drafting = DraftSettings(drafter=model.drafters[0], rule=model.rule)
+    target = Pipeline.load(model, drafting).target
     target.name = config.served_as  # clients are told no paths
     pipelines = [
-        assemble(target, drafter=name, rule=model.rule, slots=model.slots)
+        assemble(
+            target,
+            drafter=name,
+            rule=model.rule,
+            slots=model.slots,
+            deterministic=model.deterministic,
+        )
         for name in model.drafters
     ]
     engine = Engine({p.drafter: p for p in pipelines}, waiting=model.waiting)

@@ -14,7 +14,7 @@ SUCCESS = f"{SIDE}/_SUCCESS"
 SHEET = f"{SIDE}/contact-sheet.png"
 CARD = f"{SIDE}/README.md"
 PART = re.compile(r"part-\d{5,}\.parquet")
-DECISIVE = {"making", "inputs", "rows_per_file", "provenance"}  # of a manifest
+DECISIVE = {"inputs", "rows_per_file", "provenance"}  # keys of every manifest
 
 
 def shard_name(index: int) -> str:

@@ -109,9 +109,15 @@ class Recorder(Jacobi):
     name = "recorder"
     most_nodes = NODES
 
-    def __init__(self, target: Target, *, slots: int) -> None:
+    def __init__(self, target: Target, *, slots: int, branching: bool = True) -> None:
         guesses = Guesses(by_chance=Coupled.by_chance)
-        super().__init__(target.identity, slots=slots, guesses=guesses, device=target.device)
+        super().__init__(
+            target.identity,
+            slots=slots,
+            guesses=guesses,
+            device=target.device,
+            branching=branching,
+        )
         self._steps_J = torch.arange(1, STEPS + 1, device=target.device)
         self._kept = min(KEPT, target.vocabulary)
         self._records: dict[int, _Record] = {}
@@ -179,13 +185,15 @@ class Shard:
 
     Attributes:
         slots: images in flight.
-        passes: that are kept of an image at most.
+        passes: Largest number of passes that are kept of an image.
+        deterministic: True where all passes have one shape, see `Session`.
     """
 
     file: Path
     requests: Sequence[Request]
     slots: int
     passes: int
+    deterministic: bool = False
 
     def write(self, target: Target) -> None:
         """Make the images; the file appears when it is complete."""
@@ -195,7 +203,9 @@ class Shard:
         fresh.replace(self.file)
 
 
-def shards(requests: Sequence[Request], folder: Path, slots: int) -> list[Shard]:
+def shards(
+    requests: Sequence[Request], folder: Path, slots: int, *, deterministic: bool = False
+) -> list[Shard]:
     """A shard for every few images.
 
     Args:
@@ -208,6 +218,7 @@ def shards(requests: Sequence[Request], folder: Path, slots: int) -> list[Shard]
             requests=requests[first : first + images],
             slots=slots,
             passes=passes,
+            deterministic=deterministic,
         )
         for first in range(0, len(requests), images)
     ]
@@ -229,10 +240,17 @@ def record(
 
 def record_shard(target: Target, shard: Shard) -> dict[str, Tensor]:
     """The corpus of the images of a shard."""
-    recorder = Recorder(target, slots=shard.slots)
-    guided = any(request.guidance != 1 for request in shard.requests)
-    budget = Budget.fixed(NODES)
-    session = Session(target, recorder, Coupled(), budget=budget, slots=shard.slots, guided=guided)
+    fixed = shard.deterministic
+    recorder = Recorder(target, slots=shard.slots, branching=not fixed)
+    session = Session(
+        target,
+        recorder,
+        Coupled(),
+        budget=Budget.fixed(NODES),
+        slots=shard.slots,
+        guided=fixed or any(request.guidance != 1 for request in shard.requests),
+        deterministic=fixed,
+    )
     for request in shard.requests:
         session.submit(request)
     images = [recorder.take(image, shard.passes) for image in session.run()]

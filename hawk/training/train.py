@@ -10,6 +10,7 @@ from typing import Any
 from hawk.decoding.request import Request
 from hawk.decoding.target import Target
 from hawk.drafters import weights
+from hawk.settings import SamplerSettings
 from hawk.training.corpus import Corpus, Shard, record, shards
 from hawk.training.lessons import CHANNELS, EMBEDDING, HeadsLesson, Lesson, WindowLesson
 from hawk.training.loop import Trainer
@@ -33,18 +34,22 @@ def _check_kind(kind: str) -> None:
         raise ValueError(f"no drafter {kind!r} to train: choose from {', '.join(KINDS)}")
 
 
-def plan(target: Target, prompts: Sequence[str], images: int, guidance: float) -> list[Request]:
-    """The images to record: the prompts in turn, a seed each."""
+def plan(
+    target: Target, prompts: Sequence[str], images: int, sampling: SamplerSettings
+) -> list[Request]:
+    """Requests of the images to record: the prompts in turn, a seed each."""
     if images < 2:
         raise ValueError(f"images must be 2 or more, got {images}")
     if not prompts:
         raise ValueError("no prompts: give at least one")
+    guidance = sampling.guidance
     return [
         Request(
             prompt=prompts[place % len(prompts)],
             seed=FIRST_SEED + place,
-            guidance=guidance,
-            sampler=target.default_sampler,
+            guidance=target.default_guidance if guidance is None else guidance,
+            sampler=target.default_sampler.override(**sampling.sampler),
+            negative_prompt=sampling.negative_prompt,
         )
         for place in range(images)
     ]
@@ -57,14 +62,16 @@ class Course:
     Attributes:
         kind: of drafter, one of `KINDS`.
         requests: the images to record, see `plan`.
-        slots: images in flight while they are recorded.
-        steps: batches to train on.
+        slots: Images in flight while they are recorded.
+        steps: Number of batches to train on.
+        deterministic: True where the passes that are recorded have one shape.
     """
 
     kind: str
     requests: Sequence[Request]
     slots: int
     steps: int
+    deterministic: bool = False
 
 
 def train(
@@ -107,7 +114,9 @@ def train(
     training = {
         "images": len(requests),
         "prompts": len({request.prompt for request in requests}),
+        "size": [target.grid.height, target.grid.width],
         "guidance": requests[0].guidance,
+        **asdict(requests[0].sampler),
         "steps": steps,
         "acceptance": {name: shares["top"] for name, shares in acceptance.items()},
     }
@@ -125,7 +134,9 @@ def need(target: Target, course: Course, run: Path) -> Need:
 
 def _shards(course: Course, run: Path) -> tuple[list[Shard], list[Shard]]:
     """All shards, and those that are still to be made."""
-    every = shards(course.requests, run / "shards", course.slots)
+    every = shards(
+        course.requests, run / "shards", course.slots, deterministic=course.deterministic
+    )
     return every, [shard for shard in every if not shard.file.exists()]
 
 
@@ -134,7 +145,8 @@ def _claim(run: Path, target: Target, requests: Sequence[Request]) -> None:
     run.mkdir(parents=True, exist_ok=True)
     own = {
         "target_revision": target.identity.revision,
-        "requests": [[r.prompt, r.seed, r.guidance, asdict(r.sampler)] for r in requests],
+        "grid": [target.grid.height, target.grid.width],
+        "requests": [asdict(request) for request in requests],
     }
     file = run / "plan.json"
     if file.exists() and json.loads(file.read_text()) != own:

@@ -16,8 +16,9 @@ import hawk
 from hawk.batch.job import Job
 from hawk.batch.progress import Meter
 from hawk.batch.run import run
-from hawk.batch.settings import Making, Workers
+from hawk.batch.settings import JobSettings, WorkerSettings
 from hawk.images.gallery import tokens_sha256
+from hawk.settings import ModelSettings
 
 CPUS = 2
 WORKER_CPUS = 0.5
@@ -35,8 +36,12 @@ def job(
     return Job(
         prompts=str(prompts),
         out=str(out),
-        making=Making(model=str(model), dtype="float32"),
-        workers=Workers(least=1, most=workers, cpus=WORKER_CPUS, slots=4, start_s=DEADLINE_S),
+        settings=JobSettings(
+            model=ModelSettings(model=str(model), dtype="float32", slots=4),
+            workers=WorkerSettings(
+                workers=f"1:{workers}", cpus_per_worker=WORKER_CPUS, start_timeout=DEADLINE_S
+            ),
+        ),
         **options,
     )
 

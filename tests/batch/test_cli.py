@@ -19,7 +19,6 @@ import hawk.cli.batch
 from hawk.batch import submission
 from hawk.batch.inspection import manifest_of
 from hawk.batch.manifest import Manifest
-from hawk.batch.settings import Making
 from hawk.batch.shard import FOOTER, ShardWriter
 from hawk.cli.app import app
 from hawk.storage.folder import Folder
@@ -48,7 +47,13 @@ def run_folder(tmp_path: Path) -> Path:
     """Two files of three, five rows of which one failed."""
     folder = Folder(str(tmp_path / "out"))
     folder.prepare()
-    ours = Manifest(making=Making(), inputs="abc", rows=8, rows_per_file=3, provenance=PROVENANCE)
+    ours = Manifest(
+        settings={},
+        inputs="abc",
+        rows=8,
+        rows_per_file=3,
+        provenance=PROVENANCE,
+    )
     folder.create(MANIFEST, ours.to_json())
     for shard, rows in ((0, 3), (2, 2)):
         writer = ShardWriter(folder, f"part-0000{shard}.parquet", rows=rows, job=ours.job)
@@ -238,7 +243,7 @@ def test_the_same_job_twice_runs_once(
     first = json.loads(hawk_command(*command))
     assert first["submitted"]
     there = f"prompts/prompts.txt {tmp_path / 'out'}"
-    assert first["command"] == f"python -m jobs.generate {there} --workers 2"
+    assert first["command"] == f"python -m hawk batch {there} --workers 2"
     sent = set(cluster.uploads[0])
     assert {"prompts/prompts.txt", "hawk/__main__.py", "hawk/cli/app.py"} <= sent
     assert "hawk/assets/emoji/model.safetensors" in sent
@@ -291,7 +296,7 @@ def test_a_wrong_option_is_found_before_anything_is_sent(prompts: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--workers", "0"], "1 <= MIN <= MAX, got 0:0"),
+        (["--workers", "0"], "1 <= MIN <= MAX, got 0"),
         (["--slots", "0"], "slots must be 1 or more"),
         (["--placement", "pair:lanes=0"], "lanes must be 1 or more"),
         (["--size", "large"], "size"),

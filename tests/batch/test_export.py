@@ -15,7 +15,6 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from hawk.batch import export
 from hawk.batch.manifest import Manifest
-from hawk.batch.settings import Making
 from hawk.batch.shard import ShardWriter
 from hawk.cli.app import app
 from hawk.decoding.request import Request
@@ -69,7 +68,11 @@ def run_of(
         for copy in range(n)
     ]
     ours = Manifest(
-        making=Making(), inputs="", rows=len(named), rows_per_file=2, provenance=PROVENANCE
+        settings={},
+        inputs="",
+        rows=len(named),
+        rows_per_file=2,
+        provenance=PROVENANCE,
     )
     folder.create(layout.MANIFEST, ours.to_json())
     for shard in range(ours.shards):

@@ -22,11 +22,12 @@ from PIL import Image
 from hawk.batch.manifest import Manifest, rows_per_file
 from hawk.batch.messages import Provenance
 from hawk.batch.schema import IMAGES
-from hawk.batch.settings import Making, Workers, parse_workers
+from hawk.batch.settings import JobSettings, WorkerSettings
 from hawk.batch.shard import GROUP_ROWS, Counts, ShardWriter, damage, read_counts
 from hawk.batch.sheet import Sheet
 from hawk.batch.staging import Staged
 from hawk.prompts.survey import Entry
+from hawk.settings import SamplerSettings
 from hawk.storage import layout
 from hawk.storage.folder import Folder, StorageError
 
@@ -245,7 +246,7 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
     assert Manifest.read(folder) is None
     ours = Manifest(
-        making=Making(seed=3),
+        settings=JobSettings(seed=3).identity(),
         inputs="abc",
         rows=10,
         rows_per_file=4,
@@ -257,7 +258,7 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert json.loads(folder.read(layout.MANIFEST))["job"] == ours.job
     assert [ours.span(shard) for shard in range(ours.shards)] == [(0, 4), (4, 8), (8, 10)]
     for changed in (
-        replace(ours, making=Making(seed=4)),
+        replace(ours, settings=JobSettings(seed=4).identity()),
         replace(ours, inputs="abd"),
         replace(ours, rows_per_file=5),
         replace(ours, provenance=replace(PROVENANCE, model_revision="s")),
@@ -273,14 +274,19 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_another_job_is_refused_with_what_differs() -> None:
     prompts = staged("a", "b")
     ours = Manifest(
-        making=Making(), inputs=prompts.fingerprint, rows=2, rows_per_file=1, provenance=PROVENANCE
+        settings=JobSettings().identity(),
+        inputs=prompts.fingerprint,
+        rows=2,
+        rows_per_file=1,
+        provenance=PROVENANCE,
     )
-    ours.refuse_other(Making(), prompts, None)
-    ours.refuse_other(Making(), prompts, 1)
+    ours.refuse_other(ours.settings, prompts, None)
+    ours.refuse_other(ours.settings, prompts, 1)
+    other = JobSettings(sampling=SamplerSettings(top_k=5)).identity()
     with pytest.raises(ValueError, match=r"top_k was None, is 5; rows per file were 1, are 2\. "):
-        ours.refuse_other(Making(top_k=5), prompts, 2)
+        ours.refuse_other(other, prompts, 2)
     with pytest.raises(ValueError, match=r"the prompts are others \(2 rows then, 3 now\)"):
-        ours.refuse_other(Making(), staged("a", "b", "c"), None)
+        ours.refuse_other(ours.settings, staged("a", "b", "c"), None)
 
 
 def test_shards_fit_images_and_workers() -> None:
@@ -293,9 +299,10 @@ def test_shards_fit_images_and_workers() -> None:
 
 
 def test_workers_are_a_number_or_a_range() -> None:
-    assert parse_workers("3") == (3, 3)
-    assert parse_workers("2:8") == (2, 8)
+    for text, counts in (("3", (3, 3)), ("2:8", (2, 8))):
+        found = WorkerSettings(workers=text)
+        assert (found.least, found.most) == counts
     with pytest.raises(ValueError, match="N or MIN:MAX, got 'many'"):
-        parse_workers("many")
+        WorkerSettings(workers="many")
     with pytest.raises(ValueError, match="1 <= MIN <= MAX, got 3:2"):
-        Workers(least=3, most=2)
+        WorkerSettings(workers="3:2")

@@ -9,7 +9,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from hawk.batch.job import Job
-from hawk.batch.settings import Workers
+from hawk.batch.settings import WorkerSettings
 from hawk.storage.layout import SUCCESS
 from tests.batch.runs import (
     DEADLINE_S,
@@ -54,8 +54,9 @@ def _lose_a_machine(asked: Job) -> None:
             cluster.remove_node(doomed, allow_graceful=False)
 
         threading.Thread(target=lose, daemon=True).start()
-        workers = Workers(least=2, most=2, cpus=1, slots=4, start_s=DEADLINE_S)
-        _, screen = run_here(replace(asked, workers=workers, address=cluster.address))
+        workers = WorkerSettings(workers="2", start_timeout=DEADLINE_S)
+        settings = replace(asked.settings, workers=workers)
+        _, screen = run_here(replace(asked, settings=settings, address=cluster.address))
         assert doomed not in cluster.worker_nodes, "the run was over before the machine was lost"
         assert "a worker was lost, its" in screen
     finally:

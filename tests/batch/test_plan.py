@@ -12,28 +12,28 @@ import pytest
 from typer.testing import CliRunner
 
 from hawk.batch.schema import IMAGES
-from hawk.batch.settings import Workers
+from hawk.batch.settings import WorkerSettings
 from hawk.batch.shard import Counts, ShardWriter, damage, read_counts
 from hawk.cli.app import app
-from hawk.cluster.placement import Placement
 from hawk.planning.estimate import Load, estimate, parse_duration, puts, reads, with_workers
 from hawk.planning.growth import growth
-from hawk.planning.speed import assumed, measured
+from hawk.planning.speed import measured
+from hawk.settings import DraftSettings
 from hawk.storage.folder import Folder
 from hawk.storage.layout import MANIFEST
-from hawk.targets.catalogue import find
 from tests.batch.flaky_s3 import FlakyS3
 
-COLOCATED = Workers(cpus=4, gpus=1).bundles()
-PAIR = Workers(cpus=4, gpus=1, pair=Placement()).bundles()
+WORKER = WorkerSettings(cpus_per_worker=4, gpus_per_worker=1)
+COLOCATED = WORKER.bundles(DraftSettings())
+PAIR = WORKER.bundles(DraftSettings(placement="pair"))
 INFRA = Path(__file__).parents[2] / "infra"
 AWS, KUBERAY = INFRA / "aws" / "cluster.yaml", INFRA / "kuberay" / "rayjob.yaml"
 
 
 def load(**changes: Any) -> Load:
     made: dict[str, Any] = {
-        **{"images": 1_000_000, "width": 384, "height": 384, "image_bytes": 300_000, "rate": 1.4},
-        **{"deadline_s": 24 * 3600, "start_s": 600, "reserve": 0.1, "gpus_per_worker": 1},
+        **{"images": 1_000_000, "width": 384, "height": 384, "rate": 1.4},
+        **{"deadline_s": 24 * 3600, "start_s": 600, "gpus_per_worker": 1},
     }
     return Load(**(made | changes))
 
@@ -45,8 +45,8 @@ def test_a_million_images_in_a_day() -> None:
     assert made.hours == pytest.approx((600 + 79_365.08) / 3600)
     assert made.gpu_hours == pytest.approx(10 * made.hours)
     assert (made.rows_per_file, made.files) == (303, 3301)  # 128 MiB of raw pixels a file
-    assert made.storage_bytes == 300_000_000_000
-    assert made.put_requests == 3301 * (2 + 9)  # 90.9 MB in parts of 10 MiB
+    assert made.storage_bytes == 2 * 384 * 384 * 1_000_000
+    assert made.put_requests == 3301 * (2 + 9)  # 89.4 MB in parts of 10 MiB
     assert made.get_requests == 62719
     assert made.list_requests == 8 * 4
 
@@ -63,7 +63,6 @@ def test_pairs_take_two_gpus_and_fewer_workers_take_longer() -> None:
         ({"images": 0}, "must be more than 0"),
         ({"rate": 0.0}, "more than 0"),
         ({"rate": float("nan")}, "more than 0"),
-        ({"reserve": 1.0}, "a share"),
         ({"deadline_s": 600.0}, "leaves no time"),
     ],
 )
@@ -162,16 +161,6 @@ def test_a_drafted_model_is_planned_by_what_was_measured(tmp_path: Path) -> None
         measured(bench)
 
 
-def test_an_assumed_speed_is_bandwidth_over_bytes() -> None:
-    model = find("janus-pro-7b")
-    # 14.8 GB of weights and 2.7 GB of keys and values a pass, 576 passes, half of 3.35 TB/s
-    assert assumed(model, "h100", 8).rate == pytest.approx(
-        8 / 576 / ((14.8e9 + 8 * model.image_gib * 2**30 / 2) / 1.675e12), rel=1e-3
-    )
-    with pytest.raises(ValueError, match="no figures of GPU 'abacus'"):
-        assumed(model, "abacus", 8)
-
-
 def hawk(*arguments: object) -> Any:
     command = ["plan", "--images", "1000000", "--model", "janus-pro-7b", "--deadline", "24h"]
     return CliRunner().invoke(app, [*command, *map(str, arguments)])
@@ -187,21 +176,16 @@ def test_the_command_says_whether_it_fits() -> None:
     assert "grows to 4 pair, with room for 4 workers: 55.28 hours" in short.stdout
 
 
-def test_the_command_without_a_speed_says_what_it_assumes() -> None:
-    result = hawk()
-    assert result.exit_code == 0
-    assert "assumed: plain decoding at half of what l40s can do" in result.stdout
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--rate", 1, "--bench", "x"], "not both"),
+        (["--rate", 1, "--bench", "x"], "one of --rate and --bench"),
+        ([], "one of --rate and --bench"),
         (["--bench", "/nowhere.json"], "nowhere.json"),
-        (["--cluster", INFRA / "grafana.json"], "is no cluster file"),
-        (["--cluster", "/nowhere.yaml"], "nowhere.yaml"),
-        (["--placement", "apart"], "no placement 'apart'"),
-        (["--start", "soon"], "a duration is like"),
+        (["--rate", 1, "--cluster", INFRA / "grafana.json"], "is no cluster file"),
+        (["--rate", 1, "--cluster", "/nowhere.yaml"], "nowhere.yaml"),
+        (["--rate", 1, "--placement", "apart"], "no placement 'apart'"),
+        (["--rate", 1, "--start", "soon"], "a duration is like"),
     ],
 )
 def test_mistakes_are_told(arguments: list[object], words: str) -> None:

@@ -7,7 +7,8 @@ import pytest
 import ray
 
 from hawk.batch.job import Job
-from hawk.batch.settings import Making, Workers
+from hawk.batch.settings import JobSettings, WorkerSettings
+from hawk.settings import ModelSettings
 from tests.batch.runs import (
     CPUS,
     WORKER_CPUS,
@@ -42,12 +43,12 @@ def test_a_busy_cluster_is_waited_for_and_given_up_with_reasons(
     hogs = [process.options(num_cpus=1).remote() for _ in range(CPUS)]
     ray.get([hog.ready.remote() for hog in hogs])
     file = write_prompts(tmp_path / "p.txt", ["one"])
-    impatient = Workers(cpus=WORKER_CPUS, start_s=1.0)
+    impatient = WorkerSettings(cpus_per_worker=WORKER_CPUS, start_timeout=1.0)
+    model = ModelSettings(model=str(tiny_folder))
     asked = Job(
         prompts=str(file),
         out=str(tmp_path / "out"),
-        making=Making(model=str(tiny_folder)),
-        workers=impatient,
+        settings=JobSettings(model=model, workers=impatient),
     )
     with pytest.raises(RuntimeError, match=r"a worker takes 0\.5 CPU .* has 2 CPU, 0 free"):
         run_here(asked)

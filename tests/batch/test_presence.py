@@ -16,7 +16,6 @@ import pytest
 from hawk.batch import presence, vacancy
 from hawk.batch.manifest import Manifest
 from hawk.batch.presence import Presence
-from hawk.batch.settings import Making
 from hawk.batch.shard import ShardWriter
 from hawk.storage import layout
 from hawk.storage.folder import Folder
@@ -149,7 +148,7 @@ def test_a_run_says_now_and_then_that_it_lives(
 def finished(folder: Folder) -> Manifest:
     """A run of two files."""
     folder.prepare()
-    ours = Manifest(making=Making(), inputs="", rows=2, rows_per_file=1, provenance=PROVENANCE)
+    ours = Manifest(settings={}, inputs="", rows=2, rows_per_file=1, provenance=PROVENANCE)
     folder.create(layout.MANIFEST, ours.to_json())
     for shard in range(2):
         name = layout.shard_name(shard)

@@ -6,7 +6,8 @@ import pytest
 import ray.data
 
 from hawk.batch import ProcessorConfig, build_processor
-from hawk.batch.settings import Making, Workers
+from hawk.batch.settings import JobSettings, WorkerSettings
+from hawk.settings import ModelSettings
 from tests.batch.runs import WORKER_CPUS, assert_made_by_the_model_alone
 
 pytestmark = pytest.mark.ray
@@ -19,8 +20,10 @@ def test_a_processor_adds_images_to_a_data_set(address: str, tiny_folder: Path) 
         for place in range(5)
     ]
     config = ProcessorConfig(
-        making=Making(model=str(tiny_folder), dtype="float32"),
-        workers=Workers(cpus=WORKER_CPUS, slots=2),
+        settings=JobSettings(
+            model=ModelSettings(model=str(tiny_folder), dtype="float32", slots=2),
+            workers=WorkerSettings(cpus_per_worker=WORKER_CPUS),
+        ),
         batch_size=3,
     )
     process = build_processor(config)

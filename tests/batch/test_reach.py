@@ -9,8 +9,8 @@ import ray._raylet
 from ray.core.generated import autoscaler_pb2
 
 from hawk.batch.cluster import out_of_reach
-from hawk.batch.settings import Workers
-from hawk.cluster.placement import Placement
+from hawk.batch.settings import JobSettings, WorkerSettings
+from hawk.settings import DraftSettings
 
 MESSAGES: Any = autoscaler_pb2
 SINGLE, OTHER = {"CPU": 0.5, "GPU": 1.0}, {"CPU": 4.0, "GPU": 1.0}
@@ -36,11 +36,18 @@ def status(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
 
 
+def settings(gpus: float, placement: str = "colocated") -> JobSettings:
+    return JobSettings(
+        drafting=DraftSettings(placement=placement),
+        workers=WorkerSettings(cpus_per_worker=0.5, gpus_per_worker=gpus),
+    )
+
+
 def test_workers_of_one_process() -> None:
-    assert out_of_reach(Workers(cpus=0.5, gpus=1)) == 2
-    assert out_of_reach(Workers(cpus=0.5, gpus=2)) == 0
+    assert out_of_reach(settings(1)) == 2
+    assert out_of_reach(settings(2)) == 0
 
 
 def test_pairs_whatever_the_order_of_their_bundles() -> None:
-    assert out_of_reach(Workers(cpus=0.5, gpus=2, pair=Placement())) == 1
-    assert out_of_reach(Workers(cpus=0.5, gpus=1, pair=Placement())) == 0
+    assert out_of_reach(settings(2, "pair")) == 1
+    assert out_of_reach(settings(1, "pair")) == 0

@@ -17,13 +17,14 @@ from PIL import Image, ImageChops
 import hawk
 from hawk.batch.messages import Assignment, Report
 from hawk.batch.schema import PROMPTS
-from hawk.batch.settings import Making, Workers
+from hawk.batch.settings import JobSettings
 from hawk.batch.shard import Counts
 from hawk.batch.worker import Worker
 from hawk.decoding.request import Finished
 from hawk.decoding.session import Session
 from hawk.images.encoding import read_origin
 from hawk.images.gallery import tokens_sha256
+from hawk.settings import DraftSettings, ModelSettings
 from hawk.storage.folder import Folder
 from hawk.storage.layout import shard_name
 from hawk.targets.hf import DecoderTarget
@@ -46,8 +47,8 @@ def assignment(
 
 
 def worker(model: Path, out: Path, *, slots: int = 4, guided: bool | None = None) -> Worker:
-    making = Making(model=str(model), dtype="float32")
-    return Worker(making, Folder(str(out)), Workers(slots=slots, device="cpu"), guided=guided)
+    settings = ModelSettings(model=str(model), dtype="float32", slots=slots, device="cpu")
+    return Worker(JobSettings(model=settings), Folder(str(out)), guided=guided)
 
 
 def work(worker: Worker, *assignments: Assignment) -> list[Report]:
@@ -65,9 +66,28 @@ def read(out: Path, shard: int) -> list[dict[str, Any]]:
 def test_layers_are_compiled_where_asked(
     tiny_folder: Path, tmp_path: Path, compiled: list[DecoderTarget]
 ) -> None:
-    workers = Workers(device="cpu", compile=True)
-    Worker(Making(model=str(tiny_folder)), Folder(str(tmp_path)), workers, guided=None)
+    settings = ModelSettings(model=str(tiny_folder), device="cpu", compile=True)
+    Worker(JobSettings(model=settings), Folder(str(tmp_path)), guided=None)
     assert len(compiled) == 1
+
+
+def test_deterministic_passes_make_the_tokens_of_plain_decoding_in_half_precision(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    prompts = [f"a red apple {place}" for place in range(6)]
+    made: list[list[str]] = []
+    for drafter in ("plain", "jacobi"):
+        settings = ModelSettings(
+            model=str(tiny_folder), dtype="bfloat16", deterministic=True, slots=3, device="cpu"
+        )
+        drafting = DraftSettings(drafter=drafter)
+        out = tmp_path / drafter
+        maker = Worker(
+            JobSettings(model=settings, drafting=drafting), Folder(str(out)), guided=None
+        )
+        work(maker, assignment(0, prompts))
+        made.append([row["tokens_sha256"] for row in read(out, 0)])
+    assert made[0] == made[1]
 
 
 def test_images_are_those_of_the_pipeline(tiny_folder: Path, tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_what_nobody_expected_is_a_sentence_and_a_file(
     def surprise(*_: object, **__: object) -> None:
         raise KeyError("a\nsurprise")
 
-    monkeypatch.setattr(Pipeline, "from_pretrained", surprise)
+    monkeypatch.setattr(Pipeline, "load", surprise)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     _, stderr = hawk("generate", "a", "--out", tmp_path / "out", code=1)
     [line] = stderr.splitlines()

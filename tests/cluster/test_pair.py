@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,12 +17,11 @@ from hawk import Pipeline, Request
 from hawk.batch.job import Job
 from hawk.batch.progress import Meter
 from hawk.batch.run import run
-from hawk.batch.settings import Making as BatchMaking
-from hawk.batch.settings import Workers
+from hawk.batch.settings import JobSettings, WorkerSettings
 from hawk.cluster.pair import SpeculativePair
 from hawk.cluster.placement import Placement
-from hawk.cluster.target_actor import Making
 from hawk.pictures import Picture, Step
+from hawk.settings import DraftSettings, ModelSettings
 from hawk.targets.janus import Janus
 
 pytestmark = pytest.mark.ray
@@ -48,13 +48,14 @@ def _cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-def making(folder: Path, drafter: str = "local") -> Making:
-    return Making(model=str(folder), drafter=drafter, slots=4, dtype="float32")
+def settings(folder: Path, drafter: str = "local") -> tuple[ModelSettings, DraftSettings]:
+    model = ModelSettings(model=str(folder), slots=4, dtype="float32")
+    return model, DraftSettings(drafter=drafter)
 
 
 @pytest.fixture(scope="module")
 def pair(tiny_folder: Path) -> Iterator[SpeculativePair]:
-    with SpeculativePair(making(tiny_folder), ROOM) as made:
+    with SpeculativePair(*settings(tiny_folder), ROOM) as made:
         yield made
 
 
@@ -205,7 +206,7 @@ def test_what_does_not_fit_is_told_with_what_there_is(tiny_folder: Path) -> None
     """The one pair has both GPUs."""
     hurry = Placement(target_cpus=0.5, draft_cpus=0.5, start_s=0.5)
     with pytest.raises(RuntimeError) as told:
-        SpeculativePair(making(tiny_folder), hurry)
+        SpeculativePair(*settings(tiny_folder), hurry)
     asked = "asked for 1 x 0.5 CPU and 1 GPU for targets and 0.5 CPU and 1 GPU for a drafter"
     assert asked in str(told.value)
     assert "the cluster has 2 CPU and 2 GPU, of which" in str(told.value)
@@ -238,7 +239,7 @@ def test_two_targets_share_a_drafter_and_one_is_lost_or_hangs(
         start_s=DEADLINE_S,
         pass_s=silent_s,
     )
-    with SpeculativePair(making(tiny_folder, "jacobi"), placement) as pair:
+    with SpeculativePair(*settings(tiny_folder, "jacobi"), placement) as pair:
         _, [_, second] = pair.pids()
         pair.run(asked[:8])  # both have loaded all
         assert run_and(pair, asked, lambda: os.kill(second, accident)) == expected
@@ -253,12 +254,15 @@ def test_workers_of_a_job_have_their_drafters_beside_them(
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a red apple\na green tree\nx\nthe flag of Norway\n")
     hashes: dict[str, list[str]] = {}
-    for drafter, pair in (("plain", None), ("local", Placement(draft_cpus=0.5))):
+    for drafter, pair in (("plain", "colocated"), ("local", "pair:draft_cpus=0.5")):
         job = Job(
             prompts=str(prompts),
             out=str(tmp_path / drafter),
-            making=BatchMaking(model=str(tiny_folder), drafter=drafter, dtype="float32"),
-            workers=Workers(cpus=0.5, slots=4, device="cpu", start_s=DEADLINE_S, pair=pair),
+            settings=JobSettings(
+                model=replace(settings(tiny_folder)[0], device="cpu"),
+                drafting=DraftSettings(drafter=drafter, placement=pair),
+                workers=WorkerSettings(cpus_per_worker=0.5, start_timeout=DEADLINE_S),
+            ),
         )
         with Meter(Console(quiet=True)) as meter:
             assert run(job, meter)["images"] == 4

@@ -8,9 +8,10 @@ import torch
 
 from hawk import Request
 from hawk.cluster.remote_drafter import Patience
-from hawk.cluster.target_actor import Failed, Image, Made, Making, Run, TargetActor
+from hawk.cluster.target_actor import Failed, Image, Made, Run, TargetActor
 from hawk.decoding.request import Finished
 from hawk.decoding.session import Session
+from hawk.settings import DraftSettings, ModelSettings
 from tests.cluster.direct import Direct
 
 
@@ -26,8 +27,9 @@ def test_an_image_that_fails_is_told_and_the_others_are_made(
 
     monkeypatch.setattr(Session, "step", failing)
     actor = TargetActor(torch.get_num_threads())
-    making = Making(model=str(tiny_folder), drafter="local", device="cpu", dtype="float32")
-    actor.start(making, Direct(), lanes=2, patience=Patience())
+    model = ModelSettings(model=str(tiny_folder), device="cpu", dtype="float32")
+    drafting = DraftSettings(drafter="local")
+    actor.start(model, drafting, Direct(), lanes=2, patience=Patience())
     asked = [
         Image(place=place, request=Request(prompt="a", seed=place, guidance=2.0))
         for place in range(3)

@@ -12,13 +12,14 @@ from typer.testing import CliRunner
 from hawk.batch.manifest import Manifest
 from hawk.batch.messages import Assignment
 from hawk.batch.schema import PROMPTS
-from hawk.batch.settings import Making, Workers
+from hawk.batch.settings import JobSettings
 from hawk.batch.worker import Worker
 from hawk.cli.app import app
 from hawk.evaluation.encoder import Encoder
 from hawk.evaluation.frechet import Cloud, frechet_distance
 from hawk.evaluation.judge import Classifier, Judge, whitening
 from hawk.evaluation.real import RealImages
+from hawk.settings import ModelSettings
 from hawk.storage import layout
 from hawk.storage.folder import Folder
 from tests.shapes import COLOURS, CONCEPTS, PIXELS, STYLES
@@ -175,11 +176,16 @@ def run_folder(tiny_folder: Path, real: RealImages, tmp_path: Path) -> Path:
     )
     folder = Folder(str(tmp_path / "run"))
     folder.prepare()
-    making = Making(model=str(tiny_folder), dtype="float32")
-    worker = Worker(making, folder, Workers(slots=4, device="cpu"), guided=True)
+    model = ModelSettings(model=str(tiny_folder), dtype="float32", slots=4, device="cpu")
+    settings = JobSettings(model=model)
+    worker = Worker(settings, folder, guided=True)
     rows = len(prompts)
     manifest = Manifest(
-        making=making, inputs="", rows=rows, rows_per_file=rows, provenance=worker.provenance()
+        settings=settings.identity(),
+        inputs="",
+        rows=rows,
+        rows_per_file=rows,
+        provenance=worker.provenance(),
     )
     folder.write(layout.MANIFEST, manifest.to_json())
     due = [Assignment(shard=0, job=manifest.job, rows=table, strikes={}, sheet=0)]

@@ -16,7 +16,7 @@ from hawk.decoding.stats import Stats
 from hawk.images.encoding import encode, read_origin
 from hawk.images.gallery import Gallery
 from hawk.images.origin import Maker, Origin
-from hawk.pipeline import Picture
+from hawk.pictures import Picture
 
 runner = CliRunner()
 MAKER = Maker(

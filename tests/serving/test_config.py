@@ -2,16 +2,18 @@
 
 import hashlib
 import socket
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from benchmarks.ports import free_port
 from hawk.cli import serve as serve_cli
 from hawk.cli.app import app
-from hawk.serving.config import ServeConfig, check_config, overridden, read_config
+from hawk.serving.config import ModelConfig, ServeConfig, check_config, overridden, read_config
 from hawk.serving.errors import ApiError
 from hawk.serving.keys import VARIABLE, Keys
 from hawk.serving.local import address, guarded, listening
@@ -28,18 +30,21 @@ def hawk(*arguments: object, code: int = 0) -> tuple[str, str]:
 
 def test_the_example_says_what_is_the_default() -> None:
     assert read_config(EXAMPLE) == ServeConfig()
+    written = yaml.safe_load(EXAMPLE.read_text())
+    assert written.keys() == ServeConfig.model_fields.keys()
+    assert written["model"].keys() == {*asdict(ModelConfig()), "name"} - {"model"}
     stdout, _ = hawk("--check", EXAMPLE)
     assert "is fine" in stdout
 
 
 def test_every_mistake_is_named(tmp_path: Path) -> None:
     file = tmp_path / "serve.yaml"
-    file.write_text("model: {slots: 0, slotz: 4}\nreplicas: {floor: 3, ceiling: 2}\nhtpp: {}\n")
+    file.write_text("model: {slotz: 4, waiting: 1}\nreplicas: {floor: 3, ceiling: 2}\nhtpp: {}\n")
     _, stderr = hawk("--check", file, code=2)
     lines = stderr.strip().splitlines()
     assert len(lines) == 4
     assert all(line.startswith(f"hawk: {file}: ") for line in lines)
-    for words in ("model.slots", "unknown key model.slotz", "raise it", "unknown key htpp"):
+    for words in ("model.waiting", "unknown key model.slotz", "raise it", "unknown key htpp"):
         assert words in stderr
 
 
@@ -60,13 +65,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_options_go_before_the_file(tmp_path: Path) -> None:
     file = tmp_path / "serve.yaml"
     file.write_text("model: {slots: 4, waiting: 20}\nhttp:\nreplicas: {ceiling: 2}\n")
-    options: dict[str, Any] = {"model": {"slots": 8, "name": None}, "http": {"port": 9000}}
+    options: dict[str, Any] = {"model": {"slots": 8}, "http": {"port": 9000}}
     config = overridden(file, options, cpus=8)
-    assert (config.model.slots, config.model.waiting, config.model.name) == (8, 20, "emoji")
+    assert (config.model.slots, config.model.waiting, config.model.model) == (8, 20, "emoji")
     assert config.http.port == 9000
     assert config.replicas.cpus == 4  # each replica half of the machine
     assert overridden(None, options, cpus=2).replicas.cpus == 2
-    with pytest.raises(ValueError, match=r"options: model\.slots"):
+    with pytest.raises(ValueError, match="options: model: slots must be 1 or more"):
         overridden(file, {"model": {"slots": -1}}, cpus=1)
 
 

@@ -47,7 +47,7 @@ def test_examples_run_as_printed(language: str, text: str, url: str, tmp_path: P
 
 
 def test_the_cluster_file_is_one_that_serve_and_we_can_read() -> None:
-    [text] = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
+    text = (ROOT / "serve" / "application.yaml").read_text()
     [application] = ServeDeploySchema.model_validate(yaml.safe_load(text)).applications
     assert application.import_path == "hawk.serving.app:build_app"
     config = check_config(application.args, "docs")

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def test_who_loads_the_model_does_not_stay(
 
 def test_layers_are_compiled_where_asked(tiny_folder: Path, compiled: list[DecoderTarget]) -> None:
     config = tiny_config(tiny_folder)
-    model = config.model.model_copy(update={"compile": True})
+    model = replace(config.model, compile=True)
     Replica(config.model_copy(update={"model": model})).engine.close()
     assert len(compiled) == 1
 

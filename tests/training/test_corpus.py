@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from hawk.cli.app import app
 from hawk.decoding.grid import Grid, Identity
 from hawk.decoding.request import Request
+from hawk.settings import SamplerSettings
 from hawk.targets.janus import Janus
 from hawk.training import corpus as recorded
 from hawk.training.corpus import ON_DISK, Corpus, Shard, image_bytes, shards
@@ -52,7 +53,7 @@ def test_rows_of_many_files_are_read_as_of_one_tensor(index: str) -> None:
 
 def test_what_is_large_is_mapped_and_not_read(tiny: Janus, tmp_path: Path) -> None:
     """No part of it is in memory of our own: each lies in a mapping of its file."""
-    requests = plan(tiny, PROMPTS, 4, 2.0)
+    requests = plan(tiny, PROMPTS, 4, SamplerSettings(guidance=2.0))
     some = [shard(tiny, tmp_path, requests[:2], 8), shard(tiny, tmp_path, requests[2:], 8)]
     corpus = Corpus.load([made.file for made in some], CPU)
     for name in ON_DISK:
@@ -71,7 +72,7 @@ def mappings(file: Path) -> list[tuple[int, int]]:
 
 
 def test_passes_are_sampled_and_the_same_each_time(tiny: Janus, tmp_path: Path) -> None:
-    requests = plan(tiny, PROMPTS, 2, 2.0)
+    requests = plan(tiny, PROMPTS, 2, SamplerSettings(guidance=2.0))
     every = load_file(shard(tiny, tmp_path, requests, 1000).file)
     few = load_file(shard(tiny, tmp_path, requests, 3).file)
     again = load_file(shard(tiny, tmp_path / "again", requests, 3).file)
@@ -88,7 +89,7 @@ def test_passes_are_sampled_and_the_same_each_time(tiny: Janus, tmp_path: Path) 
 
 
 def test_many_images_keep_fewer_passes_of_each(tiny: Janus, tmp_path: Path) -> None:
-    request = plan(tiny, PROMPTS, 2, 2.0)[0]
+    request = plan(tiny, PROMPTS, 2, SamplerSettings(guidance=2.0))[0]
     passes = [shards([request] * images, tmp_path, 8)[0].passes for images in (400, 6_000, 10**6)]
     assert passes == [500, 33, 16]
 
@@ -103,7 +104,7 @@ def test_janus_pro_7b_takes_a_third_of_what_all_passes_would() -> None:
 
 
 def test_the_need_of_disk_is_what_shards_take(tiny: Janus, tmp_path: Path) -> None:
-    requests = plan(tiny, PROMPTS, 4, 2.0)
+    requests = plan(tiny, PROMPTS, 4, SamplerSettings(guidance=2.0))
     made = shard(tiny, tmp_path, requests, 3)
     told = len(requests) * image_bytes(tiny.identity, 3)
     assert made.file.stat().st_size == pytest.approx(told, rel=0.03)  # its head is small here
@@ -112,7 +113,12 @@ def test_the_need_of_disk_is_what_shards_take(tiny: Janus, tmp_path: Path) -> No
 def test_a_disk_without_room_is_told_before_anything_is_recorded(
     tiny: Janus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    course = Course(kind="hawk", requests=plan(tiny, PROMPTS, 3, 2.0), slots=2, steps=1)
+    course = Course(
+        kind="hawk",
+        requests=plan(tiny, PROMPTS, 3, SamplerSettings(guidance=2.0)),
+        slots=2,
+        steps=1,
+    )
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     monkeypatch.setattr(recorded, "record_shard", lambda *_: pytest.fail("recorded"))
     with pytest.raises(ValueError, match=r"recording takes up to 0.0 GiB in .*record fewer images"):
@@ -120,7 +126,7 @@ def test_a_disk_without_room_is_told_before_anything_is_recorded(
 
 
 def test_images_that_are_recorded_need_no_more_disk(tiny: Janus, tmp_path: Path) -> None:
-    requests = plan(tiny, PROMPTS, 3, 2.0)
+    requests = plan(tiny, PROMPTS, 3, SamplerSettings(guidance=2.0))
     course = Course(kind="local", requests=requests, slots=1, steps=1)
     before = need(tiny, course, tmp_path)
     first = shards(requests, tmp_path / "shards", 1)[0]

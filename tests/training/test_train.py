@@ -14,6 +14,7 @@ from hawk.batch.record import record as many_hands
 from hawk.cli.app import app
 from hawk.decoding.noise import gumbel
 from hawk.drafters import choose
+from hawk.settings import ModelSettings, SamplerSettings
 from hawk.targets.janus import Janus
 from hawk.training.corpus import Corpus, Shard, record, record_shard, shards
 from hawk.training.laws import cross_entropy, dense, hits
@@ -28,17 +29,24 @@ IMAGES = 5
 
 @pytest.fixture(scope="module")
 def corpus(tiny: Janus, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    todo = shards(plan(tiny, PROMPTS, IMAGES, 2.0), tmp_path_factory.mktemp("shards"), slots=4)
+    todo = shards(
+        plan(tiny, PROMPTS, IMAGES, SamplerSettings(guidance=2.0)),
+        tmp_path_factory.mktemp("shards"),
+        slots=4,
+    )
     record(tiny, todo)
     return Corpus.load([shard.file for shard in todo], tiny.device)
 
 
 def test_recorded_images_are_those_of_plain_decoding(tiny: Janus, corpus: Corpus) -> None:
     session = new_session(tiny, "plain", slots=4)
-    tickets = [session.submit(request) for request in plan(tiny, PROMPTS, IMAGES, 2.0)]
+    tickets = [
+        session.submit(request)
+        for request in plan(tiny, PROMPTS, IMAGES, SamplerSettings(guidance=2.0))
+    ]
     tokens = {image.ticket: image.tokens_T.tolist() for image in session.run()}
     by_seed = dict(zip(corpus.seeds_I.tolist(), corpus.tokens_IT.tolist(), strict=True))
-    requests = plan(tiny, PROMPTS, IMAGES, 2.0)
+    requests = plan(tiny, PROMPTS, IMAGES, SamplerSettings(guidance=2.0))
     assert [by_seed[r.seed] for r in requests] == [tokens[ticket] for ticket in tickets]
 
 
@@ -55,7 +63,7 @@ def test_recorded_laws_pick_the_recorded_tokens_under_the_noise(corpus: Corpus) 
 
 def test_recorded_hidden_states_are_those_behind_the_laws(tiny: Janus) -> None:
     """Without guidance the image head makes the law of the hidden state."""
-    alone = plan(tiny, PROMPTS, 2, 1.0)
+    alone = plan(tiny, PROMPTS, 2, SamplerSettings(guidance=1.0))
     shard = record_shard(tiny, Shard(file=Path("x"), requests=alone, slots=2, passes=9))
     law = tiny.head(shard["hidden_ITD"].float()).log_softmax(-1)
     recorded = dense(shard["law_ITK"], shard["law_ids_ITK"], 64)
@@ -89,7 +97,12 @@ def test_training_goes_on_where_it_stopped(tiny: Janus, corpus: Corpus, tmp_path
 
 def test_a_trained_drafter_is_loaded_and_drafts(tiny: Janus, tmp_path: Path) -> None:
     out = tmp_path / "made"
-    course = Course(kind="hawk", requests=plan(tiny, PROMPTS, 3, 2.0), slots=2, steps=2)
+    course = Course(
+        kind="hawk",
+        requests=plan(tiny, PROMPTS, 3, SamplerSettings(guidance=2.0)),
+        slots=2,
+        steps=2,
+    )
     told: list[str] = []
 
     def progress(name: str, total: int) -> Callable[[int], object]:
@@ -101,14 +114,19 @@ def test_a_trained_drafter_is_loaded_and_drafts(tiny: Janus, tmp_path: Path) -> 
     assert set(acceptance) == {"laws alone", "first round", "second round", "given the truth"}
     kind, identity = choose(str(out), replace(tiny.identity, drafters={}))
     assert (kind, identity.drafters) == ("hawk", {"hawk": out})
-    other = Course(kind="hawk", requests=plan(tiny, PROMPTS, 4, 2.0), slots=2, steps=2)
+    other = Course(
+        kind="hawk",
+        requests=plan(tiny, PROMPTS, 4, SamplerSettings(guidance=2.0)),
+        slots=2,
+        steps=2,
+    )
     with pytest.raises(ValueError, match="other images: give another --run"):
         train(tiny, other, run=tmp_path / "run", out=out, progress=progress)
 
 
 def test_a_run_for_another_sampler_is_refused_and_stays(tiny: Janus, tmp_path: Path) -> None:
     """What its images teach is the filtered law: other filters are other lessons."""
-    requests = plan(tiny, PROMPTS, 2, 2.0)
+    requests = plan(tiny, PROMPTS, 2, SamplerSettings(guidance=2.0))
     _claim(tmp_path, tiny, requests)
     before = (tmp_path / "plan.json").read_bytes()
     narrow = [replace(r, sampler=replace(r.sampler, top_p=0.5)) for r in requests]
@@ -121,7 +139,7 @@ def test_a_plan_is_there_whole_or_not_at_all(
     tiny: Janus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another kind may be reading it while it is written."""
-    requests = plan(tiny, PROMPTS, 2, 2.0)
+    requests = plan(tiny, PROMPTS, 2, SamplerSettings(guidance=2.0))
     _claim(tmp_path, tiny, requests)
     seen: list[str] = []
     really = Path.replace
@@ -136,7 +154,12 @@ def test_a_plan_is_there_whole_or_not_at_all(
 
 
 def test_shards_that_are_there_are_not_made_again(tiny: Janus, tmp_path: Path) -> None:
-    course = Course(kind="spatial", requests=plan(tiny, PROMPTS, 3, 2.0), slots=2, steps=1)
+    course = Course(
+        kind="spatial",
+        requests=plan(tiny, PROMPTS, 3, SamplerSettings(guidance=2.0)),
+        slots=2,
+        steps=1,
+    )
     made: list[int] = []
 
     def train_again() -> None:
@@ -159,13 +182,12 @@ def test_shards_that_are_there_are_not_made_again(tiny: Janus, tmp_path: Path) -
 
 @pytest.mark.ray
 def test_many_hands_record_the_same(tiny: Janus, tiny_folder: Path, tmp_path: Path) -> None:
-    requests = plan(tiny, PROMPTS, 5, 2.0)
+    requests = plan(tiny, PROMPTS, 5, SamplerSettings(guidance=2.0))
     alone, together = (shards(requests, tmp_path / name, slots=1) for name in ("alone", "together"))
     record(tiny, alone)
     counts: list[int] = []
-    many_hands(
-        tiny, together, counts.append, model=str(tiny_folder), workers=2, device="cpu", dtype="auto"
-    )
+    model = ModelSettings(model=str(tiny_folder), device="cpu")
+    many_hands(tiny, together, counts.append, model=model, workers=2)
     assert sorted(counts) == [1, 2, 2]
     one, other = (
         Corpus.load([shard.file for shard in some], tiny.device) for some in (alone, together)
@@ -220,7 +242,7 @@ def test_what_cannot_be_trained_is_named(tiny: Janus) -> None:
     with pytest.raises(ValueError, match="no drafter 'plain' to train: choose from hawk, local"):
         new_lesson("plain", tiny)
     with pytest.raises(ValueError, match="images must be 2 or more, got 1"):
-        plan(tiny, PROMPTS, 1, 2.0)
+        plan(tiny, PROMPTS, 1, SamplerSettings(guidance=2.0))
 
 
 def test_cut_laws_keep_their_mass() -> None:
