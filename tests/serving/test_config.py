@@ -2,7 +2,6 @@
 
 import hashlib
 import socket
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ def test_the_example_says_what_is_the_default() -> None:
     assert read_config(EXAMPLE) == ServeConfig()
     written = yaml.safe_load(EXAMPLE.read_text())
     assert written.keys() == ServeConfig.model_fields.keys()
-    assert written["model"].keys() == {*asdict(ModelConfig()), "name"} - {"model"}
+    assert written["model"].keys() == {*ModelConfig.__dataclass_fields__, "name"} - {"model"}
     stdout, _ = hawk("--check", EXAMPLE)
     assert "is fine" in stdout
 
