@@ -20,12 +20,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from hawk.bench import contenders
-from hawk.bench.measure import Row, Turns, measure, rows
+from hawk.bench.measure import BenchRow, ContenderRuns, measure, rows
 from hawk.decoding.target import Target
 from hawk.drafters import weights
 from hawk.evaluation.encoder import Encoder
 from hawk.evaluation.judge import Judge, Quality
-from hawk.evaluation.real import RealImages
+from hawk.evaluation.real_images import RealImages
 from hawk.machine import machine, versions
 from hawk.pipeline import Pipeline
 
@@ -137,13 +137,13 @@ def trained(folder: Path, target: Target) -> Mapping[str, Path]:
     return found
 
 
-def quality_of(turn: Turns, judge: Judge, count: int) -> Quality:
+def quality_of(turn: ContenderRuns, judge: Judge, count: int) -> Quality:
     """Of the first images: the last batch may have been filled up."""
     pictures = turn.pictures[:count]
     return judge.quality([np.asarray(picture.image) for picture in pictures], range(count))
 
 
-def line(method: Method, row: Row, quality: Quality) -> list[str]:
+def line(method: Method, row: BenchRow, quality: Quality) -> list[str]:
     assert row.drafting is not None
     identical = row.drafting.identical_to_plain == row.images
     law = "same tokens" if identical else ("exact" if row.drafting.exact else "changed")

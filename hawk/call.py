@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from PIL import Image
 from torch import Tensor
 
-from hawk.decoding.loop import Loop
 from hawk.decoding.request import Finished, Request
+from hawk.decoding.runner import RequestRunner
 from hawk.pictures import Callback, Failure, Picture, Step
 
 
@@ -23,7 +23,7 @@ class Call:
         places: of the images that are not done, by ticket.
     """
 
-    session: Loop
+    session: RequestRunner
     requests: Sequence[Request]
     draw: Callable[[Tensor], Image.Image]
     callback: Callback | None

@@ -14,21 +14,21 @@ from hawk import drafters
 from hawk.call import Call
 from hawk.decoding import bounds
 from hawk.decoding.budget import Budget
-from hawk.decoding.loop import Loop
 from hawk.decoding.pass_timer import PassTimer
 from hawk.decoding.request import Request
 from hawk.decoding.rule_names import load_rule, read_rule
+from hawk.decoding.runner import RequestRunner
 from hawk.decoding.session import FIXED_NODES, Session
 from hawk.decoding.stats import Stats
 from hawk.decoding.target import Target, identity_of
 from hawk.devices import resolve_devices, resolve_dtype
-from hawk.drafters.guesses import Guesses
+from hawk.drafters.draft_sampler import DraftSampler
 from hawk.image_maker import ImageMaker
 from hawk.maker import Maker
 from hawk.pictures import Callback, Failure, Picture, partial_pixels
 from hawk.settings import DraftSettings, ModelSettings
 from hawk.targets import load_target
-from hawk.targets.loaded import target_of
+from hawk.targets.model_object import target_of
 
 
 class Pipeline(ImageMaker):
@@ -65,7 +65,7 @@ class Pipeline(ImageMaker):
         self._target, self.slots, self.deterministic = target, slots, deterministic
         self._nodes = nodes
         self.rule, self.rule_name = load_rule(rule, target), rule
-        self._sessions: dict[bool, Loop] = {}
+        self._sessions: dict[bool, RequestRunner] = {}
 
     @classmethod
     def from_pretrained(  # noqa: PLR0913  # each is a choice of the user
@@ -220,7 +220,7 @@ class Pipeline(ImageMaker):
         pixels_HW3 = torch.from_numpy(np.array(image.convert("RGB"))).to(self.target.device)
         return codes(pixels_HW3[None])[0].tolist()
 
-    def session(self, *, guided: bool) -> Loop:
+    def session(self, *, guided: bool) -> RequestRunner:
         """The session of this pipeline with or without guidance; made at its first use."""
         guided = guided or self.deterministic  # one shape for both
         if guided not in self._sessions:
@@ -228,7 +228,7 @@ class Pipeline(ImageMaker):
             drafter = drafters.DRAFTERS[self.drafter](
                 self._identity,
                 slots=self.slots,
-                guesses=Guesses(by_chance=self.rule.by_chance),
+                guesses=DraftSampler(by_chance=self.rule.by_chance),
                 device=self.target.device,
                 branching=not self.deterministic,
             )
@@ -245,11 +245,11 @@ class Pipeline(ImageMaker):
         return self._sessions[guided]
 
     @property
-    def sessions(self) -> list[Loop]:
+    def sessions(self) -> list[RequestRunner]:
         """Those made so far."""
         return list(self._sessions.values())
 
-    def _session_of(self, requests: Sequence[Request]) -> Loop:
+    def _session_of(self, requests: Sequence[Request]) -> RequestRunner:
         return self.session(guided=any(request.guidance != 1 for request in requests))
 
     def _draw(self, tokens_T: Tensor) -> Image.Image:

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from hawk.targets import load_target
-from hawk.targets.hf import DecoderTarget
+from hawk.targets.decoder_target import DecoderTarget
 from hawk.targets.janus import Janus
 from tests.shapes import save_shapes
 from tests.tiny import save_tiny_drafters, save_tiny_janus

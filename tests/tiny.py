@@ -19,8 +19,8 @@ from hawk.decoding.session import FIXED_NODES
 from hawk.decoding.target import Target
 from hawk.drafters import DRAFTERS, weights
 from hawk.drafters.baselines.heads import Heads
-from hawk.drafters.guesses import Guesses
-from hawk.drafters.window import Window
+from hawk.drafters.draft_sampler import DraftSampler
+from hawk.drafters.local_context import ContextNetwork
 from jobs.emoji.text import BOI, BOS, PAD, token_id, train_tokenizer
 
 GRID = 6
@@ -89,8 +89,8 @@ def save_tiny_drafters(folder: Path, identity: Identity) -> None:
     torch.manual_seed(1)
     sizes = {"channels": 32, "embedding": 8, "head": 16}
     networks: dict[str, tuple[nn.Module, dict[str, int]]] = {
-        "hawk": (Window(identity, stale=True, **sizes), sizes | {"stale": True}),
-        "local": (Window(identity, stale=False, **sizes), sizes | {"stale": False}),
+        "hawk": (ContextNetwork(identity, stale=True, **sizes), sizes | {"stale": True}),
+        "local": (ContextNetwork(identity, stale=False, **sizes), sizes | {"stale": False}),
         "spatial": (Heads(identity, head=16), {"head": 16}),
     }
     for kind, (module, network) in networks.items():
@@ -103,7 +103,7 @@ def new_drafter(
     return DRAFTERS[drafter](
         target.identity,
         slots=slots,
-        guesses=Guesses(by_chance=rule.by_chance),
+        guesses=DraftSampler(by_chance=rule.by_chance),
         device=target.device,
         branching=branching,
     )

@@ -28,8 +28,8 @@ from transformers.models.janus.configuration_janus import JanusVQVAEConfig
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from hawk.targets import chameleon, emu3
-from hawk.targets.stored import TEXT_FOLDER
 from hawk.targets.vq import VQDecoder
+from hawk.targets.weight_shapes import TEXT_FOLDER
 
 CODES = 64  # image vocabulary
 HIDDEN = 64

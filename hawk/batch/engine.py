@@ -14,8 +14,8 @@ from hawk.batch.messages import Key, Provenance
 from hawk.batch.schema import IMAGES
 from hawk.batch.settings import JobSettings
 from hawk.batch.shard import Counts
-from hawk.decoding.loop import Loop
 from hawk.decoding.request import Finished, Request
+from hawk.decoding.runner import RequestRunner
 from hawk.decoding.sampler import SamplerConfig
 from hawk.decoding.target import Target
 from hawk.images.encoding import encode
@@ -150,7 +150,7 @@ class Engine:
     def _enter(self, place: _Place) -> None:
         self._flying[self._session().submit(place.request)] = place
 
-    def _session(self) -> Loop:
+    def _session(self) -> RequestRunner:
         while True:
             try:
                 return self._pipeline.session(guided=self._guided)

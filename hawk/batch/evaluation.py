@@ -14,8 +14,8 @@ from hawk.decoding.request import Request
 from hawk.decoding.sampler import SamplerConfig
 from hawk.evaluation.encoder import Encoder
 from hawk.evaluation.judge import Judge
-from hawk.evaluation.real import RealImages
-from hawk.evaluation.report import Report, Row
+from hawk.evaluation.quality_report import QualityReport, QualityRow
+from hawk.evaluation.real_images import RealImages
 from hawk.images.gallery import tokens_sha256
 from hawk.machine import machine, versions
 from hawk.pipeline import Pipeline
@@ -30,7 +30,7 @@ COLUMNS = [
 
 def judge_run(
     url: str, real: RealImages, encoder: Encoder, *, most: int, compared: int, device: str
-) -> Report:
+) -> QualityReport:
     """Judge the images of a run folder whose prompts are captions of real images.
 
     Args:
@@ -63,7 +63,7 @@ def judge_run(
         by_guidance[row["sampler"]["guidance"]].append((row, asked_places.index(place)))
     model = changed(ModelSettings(device=device), ours.settings)
     plain = Pipeline.load(model, DraftSettings(drafter="plain"))
-    return Report(
+    return QualityReport(
         rows=[
             _row(judge, plain, [row for row, _ in part], [place for _, place in part], compared)
             for part in by_guidance.values()
@@ -82,7 +82,7 @@ def _row(
     made: Sequence[Mapping[str, Any]],
     asked: Sequence[int],
     compared: int,
-) -> Row:
+) -> QualityRow:
     again = [_request(row) for row in made[:compared]]
     same = 0
     if again:
@@ -92,7 +92,7 @@ def _row(
             for picture, row in zip(pictures, made, strict=False)
         )
     first = made[0]
-    return Row(
+    return QualityRow(
         guidance=first["sampler"]["guidance"],
         drafter=first["drafter"],
         rule=first["rule"],

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+from hawk.bench.bench_report import BenchReport
 from hawk.bench.contenders import Method
 from hawk.bench.measure import measure, rows
-from hawk.bench.report import Report
 from hawk.decoding.request import Request
 from hawk.machine import machine, versions
 from hawk.pipeline import Pipeline
@@ -18,7 +18,7 @@ def compare(
     batches: Sequence[int] = (1,),
     transformers: bool = False,
     each: Callable[[int, int], object] = lambda _made, _of: None,
-) -> Report:
+) -> BenchReport:
     """Let every method make the images, at one batch size after the other.
 
     Args:
@@ -44,7 +44,7 @@ def compare(
         measure(target, methods, requests, batch=batch, transformers=transformers, each=advance)
         for batch in batches
     ]
-    return Report(
+    return BenchReport(
         rows=[row for turns in measured for row in rows(turns)],
         settings={
             "model": target.name,

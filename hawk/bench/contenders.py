@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 import torch
 
-from hawk.decoding.loop import Loop
 from hawk.decoding.request import Request
 from hawk.decoding.rule_names import read_rule
+from hawk.decoding.runner import RequestRunner
 from hawk.decoding.target import Target
 from hawk.pictures import Result
 from hawk.pipeline import Pipeline
@@ -94,7 +94,7 @@ class Ours:
         return self._pipeline.run(requests)
 
     @property
-    def session(self) -> Loop:
+    def session(self) -> RequestRunner:
         """The one that was prepared."""
         [session] = self._pipeline.sessions
         return session

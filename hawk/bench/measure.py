@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from hawk.bench.contenders import Contender, Method, Ours, Transformers
-from hawk.bench.memory import PeakMemory
+from hawk.bench.peak_memory import PeakMemory
 from hawk.decoding.request import Request
 from hawk.decoding.stats import Stats
 from hawk.decoding.target import Target
@@ -23,7 +23,7 @@ from hawk.pictures import Picture, Result
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drafting:
+class DraftingStats:
     """How drafts of one contender fared.
 
     Attributes:
@@ -46,7 +46,7 @@ class Drafting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class BenchRow:
     """One contender at one batch size.
 
     Attributes:
@@ -72,11 +72,11 @@ class Row:
     speedup_over_plain: float
     speedup_over_transformers: float | None
     peak_memory_mb: int | None
-    drafting: Drafting | None
+    drafting: DraftingStats | None
 
 
 @dataclass(kw_only=True)
-class Turns:
+class ContenderRuns:
     """What a contender has done so far.
 
     Attributes:
@@ -106,7 +106,7 @@ def measure(
     batch: int,
     transformers: bool,
     each: Callable[[int], object] = lambda _: None,
-) -> list[Turns]:
+) -> list[ContenderRuns]:
     """Let every method make the images in turn, and transformers if it takes part.
 
     Args:
@@ -126,7 +126,7 @@ def measure(
         makers.append(lambda: theirs)
     peaks = [_peak_memory(new(), batches[0], target, guided=guided) for new in makers]
     turns = [
-        Turns(contender=new(), batch=batch, peak_mb=peak, seconds=[], results=[])
+        ContenderRuns(contender=new(), batch=batch, peak_mb=peak, seconds=[], results=[])
         for new, peak in zip(makers, peaks, strict=True)
     ]
     for turn in turns:
@@ -142,7 +142,7 @@ def measure(
     return turns
 
 
-def rows(turns: Sequence[Turns]) -> list[Row]:
+def rows(turns: Sequence[ContenderRuns]) -> list[BenchRow]:
     """What the turns of one batch size come to; the first is what the others are held against."""
     return [_row(turn, turns) for turn in turns]
 
@@ -165,12 +165,12 @@ def _peak_memory(
     return memory.megabytes()
 
 
-def _row(turn: Turns, turns: Sequence[Turns]) -> Row:
+def _row(turn: ContenderRuns, turns: Sequence[ContenderRuns]) -> BenchRow:
     contender, batch = turn.contender, turn.batch
     plain, last = turns[0], turns[-1]
     against = last.seconds if last.contender.rule is None else None
     total = _total(turn.results)
-    return Row(
+    return BenchRow(
         drafter=contender.drafter,
         rule=contender.rule,
         nodes=contender.nodes,
@@ -196,7 +196,7 @@ def _total(results: Sequence[Result]) -> Stats:
     return total
 
 
-def _drafting(turn: Turns, plain: Turns) -> Drafting:
+def _drafting(turn: ContenderRuns, plain: ContenderRuns) -> DraftingStats:
     assert isinstance(turn.contender, Ours)
     total, seconds = _total(turn.results), sum(turn.seconds)
     shares = {
@@ -205,7 +205,7 @@ def _drafting(turn: Turns, plain: Turns) -> Drafting:
         "verify": total.verify_s / seconds,
     }
     commits = [picture.commits for picture in turn.pictures]
-    return Drafting(
+    return DraftingStats(
         exact=turn.results[0].exact,
         nodes_per_forward=total.nodes_per_forward,
         identical_to_plain=sum(

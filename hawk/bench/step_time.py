@@ -12,7 +12,7 @@ import torch
 from rich.table import Table
 
 from hawk.decoding.pass_timer import PassTimer
-from hawk.targets.random import RandomTarget
+from hawk.targets.random_target import RandomTarget
 
 NODES = (1, 2, 4, 8, 16, 32)
 COPIED_BYTES = 2**28  # far beyond any cache

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 
 from hawk import drafters
-from hawk.bench.memory import PeakMemory
+from hawk.bench.peak_memory import PeakMemory
 from hawk.check.families import oracle_of
-from hawk.check.finding import Answer, BadUsage, Record
-from hawk.check.images import Drafting, decoded, same_image, same_pixels
+from hawk.check.finding import BadUsage, CheckResult, Record
+from hawk.check.image_checks import DraftingCheck, decoded, same_image, same_pixels
+from hawk.check.memory_check import device_with_room, same_memory
 from hawk.check.oracle import Oracle
 from hawk.check.passes import Passes, same_guidance, same_logits, same_tokens, target_passes
-from hawk.check.prompts import same_prompts
-from hawk.check.room import device_with_room, same_memory
+from hawk.check.prompt_ids import same_prompts
 from hawk.decoding.request import Request
 from hawk.decoding.target import Target
 from hawk.devices import resolve_devices, resolve_dtype
@@ -116,7 +116,7 @@ def _target(source: Source) -> Target:
     )
 
 
-def _loaded(source: Source) -> Answer:
+def _loaded(source: Source) -> CheckResult:
     """BadUsage where there is no such model; one that is broken fails."""
     started = time.perf_counter()
     try:
@@ -127,7 +127,7 @@ def _loaded(source: Source) -> Answer:
         raise BadUsage(str(error)) from error
     grid, dtype = target.grid, _name(source.dtype)
     seconds = time.perf_counter() - started
-    return Answer(
+    return CheckResult(
         line=f"{type(target).__name__}, {grid.width} x {grid.height} tokens of "
         f"{target.vocabulary}, {dtype} on {_places(source)}, in {seconds:.1f} s",
         value=target,
@@ -165,7 +165,9 @@ def _draw(record: Record, target: Target, asked: Asked, dtype: torch.dtype) -> P
         sampler=target.default_sampler,
     )
     whole = dtype == torch.float32
-    drafting = Drafting(request=request, drafter=asked.drafter, deterministic=False, exact=whole)
+    drafting = DraftingCheck(
+        request=request, drafter=asked.drafter, deterministic=False, exact=whole
+    )
     picture = record.note("drafting", same_image, target, drafting)
     if not whole:
         drafting = replace(drafting, deterministic=True, exact=True)
@@ -187,7 +189,7 @@ def _compare(
     record.note(f"greedy tokens, {name}", same_tokens, ours, theirs)
 
 
-def _passes_in_float32(source: Source, prompt: str, devices: Sequence[torch.device]) -> Answer:
+def _passes_in_float32(source: Source, prompt: str, devices: Sequence[torch.device]) -> CheckResult:
     device = device_with_room(source, torch.float32, devices)
     target = _target(replace(source, dtype=torch.float32, device=device, others=()))
     answer = target_passes(target, prompt, torch.float32)

@@ -28,7 +28,7 @@ from hawk.check.oracle import Branches, NoOracle, Oracle
 from hawk.decoding.target import Target
 from hawk.targets import FAMILIES
 from hawk.targets.emu3 import NEGATIVE_PROMPT
-from hawk.targets.emu3_words import split_as_trained
+from hawk.targets.emu3_tokenizer import split_as_trained
 from hawk.targets.source import Source
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 PASSED, FAILED, ABSENT = "passed", "failed", "not applicable"
-Outcome = Literal["passed", "failed", "not applicable"]
+Status = Literal["passed", "failed", "not applicable"]
 Numbers = dict[str, Any]
 MARKS = {PASSED: "ok ", FAILED: "BAD", ABSENT: "-- "}
 T = TypeVar("T")
@@ -22,7 +22,7 @@ class NotApplicable(Exception):  # it is no error
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class CheckResult:
     """What a check says.
 
     Attributes:
@@ -45,12 +45,12 @@ class Finding:
     Attributes:
         name: of the check.
         outcome: `not applicable` where there is nothing to compare with; `line` says why.
-        line, numbers: as in `Answer`.
+        line, numbers: as in `CheckResult`.
         seconds: that the check took.
     """
 
     name: str
-    outcome: Outcome
+    outcome: Status
     line: str
     numbers: Numbers
     seconds: float
@@ -75,19 +75,19 @@ class Record:
         """Whether no check failed."""
         return all(finding.outcome != FAILED for finding in self.findings)
 
-    def note(self, name: str, check: Callable[..., Answer], *arguments: Any) -> Any:
+    def note(self, name: str, check: Callable[..., CheckResult], *arguments: Any) -> Any:
         """Run a check, and return what it made; None where it could not. A check that raises has
         failed, and leaves the others to be run; but for BadUsage."""
         started = time.perf_counter()
         try:
             answer = check(*arguments)
-            outcome: Outcome = PASSED if answer.passed else FAILED
+            outcome: Status = PASSED if answer.passed else FAILED
         except BadUsage:
             raise
         except NotApplicable as reason:
-            answer, outcome = Answer(line=str(reason)), ABSENT
+            answer, outcome = CheckResult(line=str(reason)), ABSENT
         except Exception as error:  # noqa: BLE001  # whatever it is, it belongs into the report
-            answer, outcome = Answer(line=_sentence(error)), FAILED
+            answer, outcome = CheckResult(line=_sentence(error)), FAILED
         finding = Finding(
             name=name,
             outcome=outcome,

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hawk.check.finding import Answer, required
+from hawk.check.finding import CheckResult, required
+from hawk.check.memory_check import device_with_room
 from hawk.check.oracle import Branches, Oracle
-from hawk.check.room import device_with_room
 from hawk.decoding.grid import Grid
 from hawk.decoding.sampler import SamplerConfig
 from hawk.decoding.target import Target
@@ -53,7 +53,7 @@ class Passes:
 
 
 @torch.inference_mode()
-def target_passes(target: Target, prompt: str, dtype: torch.dtype) -> Answer:
+def target_passes(target: Target, prompt: str, dtype: torch.dtype) -> CheckResult:
     """Passes of a target: greedy tokens step by step as a session makes them, then all logits in
     one pass over them, as if they had been drafted."""
     tokens, branches = _greedy(target, prompt), target.encode(prompt)
@@ -68,14 +68,16 @@ def target_passes(target: Target, prompt: str, dtype: torch.dtype) -> Answer:
         unconditional_LV=_logits(target, [unconditional], tokens, 1.0),
         guided_LV=_logits(target, branches, tokens, target.default_guidance),
     )
-    return Answer(
+    return CheckResult(
         line=f"a prompt of {len(conditional)} tokens and {len(tokens)} greedy ones",
         numbers={"prompt_tokens": len(conditional), "tokens": len(tokens)},
         value=passes,
     )
 
 
-def same_logits(ours: Passes | None, oracle: Oracle, devices: Sequence[torch.device]) -> Answer:
+def same_logits(
+    ours: Passes | None, oracle: Oracle, devices: Sequence[torch.device]
+) -> CheckResult:
     """Passes of the oracle, whole sequences without a cache: whether either branch alone has the
     same logits. It stays loaded."""
     ours = required(ours, NOTHING)
@@ -95,7 +97,7 @@ def same_logits(ours: Passes | None, oracle: Oracle, devices: Sequence[torch.dev
     return replace(max(found, key=lambda answer: answer.numbers["largest"]), value=theirs)
 
 
-def same_guidance(ours: Passes | None, theirs: Passes | None) -> Answer:
+def same_guidance(ours: Passes | None, theirs: Passes | None) -> CheckResult:
     """Whether both branches together have the same logits."""
     ours, theirs = required(ours, NOTHING), required(theirs, NOTHING)
     guidance, tolerance = ours.guidance, _guided_tolerance(ours, theirs)
@@ -108,7 +110,7 @@ def same_guidance(ours: Passes | None, theirs: Passes | None) -> Answer:
     return answer
 
 
-def same_tokens(ours: Passes | None, theirs: Passes | None) -> Answer:
+def same_tokens(ours: Passes | None, theirs: Passes | None) -> CheckResult:
     """Whether each greedy token is the best of its law, or as good as rounding can tell."""
     ours, theirs = required(ours, NOTHING), required(theirs, NOTHING)
     laws_TV, tokens_T1 = theirs.guided_LV[:-1], torch.tensor(ours.tokens)[:, None]
@@ -116,14 +118,14 @@ def same_tokens(ours: Passes | None, theirs: Passes | None) -> Answer:
     wrong = int((behind_T > TAIL * _guided_tolerance(ours, theirs) * laws_TV.std(1)).sum())
     same, of = int((behind_T == 0).sum()), len(ours.tokens)
     far = f", {wrong} are further from it than rounding explains" if wrong else ""
-    return Answer(
+    return CheckResult(
         passed=wrong == 0,
         line=f"{same} of {of} greedy tokens are the best of transformers' laws{far}",
         numbers={"tokens": of, "same": same, "wrong": wrong},
     )
 
 
-def _branches(ours: Passes, theirs: Passes) -> list[Answer]:
+def _branches(ours: Passes, theirs: Passes) -> list[CheckResult]:
     tolerance = TOLERANCE[ours.dtype]
     return [
         _compared(f"the {name} branch", own_LV, other_LV, tolerance, ours.grid)
@@ -173,13 +175,13 @@ def _logits(target: Target, prompt: Branches, tokens: list[int], guidance: float
 
 def _compared(
     what: str, ours_LV: Tensor, theirs_LV: Tensor, tolerance: float, grid: Grid
-) -> Answer:
+) -> CheckResult:
     """The law that differs most, by root mean square, in standard deviations of theirs."""
     differences_L = (ours_LV - theirs_LV).square().mean(1).sqrt() / theirs_LV.std(1)
     differences_L = differences_L.nan_to_num(torch.inf)
     largest, worst = (float(found) for found in differences_L.max(0))
     row, column = divmod(int(worst), grid.width)
-    return Answer(
+    return CheckResult(
         passed=largest <= tolerance,
         line=f"{what} differs by {largest:.1e} of the spread at most (tolerance {tolerance:.1e}), "
         f"at row {row}, column {column}",

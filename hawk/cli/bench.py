@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hawk.bench.contenders import Method
     from hawk.decoding.request import Request
     from hawk.pipeline import Pipeline
-    from hawk.targets.random import RandomTarget
+    from hawk.targets.random_target import RandomTarget
 
     Plan = Callable[[Pipeline], list[Request]]
     Found = tuple[dict[str, Any], Table]  # a report for programs, and for people
@@ -123,15 +123,15 @@ def _drafters(
     html: Path | None,
 ) -> "Found":
     quiet_transformers()
-    from hawk.bench import page
+    from hawk.bench import html_report
+    from hawk.bench.bench_report import table
     from hawk.bench.comparison import compare
-    from hawk.bench.report import table
     from hawk.pipeline import Pipeline
 
     if against not in (None, "transformers"):
         raise ValueError(f"--against takes transformers, got {against!r}")
     if html is not None:
-        page.check_installed()
+        html_report.check_installed()
     plain = Pipeline.load(replace(model, slots=1), DraftSettings(drafter="plain"))
     requests = plan(plain)
     with progress_bar() as bar:
@@ -145,7 +145,7 @@ def _drafters(
             each=lambda made, of: bar.update(task, completed=made, total=of),
         )
     if html is not None:
-        page.write(report, plain.run(requests[:1]).images[0], html)
+        html_report.write(report, plain.run(requests[:1]).images[0], html)
     return report.to_json(), table(report)
 
 
@@ -172,7 +172,7 @@ def _placements(model: ModelSettings, drafting: DraftSettings, plan: "Plan") -> 
 def _random(shape: str, model: ModelSettings) -> "RandomTarget":
     from hawk.devices import resolve_device, resolve_dtype
     from hawk.targets import catalogue
-    from hawk.targets.random import RandomTarget
+    from hawk.targets.random_target import RandomTarget
 
     place = resolve_device(model.device)
     dtype = resolve_dtype(model.dtype, place)

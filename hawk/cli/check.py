@@ -35,9 +35,9 @@ def check(
     Prompt ids, logits, pixels and a picture: a line a check, and a report for bug reports.
     """
     quiet_transformers()
+    from hawk.check.check_report import ReportFolder, report
     from hawk.check.examination import Asked, examine
     from hawk.check.finding import Record
-    from hawk.check.report import Folder, report
 
     asked = Asked(
         model=model,
@@ -49,7 +49,7 @@ def check(
         seed=seed,
     )
     record = Record(tell=lambda finding: None if as_json else typer.echo(str(finding)))
-    folder = Folder(out)
+    folder = ReportFolder(out)
     examined = examine(asked, record)
     found = report(asked, examined, record.findings)
     file = folder.write(found, examined)

@@ -60,9 +60,9 @@ def evaluate(
     quiet_transformers()
     from hawk.evaluation.encoder import Encoder
     from hawk.evaluation.judge import Judge
-    from hawk.evaluation.methods import Study, load, measure
-    from hawk.evaluation.real import RealImages
-    from hawk.evaluation.report import remarks, table
+    from hawk.evaluation.quality_report import remarks, table
+    from hawk.evaluation.real_images import RealImages
+    from hawk.evaluation.study import Study, load, measure
 
     encoder, images = Encoder(), RealImages.load(real)
     if run is None:

@@ -9,7 +9,7 @@ from hawk.cluster.messages import Block, Call, Lesson, Move, Opening, pack_block
 from hawk.decoding.drafter import Drafter, Feedback
 from hawk.decoding.tree import Shapes, Tree
 from hawk.drafters import DRAFTERS
-from hawk.drafters.guesses import Guesses
+from hawk.drafters.draft_sampler import DraftSampler
 
 
 @dataclass(kw_only=True)
@@ -37,7 +37,7 @@ class DraftServer:
         drafter = DRAFTERS[opening.drafter](
             opening.identity,
             slots=opening.slots,
-            guesses=Guesses(by_chance=opening.by_chance),
+            guesses=DraftSampler(by_chance=opening.by_chance),
             device=self._device,
         )
         self._lanes[opening.lane] = _Lane(opening=opening, drafter=drafter)
@@ -73,4 +73,4 @@ class DraftServer:
             lane.drafter.join(range(*lesson.slots), self._feedback(lane, lesson, tree))
 
     def _feedback(self, lane: _Lane, lesson: Lesson, tree: Tree) -> Feedback:
-        return unpack_lesson(lesson, lane.drafter.needs, tree, lane.opening.identity)
+        return unpack_lesson(lesson, lane.drafter.feedback_fields, tree, lane.opening.identity)

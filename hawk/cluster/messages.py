@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hawk.decoding.drafter import Feedback, Needs
+from hawk.decoding.drafter import Feedback, FeedbackFields
 from hawk.decoding.grid import Identity
 from hawk.decoding.noise import Noise
 from hawk.decoding.sampler import Law, Sampler, SamplerConfig
 from hawk.decoding.tree import Drawn, Shapes, Tree
 from hawk.decoding.verifier import Commit
-from hawk.drafters.pool import at_nodes
+from hawk.drafters.proposals import at_nodes
 
 COLUMNS = 4  # of Lesson.numbers besides tokens and path
 SHAPES_KEPT = 512
@@ -125,16 +125,16 @@ class Block:
     left_s: float
 
 
-def pack_lesson(feedback: Feedback, needs: Needs, slots: range | None) -> Lesson:
+def pack_lesson(feedback: Feedback, fields: FeedbackFields, slots: range | None) -> Lesson:
     """A Feedback without what its drafter does not need; `slots` as in `Lesson`."""
     commit, law = feedback.commit, feedback.law
     columns = [commit.counts_B, commit.end_B, feedback.steps_B, feedback.seeds_B]
     numbers = torch.cat([commit.tokens_BD, commit.path_BD, torch.stack(columns, 1)], 1)
     numbers = numbers.cpu().numpy()
     hidden = None
-    if needs.hidden == "all":
+    if fields.hidden == "all":
         hidden = half(feedback.hidden_BND)
-    elif needs.hidden == "committed":
+    elif fields.hidden == "committed":
         longest = int(numbers[:, -COLUMNS].max())
         hidden = half(at_nodes(feedback.hidden_BND, commit.path_BD[:, :longest]))
     return Lesson(
@@ -142,16 +142,18 @@ def pack_lesson(feedback: Feedback, needs: Needs, slots: range | None) -> Lesson
         numbers=numbers,
         samplers=law.sampler.configs,
         hidden=hidden,
-        picks=feedback.picks_BN.int().cpu().numpy() if needs.laws else None,
-        laws=half(law.unfiltered_BNV) if needs.laws else None,
+        picks=feedback.picks_BN.int().cpu().numpy() if fields.laws else None,
+        laws=half(law.unfiltered_BNV) if fields.laws else None,
     )
 
 
-def unpack_lesson(lesson: Lesson, needs: Needs, tree: Tree, identity: Identity) -> Feedback:
+def unpack_lesson(
+    lesson: Lesson, fields: FeedbackFields, tree: Tree, identity: Identity
+) -> Feedback:
     """The Feedback again, on the tree's device; what was not needed is zeros.
 
     Args:
-        needs: that it was packed for.
+        fields: Fields that it was packed with.
         tree: that was verified.
         identity: of the target.
     """
@@ -169,7 +171,7 @@ def unpack_lesson(lesson: Lesson, needs: Needs, tree: Tree, identity: Identity) 
         picks = torch.from_numpy(lesson.picks.astype(np.int64)).to(device)
     if lesson.hidden is None:
         hidden = torch.zeros(1, device=device).expand(rows, nodes, identity.hidden_size)
-    elif needs.hidden == "all":
+    elif fields.hidden == "all":
         hidden = single(lesson.hidden, device)
     else:
         sent = single(lesson.hidden, device)

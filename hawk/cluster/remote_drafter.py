@@ -70,7 +70,11 @@ class RemoteDrafter:
         patience: Patience,
     ) -> None:
         drafter = DRAFTERS[kind]
-        self.name, self.most_nodes, self.needs = kind, drafter.most_nodes, drafter.needs
+        self.name, self.most_nodes, self.feedback_fields = (
+            kind,
+            drafter.most_nodes,
+            drafter.feedback_fields,
+        )
         self.faults: Counter[str] = Counter()
         self.errors: dict[str, str] = {}
         self.round = Round(lane=lane[1])
@@ -142,7 +146,7 @@ class RemoteDrafter:
     def _learn(self, feedback: Feedback, slots: range | None) -> None:
         self._void = True
         if self._open:
-            self._events.append(pack_lesson(feedback, self.needs, slots))
+            self._events.append(pack_lesson(feedback, self.feedback_fields, slots))
 
     def _receive(self, roots_B: Tensor) -> Tree | None:
         """The tree that was asked for; None where there is none, for whatever reason."""

@@ -17,7 +17,7 @@ from hawk.decoding.drafter import Feedback
 from hawk.decoding.tree import Shapes, Tree
 from hawk.decoding.verifier import Commit
 from hawk.drafters.jacobi import MOST_NODES
-from hawk.drafters.pool import at_nodes
+from hawk.drafters.proposals import at_nodes
 
 
 class Replay:
@@ -31,7 +31,7 @@ class Replay:
 
     def __init__(self, drafter: RemoteDrafter, slots: int, device: torch.device) -> None:
         self.drafter = drafter
-        self.name, self.needs = drafter.name, drafter.needs
+        self.name, self.feedback_fields = drafter.name, drafter.feedback_fields
         self.most_nodes = max(drafter.most_nodes, MOST_NODES)
         self._device = device
         self._coming: deque[list[int]] = deque()

@@ -159,7 +159,7 @@ class Layer(nn.Module):
         return self._down(self._activation(gate).mul_(up))
 
 
-class Beside(nn.Module):
+class SideBySide(nn.Module):
     """Products of one input side by side, which are not plain matrices: quantised, or adapted."""
 
     def __init__(self, parts: Any) -> None:
@@ -173,7 +173,7 @@ class Beside(nn.Module):
 def _product(*parts: Any) -> Callable[[Tensor], Tensor]:
     """One product in place of several of the same input."""
     if any(type(part) is not nn.Linear or type(part.weight.data) is not Tensor for part in parts):
-        return Beside(parts)
+        return SideBySide(parts)
     bias = None if parts[0].bias is None else _joined(parts, "bias")
     return partial(F.linear, weight=_joined(parts, "weight"), bias=bias)
 

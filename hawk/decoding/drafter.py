@@ -55,7 +55,7 @@ class Feedback:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Needs:
+class FeedbackFields:
     """What a drafter reads of a Feedback besides tokens; a drafter elsewhere is sent no more.
 
     Attributes:
@@ -73,12 +73,12 @@ class Drafter(Protocol):
     Attributes:
         name: as users give it.
         most_nodes: largest tree it proposes, root included.
-        needs: of what it is told.
+        feedback_fields: Fields of a Feedback that it reads.
     """
 
     name: str
     most_nodes: int
-    needs: Needs
+    feedback_fields: FeedbackFields
 
     def draft(self, roots_B: Tensor, nodes: int) -> Tree:
         """A tree of so many nodes, the root included, for each active row behind its last committed

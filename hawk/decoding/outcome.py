@@ -13,7 +13,7 @@ from hawk.decoding.verifier import Commit
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class StepResult:
     """What became of a step, on the host.
 
     Attributes:
@@ -37,7 +37,7 @@ class Outcome:
 
     Args:
         verdict, commit: of the step.
-        valid: bool [], as in `Result`.
+        valid: bool [], as in `StepResult`.
     """
 
     def __init__(self, verdict: Verdict, commit: Commit, valid: Tensor) -> None:
@@ -57,12 +57,12 @@ class Outcome:
         if self._arrived is not None:
             self._arrived.record()
 
-    def read(self) -> Result:
+    def read(self) -> StepResult:
         """The result, once it is there."""
         if self._arrived is not None:
             self._arrived.synchronize()
         rows, numbers = self._rows, self._numbers_X.tolist()
-        return Result(
+        return StepResult(
             counts=numbers[:rows],
             broken=[bool(number) for number in numbers[rows : 2 * rows]],
             dirty=[bool(number) for number in numbers[2 * rows : 3 * rows]],

@@ -166,7 +166,9 @@ def trials(tree: Tree, vocabulary: int) -> Iterator[Trial]:
     if not children_BNC.shape[-1]:
         return
     drawn = tree.drawn
-    assert drawn is not None, "this rule needs the laws of drafts: the drafter must use Guesses"
+    assert drawn is not None, (
+        "this rule needs the laws of drafts: the drafter must use DraftSampler"
+    )
     laws_BLV = drawn.scores_BLV.double().softmax(-1)
     taken_BNV = torch.zeros(
         *tree.tokens_BN.shape, vocabulary, dtype=torch.bool, device=laws_BLV.device

@@ -19,8 +19,8 @@ from torch import Tensor
 from hawk.decoding.budget import Budget
 from hawk.decoding.drafter import Drafter, Feedback
 from hawk.decoding.noise import Noise, seed_of
-from hawk.decoding.noise_ring import NoiseRing
-from hawk.decoding.outcome import Outcome, Result
+from hawk.decoding.noise_buffer import NoiseBuffer
+from hawk.decoding.outcome import Outcome, StepResult
 from hawk.decoding.request import Finished, Progress, Request
 from hawk.decoding.rules import Rule, Verdict
 from hawk.decoding.sampler import Law
@@ -74,7 +74,7 @@ class Session:
             nodes=FIXED_NODES if deterministic else most,
             fixed_shape=deterministic,
         )
-        self._noise = NoiseRing(
+        self._noise = NoiseBuffer(
             slots,
             target.vocabulary,
             cells=target.grid.cells,
@@ -223,7 +223,7 @@ class Session:
             noise_at=partial(self._noise.at, first),
         )
 
-    def _keep(self, commit: Commit, result: Result) -> None:
+    def _keep(self, commit: Commit, result: StepResult) -> None:
         """Keep what was committed, and clear what is no number: masked, it would still count.
 
         RuntimeError where the drafter's tokens are not of the vocabulary.

@@ -1,22 +1,22 @@
 """hawk: the target's own stale laws, corrected by what is known around each cell.
 
 Three sources are fused log-linearly, with learned weights: the target's law at the nodes that the
-last pass did not accept, its law of the cell above, and the Window. The Window needs the tokens to
-the left, which are guesses beyond the next step: what the laws alone say under the noise, or its
-own picks of a round before. All steps ahead are one small batch.
+last pass did not accept, its law of the cell above, and a `ContextNetwork`. The network needs the
+tokens to the left, which are guesses beyond the next step: what the laws alone say under the noise,
+or its own picks of a round before. All steps ahead are one small batch.
 """
 
 import torch
 from torch import Tensor
 
-from hawk.decoding.drafter import Feedback, Needs
+from hawk.decoding.drafter import Feedback, FeedbackFields
 from hawk.decoding.grid import Identity
 from hawk.decoding.tree import Tree
 from hawk.drafters import weights
-from hawk.drafters.guesses import Guesses
-from hawk.drafters.pool import MOST_NODES, STEPS, Pool, at_nodes, committed
-from hawk.drafters.ring import Ring
-from hawk.drafters.window import Scene, Surroundings, Window, fuse
+from hawk.drafters.draft_sampler import DraftSampler
+from hawk.drafters.local_context import ContextMemory, ContextNetwork, LocalContext, fuse
+from hawk.drafters.proposals import MOST_NODES, STEPS, Proposals, at_nodes, committed
+from hawk.drafters.ring_buffer import RingBuffer
 
 # A second round helps little (0.519 against 0.529 of the true tokens come first, held-out images of
 # `emoji`), and it is paid for in every pass; training does two, as its picks are better context.
@@ -28,24 +28,24 @@ class Hawk:
 
     name = "hawk"
     most_nodes = MOST_NODES
-    needs = Needs(hidden="all", laws=True)
+    feedback_fields = FeedbackFields(hidden="all", laws=True)
 
     def __init__(
         self,
         identity: Identity,
         *,
         slots: int,
-        guesses: Guesses,
+        guesses: DraftSampler,
         device: torch.device,
         branching: bool = True,
     ) -> None:
-        self._window = weights.load(self.name, identity, Window, device).folded()
+        self._window = weights.load(self.name, identity, ContextNetwork, device).folded()
         self._width = identity.grid.width
-        self._pool = Pool(identity, slots, guesses, device, branching=branching)
+        self._pool = Proposals(identity, slots, guesses, device, branching=branching)
         # The laws of the last row, and of what one pass reaches beyond it.
         length = self._width + STEPS + 1
-        self._laws = Ring(torch.zeros(slots, length, identity.vocabulary, device=device))
-        self._around = Surroundings.empty(identity, slots, device)
+        self._laws = RingBuffer(torch.zeros(slots, length, identity.vocabulary, device=device))
+        self._around = ContextMemory.empty(identity, slots, device)
 
     def draft(self, roots_B: Tensor, nodes: int) -> Tree:
         return self._pool.draft(roots_B, nodes)
@@ -87,8 +87,8 @@ class Hawk:
 
 
 def refine(
-    window: Window,
-    scene: Scene,
+    window: ContextNetwork,
+    scene: LocalContext,
     context_BJC: Tensor,
     laws: tuple[Tensor, Tensor, Tensor, Tensor],
     noise_BJV: Tensor,

@@ -15,10 +15,10 @@ end of the window that have no law of their own.
 import torch
 from torch import Tensor
 
-from hawk.decoding.drafter import Feedback, Needs
+from hawk.decoding.drafter import Feedback, FeedbackFields
 from hawk.decoding.grid import Identity
 from hawk.decoding.tree import Shapes, Tree
-from hawk.drafters.guesses import Guesses
+from hawk.drafters.draft_sampler import DraftSampler
 
 MOST_NODES = 96
 # Runners-up beside the first steps of the trunk, by the fewest nodes of a window that has them.
@@ -55,14 +55,14 @@ class Jacobi:
 
     name = "jacobi"
     most_nodes = MOST_NODES
-    needs = Needs(laws=True)
+    feedback_fields = FeedbackFields(laws=True)
 
     def __init__(
         self,
         identity: Identity,
         *,
         slots: int,
-        guesses: Guesses,
+        guesses: DraftSampler,
         device: torch.device,
         branching: bool = True,
     ) -> None:

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from hawk.decoding.drafter import Feedback, Needs
+from hawk.decoding.drafter import Feedback, FeedbackFields
 from hawk.decoding.grid import Identity
 from hawk.decoding.tree import Shapes, Tree
-from hawk.drafters.guesses import Guesses
+from hawk.drafters.draft_sampler import DraftSampler
 
 
 class Plain:
@@ -14,14 +14,14 @@ class Plain:
 
     name = "plain"
     most_nodes = 1
-    needs = Needs()
+    feedback_fields = FeedbackFields()
 
     def __init__(
         self,
         identity: Identity,
         *,
         slots: int,
-        guesses: Guesses,
+        guesses: DraftSampler,
         device: torch.device,
         branching: bool = True,
     ) -> None:

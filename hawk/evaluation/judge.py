@@ -11,7 +11,7 @@ import numpy as np
 
 from hawk.evaluation.encoder import Encoded, Encoder
 from hawk.evaluation.frechet import Cloud, frechet_distance
-from hawk.evaluation.real import RealImages
+from hawk.evaluation.real_images import RealImages
 
 # Of the mean variance, added to every direction: what makes few images with many features solvable.
 SHRINKAGE = 0.1

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hawk.decoding.loop import Loop
 from hawk.decoding.request import Finished, Request
+from hawk.decoding.runner import RequestRunner
 from hawk.decoding.stats import Stats
 from hawk.images.gallery import tokens_sha256
 from hawk.maker import Maker
@@ -65,7 +65,7 @@ class Engine:
         first = next(iter(self._pipelines))
         self.target, self.slots = self._pipelines[first].target, self._pipelines[first].slots
         self.capacity = self.slots + waiting
-        self._sessions: dict[str, Loop] = {}
+        self._sessions: dict[str, RequestRunner] = {}
         self._session(first)
         self._images: set[Work] = set()  # those taken; only the thread removes some
         self._change = threading.Condition()  # guards the four below
@@ -226,7 +226,7 @@ class Engine:
             self._sessions[work.drafter].cancel(_ticket(work))
             self._images.discard(work)
 
-    def _show(self, work: Work, session: Loop) -> None:
+    def _show(self, work: Work, session: RequestRunner) -> None:
         progress = session.progress(_ticket(work))
         if progress is None:
             return
@@ -269,7 +269,7 @@ class Engine:
         for work in list(self._images):
             self._end(work, Refused(reason="broken", message=f"the replica failed: {error}"))
 
-    def _session(self, drafter: str) -> Loop:
+    def _session(self, drafter: str) -> RequestRunner:
         if drafter not in self._sessions:
             self._sessions[drafter] = self._pipelines[drafter].session(guided=True)
         return self._sessions[drafter]

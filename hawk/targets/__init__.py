@@ -7,7 +7,7 @@ import torch
 
 from hawk.decoding.grid import Identity
 from hawk.decoding.target import Target
-from hawk.targets import preflight, refusals
+from hawk.targets import load_errors, preflight
 from hawk.targets.chameleon import Chameleon, Lumina
 from hawk.targets.emu3 import Emu3
 from hawk.targets.janus import Janus
@@ -41,7 +41,8 @@ def load_target(  # noqa: PLR0913  each is a choice of its own
 
     Args:
         model: a hub id may end in `@` and a commit, tag or branch, which pins it.
-        others: more devices, to divide the decoder's layers among; see `hawk.targets.split`.
+        others: Further devices that share the decoder's layers, see
+            `hawk.targets.layer_placement`.
         size: (height, width) of the images in pixels, for families that have a choice.
         compile: the decoder's layers, see `DecoderTarget.compile`.
         slots: images in flight that there has to be memory for.
@@ -73,7 +74,7 @@ def load_target(  # noqa: PLR0913  each is a choice of its own
     except ValueError as error:
         raise ValueError(f"cannot load {model!r}: {error}") from error
     except Exception as error:  # tokenizers and safetensors raise bare Exception
-        raise ValueError(f"cannot load {model!r}: {refusals.unread(error)}") from error
+        raise ValueError(f"cannot load {model!r}: {load_errors.unread(error)}") from error
     if compile:
         target.compile()
     return target

@@ -13,8 +13,8 @@ from rich.table import Table
 from hawk.decoding.cache import Layout
 from hawk.decoding.grid import Grid
 from hawk.decoding.sampler import SamplerConfig
-from hawk.targets import FAMILIES, room
-from hawk.targets.memory import FULL_BYTES, GIB, HALF_BYTES, decoding_bytes
+from hawk.targets import FAMILIES, kv_memory
+from hawk.targets.memory_estimate import FULL_BYTES, GIB, HALF_BYTES, decoding_bytes
 
 REAL, TOY = "real weights", "toy size only"
 PROMPT_TOKENS = 128  # assumed for the memory of an image in flight
@@ -24,7 +24,7 @@ IMAGES = (1, 8)  # in flight, whose memory is told
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class CatalogueEntry:
     """One published model.
 
     Attributes:
@@ -80,7 +80,7 @@ class Entry:
 
     def peak_gib(self, images: int) -> float:
         """With so many images in flight, guidance included."""
-        passes = images * room.NODES * self.vocabulary * PASS_NUMBERS * FULL_BYTES / GIB
+        passes = images * kv_memory.NODES * self.vocabulary * PASS_NUMBERS * FULL_BYTES / GIB
         return self.weights_gib + images * self.image_gib + max(passes, self.decoding_gib)
 
     @property
@@ -94,12 +94,12 @@ class Entry:
             device=torch.device("cpu"),
         )
         height, width = self.grid
-        grid, row_ends = Grid(height=height, width=width), self.family in room.ROW_ENDS
-        return room.image_bytes(layout, grid, row_ends=row_ends, prompt=PROMPT_TOKENS) / GIB
+        grid, row_ends = Grid(height=height, width=width), self.family in kv_memory.ROW_ENDS
+        return kv_memory.image_bytes(layout, grid, row_ends=row_ends, prompt=PROMPT_TOKENS) / GIB
 
 
 CATALOGUE = (
-    Entry(
+    CatalogueEntry(
         name="emoji",
         checkpoint="emoji",
         family="janus",
@@ -118,7 +118,7 @@ CATALOGUE = (
         sampler=SamplerConfig(top_p=0.85),
         tried=REAL,
     ),
-    Entry(
+    CatalogueEntry(
         name="Janus-Pro 1B",
         checkpoint="deepseek-community/Janus-Pro-1B",
         family="janus",
@@ -134,7 +134,7 @@ CATALOGUE = (
         heads=16,
         head_size=128,
     ),
-    Entry(
+    CatalogueEntry(
         name="Janus-Pro 7B",
         checkpoint="deepseek-community/Janus-Pro-7B",
         family="janus",
@@ -150,7 +150,7 @@ CATALOGUE = (
         heads=32,
         head_size=128,
     ),
-    Entry(
+    CatalogueEntry(
         name="Emu3-Gen 8B",
         checkpoint="BAAI/Emu3-Gen-hf",
         family="emu3",
@@ -166,7 +166,7 @@ CATALOGUE = (
         heads=8,
         head_size=128,
     ),
-    Entry(
+    CatalogueEntry(
         name="Lumina-mGPT 7B",
         checkpoint="Alpha-VLLM/Lumina-mGPT-7B-768",
         family="lumina_mgpt",
@@ -183,7 +183,7 @@ CATALOGUE = (
         head_size=128,
         convert="lumina",
     ),
-    Entry(
+    CatalogueEntry(
         name="Anole 7B",
         checkpoint="leloy/Anole-7b-v0.1-hf",
         family="chameleon",
@@ -200,7 +200,7 @@ CATALOGUE = (
         head_size=128,
         convert="anole",
     ),
-    Entry(
+    CatalogueEntry(
         name="LlamaGen T2I XL",
         checkpoint="t2i_XL_stage2_512.pt",
         family="llamagen",
@@ -220,7 +220,7 @@ CATALOGUE = (
 )
 
 
-def find(slug: str) -> Entry:
+def find(slug: str) -> CatalogueEntry:
     """The entry of a name such as `janus-pro-7b`; ValueError lists those that exist."""
     for entry in CATALOGUE:
         if entry.slug == slug:

@@ -24,11 +24,11 @@ from transformers import (
 from hawk.decoding.sampler import SamplerConfig
 from hawk.decoding.target import Branches
 from hawk.targets import codebook
-from hawk.targets.hf import TargetSpec, to_uint8
-from hawk.targets.prompts import no_negative, plain_text, token_id, within
+from hawk.targets.decoder_target import TargetSpec, to_uint8
+from hawk.targets.prompt_checks import no_negative, plain_text, token_id, within
+from hawk.targets.shared_vocabulary import SharedVocabularyTarget
 from hawk.targets.source import Source, whole_cells
 from hawk.targets.vq import FILE, VQDecoder
-from hawk.targets.words import WordTarget
 
 IMAGE_START, END_OF_TURN = "<racm3:break>", "<reserved08706>"
 NEW_LINE, FIRST_SIZE = "<reserved08799>", 8800  # a size of n x 32 pixels is <reserved(8800 + n)>
@@ -42,7 +42,7 @@ VQGAN_SOURCES = (
 )
 
 
-class Chameleon(WordTarget):
+class Chameleon(SharedVocabularyTarget):
     """Anole: see `Target`."""
 
     feature_maps: ClassVar[float] = 4.03

@@ -16,12 +16,12 @@ from transformers import Emu3Config, Emu3ForConditionalGeneration, PreTrainedTok
 from hawk.decoding.sampler import SamplerConfig
 from hawk.decoding.target import Branches
 from hawk.targets import codebook
-from hawk.targets.emu3_words import split_as_trained
-from hawk.targets.hf import TargetSpec, to_uint8
-from hawk.targets.prompts import plain_text, token_id, within
+from hawk.targets.decoder_target import TargetSpec, to_uint8
+from hawk.targets.emu3_decoder import decode_image
+from hawk.targets.emu3_tokenizer import split_as_trained
+from hawk.targets.prompt_checks import plain_text, token_id, within
+from hawk.targets.shared_vocabulary import SharedVocabularyTarget
 from hawk.targets.source import Source, whole_cells
-from hawk.targets.still import decode_still
-from hawk.targets.words import WordTarget
 
 SIZE = (720, 720)  # pixels: the official area, square
 NEGATIVE_PROMPT = (
@@ -32,7 +32,7 @@ NEGATIVE_PROMPT = (
 IMAGE_START, IMAGE_TOKEN, END_OF_LINE = "<|image start|>", "<|image token|>", "<|extra_200|>"
 
 
-class Emu3(WordTarget):
+class Emu3(SharedVocabularyTarget):
     """See `Target`. Without a negative prompt it takes the official script's; the praise that the
     script adds to each prompt (" masterpiece, film grained, best quality.") is left to the user."""
 
@@ -117,4 +117,4 @@ class Emu3(WordTarget):
     @torch.inference_mode()
     def pixels(self, tokens_BT: Tensor) -> Tensor:
         codes = tokens_BT.view(-1, self.grid.height, self.grid.width)
-        return to_uint8(decode_still(self.model.model.vqmodel, codes))
+        return to_uint8(decode_image(self.model.model.vqmodel, codes))

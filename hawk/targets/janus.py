@@ -12,9 +12,9 @@ from hawk.decoding.grid import Grid
 from hawk.decoding.sampler import SamplerConfig
 from hawk.decoding.target import Branches
 from hawk.targets import codebook, guidance
-from hawk.targets.hf import DecoderTarget, TargetSpec
+from hawk.targets.decoder_target import DecoderTarget, TargetSpec
 from hawk.targets.janus_prompt import JanusPrompt
-from hawk.targets.prompts import no_negative, within
+from hawk.targets.prompt_checks import no_negative, within
 from hawk.targets.source import Source
 
 LEGACY_TEMPLATE = "chat_template.json"  # of processors, before chat_template.jinja

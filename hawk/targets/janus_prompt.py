@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from hawk.targets.prompts import plain_text, token_id
+from hawk.targets.prompt_checks import plain_text, token_id
 
 USER, ASSISTANT = "<|User|>", "<|Assistant|>"  # turns of Janus-Pro
 IMAGE_START = "<begin_of_image>"

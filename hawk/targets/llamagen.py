@@ -30,10 +30,10 @@ from hawk.decoding.grid import Grid
 from hawk.decoding.sampler import SamplerConfig
 from hawk.decoding.target import Branches
 from hawk.targets import codebook, preflight
-from hawk.targets.hf import DecoderTarget, TargetSpec, to_uint8
-from hawk.targets.prompts import no_negative, plain_text, token_id, within
+from hawk.targets.decoder_target import DecoderTarget, TargetSpec, to_uint8
+from hawk.targets.prompt_checks import no_negative, plain_text, token_id, within
 from hawk.targets.source import Source
-from hawk.targets.stored import text_source
+from hawk.targets.weight_shapes import text_source
 
 MODEL_FILE, VQ_FILE = "model.safetensors", "vq.safetensors"
 PATCH = 16  # pixels a cell

@@ -5,11 +5,11 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from hawk.targets import hub, memory, refusals
-from hawk.targets.memory import Family
+from hawk.targets import hub, load_errors, memory_estimate
+from hawk.targets.memory_estimate import Family
 from hawk.targets.source import NO_TOKENIZER, VOCABULARIES, Source
-from hawk.targets.stored import weight_names
 from hawk.targets.weight_files import without_weights
+from hawk.targets.weight_shapes import weight_names
 
 # Layouts of the authors' own code, by `model_type`. Janus' sizes are told by their hidden size.
 JANUS_COPIES = {2048: "deepseek-community/Janus-Pro-1B", 4096: "deepseek-community/Janus-Pro-7B"}
@@ -23,7 +23,7 @@ def config(source: Source) -> Any:
     except (OSError, *hub.NO_ANSWER) as error:
         names = source.listing()
         if names is None or "config.json" in names:
-            raise ValueError(refusals.absent(source, error)) from error
+            raise ValueError(load_errors.absent(source, error)) from error
         why = _without_config(source, names)
     except ValueError as error:
         why = f"its config.json is broken ({error}): get its files again"
@@ -55,10 +55,10 @@ def fetch(source: Source, family: Family | None, images: int = 1) -> Source:
     if source.local is None:
         if weights is not None:
             _check_repository(source, weights)
-            memory.check(source, family, images)
+            memory_estimate.check(source, family, images)
         source = source.fetched(weights or ["model*.safetensors"])  # what is in the cache
         weight_names(source)
-    memory.check(source, family, images)
+    memory_estimate.check(source, family, images)
     return source
 
 

@@ -14,7 +14,7 @@ from transformers.utils.hub import cached_file
 
 from hawk.decoding.grid import Grid
 from hawk.targets import hub
-from hawk.targets.split import split
+from hawk.targets.layer_placement import place_layers
 from hawk.targets.weight_files import check_file
 
 EMBEDDED = {"emoji": Path(__file__).parent.parent / "assets" / "emoji"}
@@ -152,7 +152,7 @@ class Source:
     def place(self, model: Any, decoder: Any = None) -> None:
         """Move a model to where it is to be; a decoder in it that it does not tell is given."""
         if self.others:
-            split(model, decoder or model.get_decoder(), (self.device, *self.others))
+            place_layers(model, decoder or model.get_decoder(), (self.device, *self.others))
         else:
             model.to(self.device)
 

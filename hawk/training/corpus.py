@@ -29,10 +29,10 @@ from hawk.decoding.rules import Coupled
 from hawk.decoding.sampler import Sampler, SamplerConfig
 from hawk.decoding.session import Session
 from hawk.decoding.target import Target
-from hawk.drafters.guesses import Guesses
+from hawk.drafters.draft_sampler import DraftSampler
 from hawk.drafters.jacobi import Jacobi
-from hawk.drafters.pool import STEPS, at_nodes, committed
-from hawk.training.rows import Rows
+from hawk.drafters.proposals import STEPS, at_nodes, committed
+from hawk.training.disk_tensor import DiskTensor
 
 KEPT = 64  # tokens of a law
 HALF_BYTES, INT_BYTES = 2, 4
@@ -58,16 +58,16 @@ class Corpus:
     """
 
     tokens_IT: Tensor
-    hidden_ITD: Rows
-    law_ITK: Rows
-    law_ids_ITK: Rows
+    hidden_ITD: DiskTensor
+    law_ITK: DiskTensor
+    law_ids_ITK: DiskTensor
     seeds_I: Tensor
     samplers_I3: Tensor
     image_P: Tensor
     step_P: Tensor
-    stale_PJD: Rows
-    stale_PJK: Rows
-    stale_ids_PJK: Rows
+    stale_PJD: DiskTensor
+    stale_PJK: DiskTensor
+    stale_ids_PJK: DiskTensor
     short_PJ: Tensor
 
     def sampler(self, image_B: Tensor, vocabulary: int) -> Sampler:
@@ -86,7 +86,7 @@ class Corpus:
         shards = [load_file(file) for file in files]  # mapped: nothing is read yet
         parts = {name: [shard[name] for shard in shards] for name in shards[0]}
         held: dict[str, Any] = {
-            name: Rows(some, device) if name in ON_DISK else torch.cat(some).to(device)
+            name: DiskTensor(some, device) if name in ON_DISK else torch.cat(some).to(device)
             for name, some in parts.items()
         }
         starts = accumulate((len(shard["tokens_IT"]) for shard in shards), initial=0)
@@ -110,7 +110,7 @@ class Recorder(Jacobi):
     most_nodes = NODES
 
     def __init__(self, target: Target, *, slots: int, branching: bool = True) -> None:
-        guesses = Guesses(by_chance=Coupled.by_chance)
+        guesses = DraftSampler(by_chance=Coupled.by_chance)
         super().__init__(
             target.identity,
             slots=slots,

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hawk.training.laws import TOPS
+from hawk.training.distillation import TOPS
 
 
 def draw(log: Path, path: Path) -> bool:

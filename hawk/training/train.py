@@ -12,21 +12,29 @@ from hawk.decoding.target import Target
 from hawk.drafters import weights
 from hawk.settings import SamplerSettings
 from hawk.training.corpus import Corpus, Shard, record, shards
-from hawk.training.lessons import CHANNELS, EMBEDDING, HeadsLesson, Lesson, WindowLesson
-from hawk.training.loop import Trainer
-from hawk.training.need import Need
+from hawk.training.objectives import (
+    CHANNELS,
+    EMBEDDING,
+    ContextNetworkObjective,
+    HeadsObjective,
+    Objective,
+)
+from hawk.training.requirements import Requirements
+from hawk.training.trainer import DrafterTrainer
 
 FIRST_SEED = 1_000_000  # far from the seeds of people
 KINDS = ("hawk", "local", "spatial")
 Recorder = Callable[[Target, Sequence[Shard], Callable[[int], object]], None]
 
 
-def new_lesson(kind: str, target: Target) -> Lesson:
+def new_objective(kind: str, target: Target) -> Objective:
     """How a kind of drafter is taught; its network starts from the target's own matrices."""
     if kind == "spatial":
-        return HeadsLesson(target)
+        return HeadsObjective(target)
     _check_kind(kind)
-    return WindowLesson(target, stale=kind == "hawk", channels=CHANNELS, embedding=EMBEDDING)
+    return ContextNetworkObjective(
+        target, stale=kind == "hawk", channels=CHANNELS, embedding=EMBEDDING
+    )
 
 
 def _check_kind(kind: str) -> None:
@@ -96,11 +104,11 @@ def train(
         recorder: makes shards that are not there; another than `record` may have many hands.
 
     Returns:
-        acceptance on held-out images; see `Trainer.validate`.
+        acceptance on held-out images; see `DrafterTrainer.validate`.
     """
     kind, requests, steps = course.kind, course.requests, course.steps
     need(target, course, run).check()
-    lesson = new_lesson(kind, target)
+    objective = new_objective(kind, target)
     _claim(run, target, requests)
     every, todo = _shards(course, run)
     there = sum(len(shard.requests) for shard in every if shard not in todo)
@@ -109,7 +117,7 @@ def train(
     if todo:
         recorder(target, todo, recorded)
     corpus = Corpus.load([shard.file for shard in every], target.device)
-    trainer = Trainer(lesson, corpus, run, steps=steps)
+    trainer = DrafterTrainer(objective, corpus, run, steps=steps)
     acceptance = trainer.run(progress("training", steps))
     training = {
         "images": len(requests),
@@ -121,15 +129,15 @@ def train(
         "acceptance": {name: shares["top"] for name, shares in acceptance.items()},
     }
     weights.save(
-        out, kind, target.identity, lesson.module, network=lesson.network, training=training
+        out, kind, target.identity, objective.module, network=objective.network, training=training
     )
     return acceptance
 
 
-def need(target: Target, course: Course, run: Path) -> Need:
+def need(target: Target, course: Course, run: Path) -> Requirements:
     """What `train` will take, given what `run` already holds. ValueError for an unknown kind."""
     _check_kind(course.kind)
-    return Need.of(course.kind, target, _shards(course, run)[1], run)
+    return Requirements.of(course.kind, target, _shards(course, run)[1], run)
 
 
 def _shards(course: Course, run: Path) -> tuple[list[Shard], list[Shard]]:

@@ -27,7 +27,7 @@ from hawk.images.gallery import tokens_sha256
 from hawk.settings import DraftSettings, ModelSettings
 from hawk.storage.folder import Folder
 from hawk.storage.layout import shard_name
-from hawk.targets.hf import DecoderTarget
+from hawk.targets.decoder_target import DecoderTarget
 
 
 def assignment(

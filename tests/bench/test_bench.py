@@ -9,11 +9,18 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from hawk.bench.bench_report import name
 from hawk.bench.comparison import compare
 from hawk.bench.contenders import Method, Transformers, methods
-from hawk.bench.measure import Turns, accepted_by_cell, batched, measure, passes_by_accepted, rows
-from hawk.bench.memory import CLEAR, PeakMemory
-from hawk.bench.report import name
+from hawk.bench.measure import (
+    ContenderRuns,
+    accepted_by_cell,
+    batched,
+    measure,
+    passes_by_accepted,
+    rows,
+)
+from hawk.bench.peak_memory import CLEAR, PeakMemory
 from hawk.cli.app import app
 from hawk.decoding.request import Request
 from hawk.pipeline import Pipeline
@@ -64,7 +71,7 @@ def test_speed_ups_are_medians_of_ratios_of_the_same_batch() -> None:
     timed = {"plain": [4.0, 8.0, 9.0], "quick": [2.0, 2.0, 1.0], "transformers": [8.0, 8.0, 8.0]}
     plain, quick, theirs = rows(
         [
-            Turns(
+            ContenderRuns(
                 contender=Named(name, None if name == "transformers" else "coupled"),
                 batch=2,
                 peak_mb=None,
@@ -209,7 +216,7 @@ def test_bad_input_gets_one_sentence(
 
 
 def test_a_missing_extra_is_named(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hawk.bench.page.find_spec", lambda _: None)
+    monkeypatch.setattr("hawk.bench.html_report.find_spec", lambda _: None)
     complaint = bench("--html", "page.html", "--model", tiny_folder, code=2)
     assert "pip install 'hawk-t2i[bench]'" in complaint
 

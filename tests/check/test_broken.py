@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers.models.janus.modeling_janus import JanusVQVAEVectorQuantizer
 
 from hawk import Pipeline, Result
-from hawk.check import examination, images
+from hawk.check import examination, image_checks
 from hawk.targets import chameleon, emu3, guidance, load_target
 from hawk.targets.janus import Janus
 from tests.check.models import findings, named, save_tiny
@@ -150,7 +150,9 @@ def test_a_drafter_that_changes_the_image(
             result.pictures[0].tokens[5] ^= 1
         return result
 
-    monkeypatch.setattr(images.Pipeline, "run", lambda self, requests, **_: run(self, requests))
+    monkeypatch.setattr(
+        image_checks.Pipeline, "run", lambda self, requests, **_: run(self, requests)
+    )
     found = findings("janus", janus, dtype=dtype)
     assert failed in named(found, "failed")
     assert "makes 1 of 36 tokens that plain decoding does not" in found[failed].line

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from hawk.targets import memory
+from hawk.targets import memory_estimate
 from hawk.targets.janus import Janus
 from hawk.targets.source import Source
-from hawk.targets.stored import shapes
+from hawk.targets.weight_shapes import shapes
 from tests.check.models import FAMILIES, findings, named, save_tiny
 
 OF_LOGITS = ("logits", "guidance", "greedy tokens")
@@ -67,11 +67,11 @@ def test_float32_that_has_no_room_is_not_applicable(
         dtype=torch.bfloat16,
         device=torch.device("cpu"),
     )
-    half = memory.need_of(source, Janus, images=1)
+    half = memory_estimate.estimate(source, Janus, images=1)
     assert half is not None
-    whole = memory.weight_bytes(shapes(source, source.config()) or [], torch.float32)
+    whole = memory_estimate.weight_bytes(shapes(source, source.config()) or [], torch.float32)
     assert half.total < whole
-    monkeypatch.setattr(memory, "free_bytes", lambda _: whole - 1)
+    monkeypatch.setattr(memory_estimate, "free_bytes", lambda _: whole - 1)
     found = findings("janus", model, dtype="bfloat16")
     assert "(float32) has no room on cpu" in found["passes, float32"].line
     assert named(found, "not applicable") == {

@@ -14,7 +14,7 @@ from hawk.cli.app import app
 from hawk.decoding.request import Finished
 from hawk.decoding.session import Session
 from hawk.pipeline import Pipeline
-from hawk.targets.hf import DecoderTarget
+from hawk.targets.decoder_target import DecoderTarget
 
 runner = CliRunner()
 

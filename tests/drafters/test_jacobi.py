@@ -10,7 +10,7 @@ from hawk.decoding.rules import Coupled
 from hawk.decoding.sampler import Sampler, SamplerConfig
 from hawk.decoding.tree import Shapes, Tree
 from hawk.decoding.verifier import verify
-from hawk.drafters.guesses import Guesses
+from hawk.drafters.draft_sampler import DraftSampler
 from hawk.drafters.jacobi import PICKS, RUNNERS_UP, Jacobi, Window
 
 VOCABULARY = 50
@@ -23,7 +23,7 @@ def new_jacobi(slots: int = 1, *, by_chance: bool = False, branching: bool = Tru
     identity = Identity(
         name="none", revision="0", grid=GRID, vocabulary=VOCABULARY, hidden_size=1, drafters={}
     )
-    guesses = Guesses(by_chance=by_chance)
+    guesses = DraftSampler(by_chance=by_chance)
     return Jacobi(identity, slots=slots, guesses=guesses, device=CPU, branching=branching)
 
 

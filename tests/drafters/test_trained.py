@@ -5,7 +5,7 @@ import torch
 
 from hawk import Request, SamplerConfig, Session
 from hawk.drafters import DRAFTERS
-from hawk.targets import room
+from hawk.targets import kv_memory
 from hawk.targets.janus import Janus
 from tests.tiny import new_session
 
@@ -34,4 +34,4 @@ def test_guesses_come_after_the_filters(tiny: Janus, drafter: str) -> None:
 
 
 def test_memory_is_planned_for_the_largest_tree_of_any_drafter() -> None:
-    assert max(drafter.most_nodes for drafter in DRAFTERS.values()) == room.NODES
+    assert max(drafter.most_nodes for drafter in DRAFTERS.values()) == kv_memory.NODES

@@ -10,7 +10,7 @@ import torch
 
 from hawk import Pipeline
 from hawk.drafters import choose, weights
-from hawk.drafters.window import Window
+from hawk.drafters.local_context import ContextNetwork
 from hawk.targets.janus import Janus
 from hawk.targets.revision import fingerprint
 
@@ -20,20 +20,20 @@ CPU = torch.device("cpu")
 def test_a_drafter_of_other_weights_is_refused(tiny: Janus) -> None:
     other = replace(tiny.identity, revision="0123")
     with pytest.raises(ValueError, match=r"another target \(its target_revision is .*0123\)"):
-        weights.load("hawk", other, Window, CPU)
+        weights.load("hawk", other, ContextNetwork, CPU)
     assert choose("auto", other)[0] == "jacobi"
 
 
 def test_a_drafter_of_another_vocabulary_is_refused(tiny: Janus) -> None:
     other = replace(tiny.identity, vocabulary=65)
     with pytest.raises(ValueError, match="its vocabulary is 64, this target's is 65"):
-        weights.load("hawk", other, Window, CPU)
+        weights.load("hawk", other, ContextNetwork, CPU)
 
 
 def test_without_weights_there_is_no_trained_drafter(tiny: Janus) -> None:
     other = replace(tiny.identity, drafters={})
     with pytest.raises(ValueError, match=r"no trained 'local' drafter .* --kind local"):
-        weights.load("local", other, Window, CPU)
+        weights.load("local", other, ContextNetwork, CPU)
     assert choose("auto", other)[0] == "jacobi"
 
 
@@ -57,7 +57,7 @@ def test_a_folder_is_the_drafter_in_it(tiny: Janus) -> None:
         str(tiny.identity.drafters["local"]), replace(tiny.identity, drafters={})
     )
     assert kind == "local"
-    weights.load("local", identity, Window, CPU)
+    weights.load("local", identity, ContextNetwork, CPU)
     with pytest.raises(ValueError, match="no drafter 'nowhere': choose from auto, hawk"):
         choose("nowhere", tiny.identity)
 
@@ -65,15 +65,15 @@ def test_a_folder_is_the_drafter_in_it(tiny: Janus) -> None:
 def test_broken_folders_are_named(tiny: Janus, tmp_path: Path) -> None:
     identity = replace(tiny.identity, drafters={"hawk": tmp_path})
     with pytest.raises(ValueError, match="is not a trained drafter"):
-        weights.load("hawk", identity, Window, CPU)
+        weights.load("hawk", identity, ContextNetwork, CPU)
     config = weights.read_config(tiny.identity.drafters["hawk"])
     (tmp_path / weights.CONFIG).write_text(json.dumps(config | {"network": {}, "grid": None}))
     with pytest.raises(ValueError, match="its grid is None"):
-        weights.load("hawk", identity, Window, CPU)
+        weights.load("hawk", identity, ContextNetwork, CPU)
     (tmp_path / weights.CONFIG).write_text(json.dumps(config))
     (tmp_path / weights.MODEL).write_bytes(b"rubbish")
     with pytest.raises(ValueError, match=f"cannot load the drafter in {tmp_path}"):
-        weights.load("hawk", identity, Window, CPU)
+        weights.load("hawk", identity, ContextNetwork, CPU)
 
 
 def test_a_revision_changes_with_any_weight(tmp_path: Path) -> None:

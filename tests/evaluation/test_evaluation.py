@@ -18,7 +18,7 @@ from hawk.cli.app import app
 from hawk.evaluation.encoder import Encoder
 from hawk.evaluation.frechet import Cloud, frechet_distance
 from hawk.evaluation.judge import Classifier, Judge, whitening
-from hawk.evaluation.real import RealImages
+from hawk.evaluation.real_images import RealImages
 from hawk.settings import ModelSettings
 from hawk.storage import layout
 from hawk.storage.folder import Folder

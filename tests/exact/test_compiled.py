@@ -8,7 +8,7 @@ from torch._dynamo.utils import counters
 
 from hawk import Request, SamplerConfig
 from hawk.targets import catalogue
-from hawk.targets.random import RandomTarget
+from hawk.targets.random_target import RandomTarget
 from tests.tiny import new_session, tokens_of
 
 SMALL = replace(

@@ -9,7 +9,7 @@ import torch
 
 from hawk import Request, SamplerConfig, Session
 from hawk.decoding.budget import Budget
-from hawk.decoding.drafter import Drafter, Feedback, Needs
+from hawk.decoding.drafter import Drafter, Feedback, FeedbackFields
 from hawk.decoding.rules import Coupled
 from hawk.decoding.tree import Shapes, Tree
 from hawk.drafters import DRAFTERS
@@ -145,7 +145,7 @@ class Scripted:
 
     name = "scripted"
     most_nodes = 10
-    needs = Needs()
+    feedback_fields = FeedbackFields()
 
     def __init__(self, images: list[list[int]], right: float) -> None:
         self._images = torch.tensor(images)
@@ -186,7 +186,7 @@ class Stubborn:
 
     name = "stubborn"
     most_nodes = 8
-    needs = Needs()
+    feedback_fields = FeedbackFields()
 
     def __init__(self, token: int) -> None:
         self._token = token

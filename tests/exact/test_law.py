@@ -19,7 +19,7 @@ from hawk.decoding.rules import Residual
 from hawk.decoding.target import Branches, Output
 from hawk.decoding.tree import Tree
 from hawk.drafters.baselines.sjd import Scd, Sjd
-from hawk.drafters.guesses import Guesses
+from hawk.drafters.draft_sampler import DraftSampler
 from hawk.drafters.jacobi import Jacobi
 
 V, CELLS = 6, 4
@@ -98,7 +98,7 @@ def new_session(kind: Chancy, nodes: int) -> Session:
     drafter = kind(
         target.identity,
         slots=SLOTS,
-        guesses=Guesses(by_chance=rule.by_chance),
+        guesses=DraftSampler(by_chance=rule.by_chance),
         device=CPU,
     )
     return Session(target, drafter, rule, budget=budget, slots=SLOTS, guided=False)

@@ -16,7 +16,7 @@ from hawk.decoding.rules import Residual, residual
 from hawk.decoding.sampler import Law, Sampler, SamplerConfig
 from hawk.decoding.tree import Drawn, Shapes, Tree
 from hawk.decoding.verifier import verify
-from hawk.drafters.guesses import Guesses
+from hawk.drafters.draft_sampler import DraftSampler
 
 V = 4
 CPU = torch.device("cpu")
@@ -167,11 +167,11 @@ def test_drafts_without_their_law_are_a_bug_of_the_drafter() -> None:
     case = CASES["flat"]
     tree, _ = all_drafts(case, "chain")
     bare = Tree(shapes=tree.shapes, shape_B=tree.shape_B, tokens_BN=tree.tokens_BN)
-    with pytest.raises(AssertionError, match="must use Guesses"):
+    with pytest.raises(AssertionError, match="must use DraftSampler"):
         residual(bare, case.after(bare))
 
 
-# With its noise: drafts by Guesses, decisions and new tokens by the rule, one image a seed. A sum
+# Drafts by DraftSampler, decisions and new tokens by the rule, one image a seed. A sum
 # over 15 degrees of freedom beyond 60 has odds of 2 in 10 million; the seeds are fixed.
 SEEDS = 100_000
 LIMIT = 60.0
@@ -190,7 +190,7 @@ def first_tokens(case: Case, name: str) -> Tensor:
     """The first two tokens of many images, int64 [SEEDS, 2]."""
     parents, ranks = TREES[name]
     seeds_B = torch.arange(SEEDS)
-    guesses = Guesses(by_chance=True)
+    guesses = DraftSampler(by_chance=True)
     scores_2JV = case.sources_2JV.log().float()
     steps_BJ = torch.tensor([[0, 1]]).expand(SEEDS, -1)
     noisy = [

@@ -13,7 +13,7 @@ import yaml
 from benchmarks.processes import below
 from hawk.serving import local, replica
 from hawk.serving.replica import Replica
-from hawk.targets.hf import DecoderTarget
+from hawk.targets.decoder_target import DecoderTarget
 from tests.serving.conftest import tiny_config
 from tests.serving.running import WAIT_S, eventually, settings
 

@@ -21,12 +21,12 @@ from transformers.models.janus.configuration_janus import JanusVQVAEConfig
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from hawk.targets import EMBEDDED, FAMILIES, catalogue, chameleon, emu3, load_target
+from hawk.targets.emu3_decoder import decode_image
 from hawk.targets.janus import Janus
-from hawk.targets.still import decode_still
 from hawk.targets.vq import VQDecoder
 
 
-def entry(name: str) -> catalogue.Entry:
+def entry(name: str) -> catalogue.CatalogueEntry:
     return next(found for found in catalogue.CATALOGUE if found.name == name)
 
 
@@ -100,7 +100,7 @@ def decoder(name: str) -> Callable[[Tensor], Tensor]:
         vq: Any = JanusVQVAE(JanusVQVAEConfig(num_patches=described.grid[0]))
         return lambda codes: vq.decode(codes.flatten(1))
     if described.family == "emu3":
-        return partial(decode_still, Emu3VQVAE(Emu3VQVAEConfig()).eval())
+        return partial(decode_image, Emu3VQVAE(Emu3VQVAEConfig()).eval())
     return VQDecoder(ChameleonVQVAEConfig())
 
 

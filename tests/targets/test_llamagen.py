@@ -18,7 +18,7 @@ from hawk import Request, SamplerConfig
 from hawk.targets import load_target
 from hawk.targets.convert_llamagen import convert_llamagen
 from hawk.targets.llamagen import PATCH, LlamaGen
-from hawk.targets.stored import TEXT_FOLDER
+from hawk.targets.weight_shapes import TEXT_FOLDER
 from tests.targets import families
 from tests.tiny_families import (
     CODES,

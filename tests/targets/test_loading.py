@@ -16,10 +16,10 @@ from huggingface_hub.errors import (
 from safetensors.torch import load_file, save_file
 
 from hawk.decoding.bounds import parse_size
-from hawk.targets import load_target, memory, room, source
+from hawk.targets import kv_memory, load_target, memory_estimate, source
 from hawk.targets.janus import Janus
 from hawk.targets.source import Source
-from hawk.targets.stored import shapes
+from hawk.targets.weight_shapes import shapes
 
 CPU = torch.device("cpu")
 
@@ -68,7 +68,7 @@ def needed(folder: Path, dtype: torch.dtype) -> int:
     source = source_of(folder, dtype=dtype)
     stored = shapes(source, source.config())
     assert stored is not None
-    return memory.weight_bytes(stored, dtype)
+    return memory_estimate.weight_bytes(stored, dtype)
 
 
 def test_weights_are_counted_from_the_heads_of_files(tiny: Janus, tiny_folder: Path) -> None:
@@ -86,18 +86,18 @@ def test_decoding_is_part_of_what_is_needed(
 ) -> None:
     weights = needed(tiny_folder, torch.float32)
     config = source_of(tiny_folder).config()
-    weights += room.least_image_bytes(config, None, torch.float32)
-    monkeypatch.setattr(memory, "free_bytes", lambda _: weights + 1000)
+    weights += kv_memory.least_image_bytes(config, None, torch.float32)
+    monkeypatch.setattr(memory_estimate, "free_bytes", lambda _: weights + 1000)
     with pytest.raises(ValueError, match="to decode an image"):
         load_target(str(tiny_folder), dtype=torch.float32, device=CPU)
-    monkeypatch.setattr(memory, "free_bytes", lambda _: weights + 100_000)
+    monkeypatch.setattr(memory_estimate, "free_bytes", lambda _: weights + 100_000)
     assert load_target(str(tiny_folder), dtype=torch.float32, device=CPU)
 
 
 def test_a_model_larger_than_free_memory_is_refused_unread(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "free_bytes", lambda _: 1000)
+    monkeypatch.setattr(memory_estimate, "free_bytes", lambda _: 1000)
     monkeypatch.setattr(Janus, "load", lambda _: pytest.fail("it was read"))
     with pytest.raises(
         ValueError, match=r"needs 0.0 GiB .* float32.* and 0.0 GiB are free on cpu: use"
@@ -108,15 +108,15 @@ def test_a_model_larger_than_free_memory_is_refused_unread(
 def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal:  9000 kB\nMemAvailable:   8000 kB\n")
-    (tmp_path / "memory.max").write_text("4096000\n")
-    (tmp_path / "memory.current").write_text("96000\n")
-    monkeypatch.setattr(memory, "MEMINFO", meminfo)
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    assert memory.free_bytes(CPU) == 4_000_000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory.free_bytes(CPU) == 8000 * 1024
-    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "none")
-    assert memory.free_bytes(CPU) is None
+    (tmp_path / "memory_estimate.max").write_text("4096000\n")
+    (tmp_path / "memory_estimate.current").write_text("96000\n")
+    monkeypatch.setattr(memory_estimate, "MEMINFO", meminfo)
+    monkeypatch.setattr(memory_estimate, "CGROUP", tmp_path)
+    assert memory_estimate.free_bytes(CPU) == 4_000_000
+    (tmp_path / "memory_estimate.max").write_text("max\n")
+    assert memory_estimate.free_bytes(CPU) == 8000 * 1024
+    monkeypatch.setattr(memory_estimate, "MEMINFO", tmp_path / "none")
+    assert memory_estimate.free_bytes(CPU) is None
 
 
 def test_a_size_is_refused_where_there_is_one_only(tiny_folder: Path) -> None:

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer
 
 from hawk import SamplerConfig
-from hawk.targets import catalogue, chameleon, emu3, llamagen, load_target, room
+from hawk.targets import catalogue, chameleon, emu3, kv_memory, llamagen, load_target
 from hawk.targets.convert import convert
-from hawk.targets.emu3_words import split_as_trained
+from hawk.targets.emu3_tokenizer import split_as_trained
 from hawk.targets.row_ends import RowEndCache
 from tests.targets.facts import FOLDER, Facts, hollow
 from tests.tiny_families import save_tiny_chameleon, tokenizer
@@ -119,7 +119,7 @@ def test_weights_take_what_is_told(model: Loaded) -> None:
 
 @pytest.mark.parametrize("images", [1, 8])
 def test_images_in_flight_take_what_is_told(model: Loaded, images: int) -> None:
-    cache = model.target.new_cache(slots=images, branches=2, nodes=room.NODES)
+    cache = model.target.new_cache(slots=images, branches=2, nodes=kv_memory.NODES)
     prompt = min(catalogue.PROMPT_TOKENS, model.target.prompt_limit)
     cache.begin_prompts(range(images), torch.full((images, 2), prompt))
     told = images * model.entry.image_gib

@@ -18,7 +18,7 @@ from hawk.settings import SamplerSettings
 from hawk.targets.janus import Janus
 from hawk.training import corpus as recorded
 from hawk.training.corpus import ON_DISK, Corpus, Shard, image_bytes, shards
-from hawk.training.rows import Rows
+from hawk.training.disk_tensor import DiskTensor
 from hawk.training.train import Course, need, plan, train
 
 PROMPTS = ["a red apple", "the flag of Norway"]
@@ -39,7 +39,7 @@ def shard(tiny: Janus, folder: Path, images: Sequence[Request], passes: int) -> 
 @pytest.mark.parametrize("index", ["rows", "entries", "spread"])
 def test_rows_of_many_files_are_read_as_of_one_tensor(index: str) -> None:
     parts = [torch.arange(size * 15).view(size, 5, 3) + 1000 * size for size in (2, 1, 4)]
-    whole, rows = torch.cat(parts), Rows(parts, CPU)
+    whole, rows = torch.cat(parts), DiskTensor(parts, CPU)
     rows_B, steps_B4 = torch.tensor([6, 0, 2, 3, 0]), torch.tensor([[0, 4, 2, 1]] * 5)
     asked: dict[str, Tensor | tuple[Tensor, ...]] = {
         "rows": rows_B,

@@ -17,10 +17,10 @@ from hawk.drafters import choose
 from hawk.settings import ModelSettings, SamplerSettings
 from hawk.targets.janus import Janus
 from hawk.training.corpus import Corpus, Shard, record, record_shard, shards
-from hawk.training.laws import cross_entropy, dense, hits
-from hawk.training.loop import Trainer, loss_of
+from hawk.training.distillation import cross_entropy, dense, hits
 from hawk.training.plot import draw
-from hawk.training.train import KINDS, Course, _claim, new_lesson, plan, train
+from hawk.training.train import KINDS, Course, _claim, new_objective, plan, train
+from hawk.training.trainer import DrafterTrainer, loss_of
 from tests.tiny import new_session
 
 PROMPTS = ["a red apple", "the flag of Norway"]
@@ -73,26 +73,26 @@ def test_recorded_hidden_states_are_those_behind_the_laws(tiny: Janus) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_learning_helps(tiny: Janus, corpus: Corpus, kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    lesson = new_lesson(kind, tiny)
-    trainer = Trainer(lesson, corpus, tmp_path, steps=20)
-    batch = next(lesson.batches(corpus, range(4), torch.Generator().manual_seed(0)))
-    before = loss_of(lesson.answer(corpus, batch))
+    objective = new_objective(kind, tiny)
+    trainer = DrafterTrainer(objective, corpus, tmp_path, steps=20)
+    batch = next(objective.batches(corpus, range(4), torch.Generator().manual_seed(0)))
+    before = loss_of(objective.predict(corpus, batch))
     trainer.run()
-    assert loss_of(lesson.answer(corpus, batch)) < 0.9 * before
+    assert loss_of(objective.predict(corpus, batch)) < 0.9 * before
 
 
 def test_training_goes_on_where_it_stopped(tiny: Janus, corpus: Corpus, tmp_path: Path) -> None:
-    Trainer(new_lesson("local", tiny), corpus, tmp_path, steps=3).run()
+    DrafterTrainer(new_objective("local", tiny), corpus, tmp_path, steps=3).run()
     done: list[int] = []
-    lesson = new_lesson("local", tiny)
-    Trainer(lesson, corpus, tmp_path, steps=3).run(done.append)
+    objective = new_objective("local", tiny)
+    DrafterTrainer(objective, corpus, tmp_path, steps=3).run(done.append)
     assert done == [3]
     trained = torch.load(tmp_path / "local.pt", weights_only=True)["module"]
     assert all(
-        torch.equal(value, trained[name]) for name, value in lesson.module.state_dict().items()
+        torch.equal(value, trained[name]) for name, value in objective.module.state_dict().items()
     )
     with pytest.raises(ValueError, match="is of 3 steps of training, not 4"):
-        Trainer(new_lesson("local", tiny), corpus, tmp_path, steps=4).run()
+        DrafterTrainer(new_objective("local", tiny), corpus, tmp_path, steps=4).run()
 
 
 def test_a_trained_drafter_is_loaded_and_drafts(tiny: Janus, tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_without_matplotlib_nothing_is_drawn(
 
 def test_what_cannot_be_trained_is_named(tiny: Janus) -> None:
     with pytest.raises(ValueError, match="no drafter 'plain' to train: choose from hawk, local"):
-        new_lesson("plain", tiny)
+        new_objective("plain", tiny)
     with pytest.raises(ValueError, match="images must be 2 or more, got 1"):
         plan(tiny, PROMPTS, 1, SamplerSettings(guidance=2.0))
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hawk.decoding.grid import Identity
-from hawk.drafters.pool import STEPS
+from hawk.drafters.proposals import STEPS
 
 HORIZONTAL = 8
 VERTICAL = 3

@@ -1,4 +1,4 @@
-"""local: the Window alone, step by step, each step seeing the picks before it.
+"""local: the ContextNetwork alone, step by step, each step seeing the picks before it.
 
 It needs no law of the target, only tokens and the hidden states of committed cells, so it is the
 drafter that may live far from the target.
@@ -7,13 +7,13 @@ drafter that may live far from the target.
 import torch
 from torch import Tensor
 
-from hawk.decoding.drafter import Feedback, Needs
+from hawk.decoding.drafter import Feedback, FeedbackFields
 from hawk.decoding.grid import Identity
 from hawk.decoding.tree import Tree
 from hawk.drafters import weights
-from hawk.drafters.guesses import Guesses
-from hawk.drafters.pool import MOST_NODES, Pool
-from hawk.drafters.window import LEFT, Surroundings, Window
+from hawk.drafters.draft_sampler import DraftSampler
+from hawk.drafters.local_context import LEFT, ContextMemory, ContextNetwork
+from hawk.drafters.proposals import MOST_NODES, Proposals
 
 
 class Local:
@@ -21,20 +21,20 @@ class Local:
 
     name = "local"
     most_nodes = MOST_NODES
-    needs = Needs(hidden="committed")
+    feedback_fields = FeedbackFields(hidden="committed")
 
     def __init__(
         self,
         identity: Identity,
         *,
         slots: int,
-        guesses: Guesses,
+        guesses: DraftSampler,
         device: torch.device,
         branching: bool = True,
     ) -> None:
-        self._window = weights.load(self.name, identity, Window, device).folded()
-        self._pool = Pool(identity, slots, guesses, device, branching=branching)
-        self._around = Surroundings.empty(identity, slots, device)
+        self._window = weights.load(self.name, identity, ContextNetwork, device).folded()
+        self._pool = Proposals(identity, slots, guesses, device, branching=branching)
+        self._around = ContextMemory.empty(identity, slots, device)
 
     def draft(self, roots_B: Tensor, nodes: int) -> Tree:
         return self._pool.draft(roots_B, nodes)
@@ -63,7 +63,9 @@ class Local:
         self._pool.offer(slots, [scores_BJV], [scores_BJV + noise_BJV])
 
 
-def draft_alone(window: Window, line_BL: Tensor, context_BJC: Tensor, noise_BJV: Tensor) -> Tensor:
+def draft_alone(
+    window: ContextNetwork, line_BL: Tensor, context_BJC: Tensor, noise_BJV: Tensor
+) -> Tensor:
     """Scores of the steps ahead [B, J, V], each given the picks of those before it."""
     scores = []
     for step in range(context_BJC.shape[1]):

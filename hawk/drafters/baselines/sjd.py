@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hawk.decoding.drafter import Feedback
 from hawk.decoding.grid import Identity
-from hawk.drafters.guesses import Guesses
+from hawk.drafters.draft_sampler import DraftSampler
 from hawk.drafters.jacobi import Jacobi
 
 FRESH_BIT = 40  # of a seed; above it the pass is written in, of which there are few
@@ -28,7 +28,7 @@ class Scd(Jacobi):
         identity: Identity,
         *,
         slots: int,
-        guesses: Guesses,
+        guesses: DraftSampler,
         device: torch.device,
         branching: bool = False,
     ) -> None:

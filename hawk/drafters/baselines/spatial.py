@@ -11,14 +11,14 @@ Letters: B rows, D committed levels, J steps ahead, F sources, V vocabulary.
 import torch
 from torch import Tensor
 
-from hawk.decoding.drafter import Feedback, Needs
+from hawk.decoding.drafter import Feedback, FeedbackFields
 from hawk.decoding.grid import Identity
 from hawk.decoding.tree import Tree
 from hawk.drafters import weights
 from hawk.drafters.baselines.heads import HORIZONTAL, VERTICAL, Heads, product
-from hawk.drafters.guesses import Guesses
-from hawk.drafters.pool import MOST_NODES, STEPS, Pool, at_nodes, committed
-from hawk.drafters.ring import Ring
+from hawk.drafters.draft_sampler import DraftSampler
+from hawk.drafters.proposals import MOST_NODES, STEPS, Proposals, at_nodes, committed
+from hawk.drafters.ring_buffer import RingBuffer
 
 
 class Spatial:
@@ -26,7 +26,7 @@ class Spatial:
 
     name = "spatial"
     most_nodes = MOST_NODES
-    needs = Needs(hidden="committed")
+    feedback_fields = FeedbackFields(hidden="committed")
     sources = 1  # laws that a step's guesses are drawn from
 
     def __init__(
@@ -34,17 +34,17 @@ class Spatial:
         identity: Identity,
         *,
         slots: int,
-        guesses: Guesses,
+        guesses: DraftSampler,
         device: torch.device,
         branching: bool = True,
     ) -> None:
         self._heads = weights.load("spatial", identity, Heads, device)
-        self._pool = Pool(
+        self._pool = Proposals(
             identity, slots, guesses, device, branching=branching, sources=self.sources
         )
         width, vocabulary = identity.grid.width, identity.vocabulary
         length = VERTICAL * width + STEPS + 1
-        self._below = Ring(torch.zeros(slots, length, VERTICAL, vocabulary, device=device))
+        self._below = RingBuffer(torch.zeros(slots, length, VERTICAL, vocabulary, device=device))
         rows_F = torch.arange(1, VERTICAL + 1, device=device)
         self._back_JF = self._pool.ahead_J[:, None] - rows_F * width
         self._rows_F = rows_F - 1
@@ -119,7 +119,7 @@ class Vertical(Spatial):
 
 
 class Union(Spatial):
-    """Guesses of both directions in turn."""
+    """DraftSampler of both directions in turn."""
 
     name = "union"
     sources = 2

@@ -10,8 +10,8 @@ from hawk.decoding.cache import Layout, Room
 from hawk.decoding.decoder import layout_of
 from hawk.decoding.grid import Grid
 from hawk.targets.chameleon import LUMINA_SIZE
+from hawk.targets.decoder_target import PROMPT_LIMIT
 from hawk.targets.emu3 import SIZE
-from hawk.targets.hf import PROMPT_LIMIT
 from hawk.targets.row_ends import image_entries
 
 NODES = 96  # of the largest tree of any drafter

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 
-def decode_still(vq: Any, codes_BHW: Tensor) -> Tensor:
+def decode_image(vq: Any, codes_BHW: Tensor) -> Tensor:
     """Images [B, 3, height, width] with values from about -1 to 1, as `vq.decode` makes them.
 
     Args:

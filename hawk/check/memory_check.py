@@ -4,21 +4,21 @@ from collections.abc import Sequence
 
 import torch
 
-from hawk.bench.memory import PeakMemory
-from hawk.check.finding import Answer, NotApplicable
-from hawk.targets import FAMILIES, memory, preflight
+from hawk.bench.peak_memory import PeakMemory
+from hawk.check.finding import CheckResult, NotApplicable
+from hawk.targets import FAMILIES, memory_estimate, preflight
 from hawk.targets.source import Source
-from hawk.targets.stored import shapes
+from hawk.targets.weight_shapes import shapes
 
 GIB = 2**30
 SLACK = 1.15  # activations of a pass, graphs and fragments, over weights and cache
 LEAST_GIB = 0.5  # of slack
 
 
-def same_memory(source: Source, peak: PeakMemory) -> Answer:
+def same_memory(source: Source, peak: PeakMemory) -> CheckResult:
     """The peak since the model began to load, beside the estimate for one image in flight."""
     family = FAMILIES[preflight.family(source.config(), FAMILIES)]
-    need, used_mb = memory.need_of(source, family, images=1), peak.megabytes()
+    need, used_mb = memory_estimate.estimate(source, family, images=1), peak.megabytes()
     if need is None or used_mb is None:
         raise NotApplicable("neither the files nor the system tell how much memory it takes")
     estimate = need.total / GIB
@@ -27,7 +27,7 @@ def same_memory(source: Source, peak: PeakMemory) -> Answer:
     if source.device.type != "cuda":
         raise NotApplicable(f"on the CPU files and libraries count too: {told}")
     most = estimate * SLACK + LEAST_GIB
-    return Answer(
+    return CheckResult(
         passed=used <= most,
         line=f"{told} for one image (tolerance {most:.2f})",
         numbers={"peak_gib": round(used, 3), "estimate_gib": round(estimate, 3)},
@@ -41,9 +41,9 @@ def device_with_room(
     stored = shapes(source, source.config())
     if stored is None:
         return devices[0]
-    need = memory.weight_bytes(stored, dtype)
+    need = memory_estimate.weight_bytes(stored, dtype)
     for device in devices:
-        free = memory.free_bytes(device)
+        free = memory_estimate.free_bytes(device)
         if free is None or free >= need:
             return device
     places = " and ".join(dict.fromkeys(str(device) for device in devices))

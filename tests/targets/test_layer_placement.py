@@ -14,8 +14,8 @@ from hawk.decoding.cache import Cache, Room
 from hawk.decoding.decoder import Decoder
 from hawk.decoding.tree import Shapes, Tree
 from hawk.devices import resolve_devices
-from hawk.targets import load_target, memory
-from hawk.targets.split import split
+from hawk.targets import load_target, memory_estimate
+from hawk.targets.layer_placement import place_layers
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 
@@ -32,7 +32,7 @@ class Stack(nn.Module):
 def test_each_device_gets_layers_in_a_row_and_the_first_all_else(layers: int, first: int) -> None:
     decoder = Stack(layers)
     inner = list(decoder.layers)
-    split(decoder, decoder, (CPU, META))
+    place_layers(decoder, decoder, (CPU, META))
     assert list(decoder.layers) == inner
     places = [next(layer.parameters()).device for layer in decoder.layers]
     assert places == [CPU] * first + [META] * (layers - first)
@@ -45,7 +45,7 @@ def test_layers_get_what_they_are_given_on_their_device() -> None:
         num_attention_heads=2, pad_token_id=None, bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
     theirs = LlamaModel(config)
-    split(theirs, theirs, (CPU, META))
+    place_layers(theirs, theirs, (CPU, META))
     decoder = Decoder(theirs)
     assert decoder.layout.layer_devices == (CPU, CPU, META)
     given: list[set[torch.device]] = []
@@ -78,6 +78,6 @@ def test_a_list_of_devices_needs_each_of_them() -> None:
 def test_free_memory_is_that_of_all_devices(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "free_bytes", lambda _: 1000)
+    monkeypatch.setattr(memory_estimate, "free_bytes", lambda _: 1000)
     with pytest.raises(ValueError, match=r"and 0.0 GiB are free on cpu and meta: use"):
         load_target(str(tiny_folder), dtype=torch.float32, device=CPU, others=[META])

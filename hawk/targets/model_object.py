@@ -1,4 +1,4 @@
-"""Loaded: a target around a model object of transformers that somebody else has loaded or made."""
+"""A target around a transformers model object that the caller has loaded or made."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +10,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hawk.decoding.grid import Identity
 from hawk.targets import FAMILIES
-from hawk.targets.hf import DecoderTarget
+from hawk.targets.decoder_target import DecoderTarget
 from hawk.targets.source import Source
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loaded(Source):
+class ModelObject(Source):
     """A source whose model and tokenizer are there; only what they do not hold is read from files.
 
     Attributes:
@@ -59,7 +59,7 @@ def target_of(
     """See `Pipeline.from_model`."""
     device, dtype = _check(model, tokenizer)
     origin = str(getattr(model.config, "_name_or_path", ""))
-    source = Loaded(
+    source = ModelObject(
         location=origin if files is None else files,
         name=name or origin or type(model).__name__,
         revision=None,

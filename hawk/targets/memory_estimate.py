@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import torch
 
-from hawk.targets.room import least_image_bytes
+from hawk.targets.kv_memory import least_image_bytes
 from hawk.targets.source import Source
-from hawk.targets.stored import IMAGE_TOKENIZER, Shape, shapes
+from hawk.targets.weight_shapes import IMAGE_TOKENIZER, Shape, shapes
 
 GIB = 2**30
 MEMINFO = Path("/proc/meminfo")
@@ -44,7 +44,7 @@ class Family(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Need:
+class MemoryEstimate:
     """Bytes on the devices of a model, all together.
 
     Attributes:
@@ -73,20 +73,20 @@ def check(source: Source, family: Family | None, images: int = 1) -> None:
     """
     free = [free_bytes(device) for device in dict.fromkeys((source.device, *source.others))]
     known = [number for number in free if number is not None]
-    need = need_of(source, family, images)
+    need = estimate(source, family, images)
     if need is None or len(known) < len(free):
         return
     if need.total > sum(known):
         raise ValueError(_too_much(need, sum(known), source))
 
 
-def need_of(source: Source, family: Family | None, images: int) -> Need | None:
+def estimate(source: Source, family: Family | None, images: int) -> MemoryEstimate | None:
     """What a model needs, as for `check`; None where only a download would tell."""
     config = source.config()
     stored = shapes(source, config)
     if stored is None:
         return None
-    return Need(
+    return MemoryEstimate(
         weights=weight_bytes(stored, source.dtype),
         images=images,
         cache=images * least_image_bytes(config, source.size, source.dtype) if family else 0,
@@ -107,7 +107,7 @@ def decoding_bytes(family: Family, channels: int, pixels: int) -> int:
     return int(family.feature_maps * channels * pixels * FULL_BYTES)
 
 
-def _too_much(need: Need, have: int, source: Source) -> str:
+def _too_much(need: MemoryEstimate, have: int, source: Source) -> str:
     where = " and ".join(map(str, dict.fromkeys((source.device, *source.others))))
     several = ", several as in cuda:0,cuda:1" if source.device.type == "cuda" else ""
     half = "--dtype bfloat16, " if source.dtype.itemsize > HALF_BYTES else ""

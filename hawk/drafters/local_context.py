@@ -1,4 +1,4 @@
-"""Window: a small network that guesses a cell from the cells around it.
+"""ContextNetwork: a small network that guesses a cell from the cells around it.
 
 It sees the tokens of a few cells to the left and of a window of the rows above, and hidden states
 of the target: the last verified one, those of the cells above, and, where it is to correct the
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from hawk.decoding.drafter import Feedback
 from hawk.decoding.grid import Grid, Identity
-from hawk.drafters.pool import SHORT, STEPS, committed
-from hawk.drafters.ring import Ring
+from hawk.drafters.proposals import SHORT, STEPS, committed
+from hawk.drafters.ring_buffer import RingBuffer
 
 LEFT = 4
 ABOVE = (*((1, column) for column in range(-3, 5)), *((2, column) for column in range(-1, 3)))
@@ -27,7 +27,7 @@ ABOVE_WEIGHTS = (0.3, 0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scene:
+class LocalContext:
     """What is known around each of the steps ahead.
 
     Attributes:
@@ -51,7 +51,7 @@ class Scene:
         return torch.cat([self.line_BL, guesses_BJ[:, :-1]], dim=1).unfold(1, LEFT, 1)
 
 
-class Surroundings:
+class ContextMemory:
     """Tokens and hidden states of the committed part of images.
 
     Args:
@@ -59,7 +59,7 @@ class Surroundings:
         hidden: the hidden state [D] that each step was picked after.
     """
 
-    def __init__(self, tokens: Ring, hidden: Ring, grid: Grid, vocabulary: int) -> None:
+    def __init__(self, tokens: RingBuffer, hidden: RingBuffer, grid: Grid, vocabulary: int) -> None:
         self._tokens, self._hidden = tokens, hidden
         self._width, self._none = grid.width, vocabulary
         device = tokens.memory_SR.device
@@ -71,11 +71,11 @@ class Surroundings:
         self._above_hidden_JX = self._ahead_J[:, None] - grid.width + torch.arange(2, device=device)
 
     @classmethod
-    def empty(cls, identity: Identity, slots: int, device: torch.device) -> "Surroundings":
+    def empty(cls, identity: Identity, slots: int, device: torch.device) -> "ContextMemory":
         grid = identity.grid
         tokens = torch.zeros(slots, grid.cells + STEPS + 1, dtype=torch.int64, device=device)
         hidden = torch.zeros(slots, grid.width + STEPS + 1, identity.hidden_size, device=device)
-        return cls(Ring(tokens), Ring(hidden), grid, identity.vocabulary)
+        return cls(RingBuffer(tokens), RingBuffer(hidden), grid, identity.vocabulary)
 
     def put(self, slots: slice, feedback: Feedback) -> None:
         """Take in what a pass committed."""
@@ -89,7 +89,7 @@ class Surroundings:
 
     def scene(
         self, slots: slice | Tensor, last_B: Tensor, stale_BJX: Tensor, short_BJ: Tensor
-    ) -> Scene:
+    ) -> LocalContext:
         """The scene ahead of the last committed steps.
 
         Args:
@@ -105,7 +105,7 @@ class Surroundings:
         hidden_BX = (last_B1 + self._above_hidden_JX[:reach].flatten()).expand(rows, -1)
         here_BX = ((hidden_BX >= 0) & (hidden_BX <= last_B1))[..., None]
         near = self._hidden.at(slots, hidden_BX).float() * here_BX
-        return Scene(
+        return LocalContext(
             steps_BJ=last_B1 + self._ahead_J[:reach],
             line_BL=self._known(slots, line_BL, last_B1),
             above_BJA=self._known(slots, above_BX, last_B1).view(rows, reach, -1),
@@ -119,7 +119,7 @@ class Surroundings:
         return self._tokens.at(slots, steps_BX).where(there_BX, self._none)
 
 
-class Window(nn.Module):
+class ContextNetwork(nn.Module):
     """Logits of the steps ahead from their scene.
 
     Args:
@@ -157,7 +157,7 @@ class Window(nn.Module):
         self.alone = nn.Parameter(torch.stack([own, above], dim=-1))
         self.beside = nn.Parameter(torch.stack([own, above], dim=-1))
 
-    def folded(self) -> "Window":
+    def folded(self) -> "ContextNetwork":
         """Itself, its last two layers made one: there is nothing between them, and channels are
         fewer than the head's inputs. For drafting; it is trained and stored with both."""
         assert isinstance(self.out, nn.Linear)
@@ -169,7 +169,7 @@ class Window(nn.Module):
         self.out, self.head = nn.Identity(), head
         return self
 
-    def context(self, scene: Scene) -> Tensor:
+    def context(self, scene: LocalContext) -> Tensor:
         """What does not depend on guesses, [B, J, C]."""
         steps_BJ = scene.steps_BJ.clamp(max=self._cells - 1)
         size = self._hidden_size

@@ -13,8 +13,8 @@ from hawk.decoding.request import Request
 from hawk.decoding.rule_names import read_rule
 from hawk.decoding.sampler import SamplerConfig
 from hawk.evaluation.judge import Judge, Quality
-from hawk.evaluation.real import RealImages
-from hawk.evaluation.report import Report, Row
+from hawk.evaluation.quality_report import QualityReport, QualityRow
+from hawk.evaluation.real_images import RealImages
 from hawk.machine import machine, versions
 from hawk.pictures import Result
 from hawk.pipeline import Pipeline
@@ -93,13 +93,13 @@ def measure(
     study: Study,
     judge: Judge,
     each: Callable[[], object] = lambda: None,
-) -> Report:
+) -> QualityReport:
     """Make and judge; `each` is called after every image.
 
     Args:
         plain: decodes without drafts; the methods are around the same target.
     """
-    rows: list[Row] = []
+    rows: list[QualityRow] = []
     for guidance in study.guidances:
         known: dict[Tokens, Quality] = {}
         requests = study.requests(plain, guidance)
@@ -113,7 +113,7 @@ def measure(
                 images = [np.asarray(image) for image in result.images]
                 known[tokens] = judge.quality(images, range(len(images)))
             rows.append(
-                Row(
+                QualityRow(
                     guidance=guidance,
                     drafter=result.drafter,
                     rule=result.rule,
@@ -127,7 +127,7 @@ def measure(
                     quality=known[tokens],
                 )
             )
-    return Report(
+    return QualityReport(
         rows=rows,
         real=judge.ceiling,
         model=plain.target.name,

@@ -1,25 +1,25 @@
-"""NoiseRing: what it gives is the noise itself, wherever an image is and whoever moves."""
+"""NoiseBuffer: what it gives is the noise itself, wherever an image is and whoever moves."""
 
 import pytest
 import torch
 
 from hawk.decoding.noise import gumbel
-from hawk.decoding.noise_ring import NoiseRing
+from hawk.decoding.noise_buffer import NoiseBuffer
 
 VOCABULARY, CELLS, AHEAD = 11, 40, 6
 CPU = torch.device("cpu")
 IDS = torch.arange(VOCABULARY, dtype=torch.int32)
 
 
-def new_ring(slots: int) -> NoiseRing:
-    return NoiseRing(slots, VOCABULARY, cells=CELLS, ahead=AHEAD, device=CPU)
+def new_ring(slots: int) -> NoiseBuffer:
+    return NoiseBuffer(slots, VOCABULARY, cells=CELLS, ahead=AHEAD, device=CPU)
 
 
 def noise(seed: int, first: int, steps: int) -> torch.Tensor:
     return gumbel(torch.tensor([seed]), torch.arange(first, first + steps)[None], IDS)[0]
 
 
-def ahead(ring: NoiseRing, slot: int, step: int, steps: int = AHEAD) -> torch.Tensor:
+def ahead(ring: NoiseBuffer, slot: int, step: int, steps: int = AHEAD) -> torch.Tensor:
     return ring.at(slot, torch.arange(step, step + steps)[None])[0]
 
 
@@ -43,7 +43,7 @@ def test_each_step_is_drawn_once_and_none_behind_the_image(
         drawn.extend(zip(seeds_B.tolist(), steps_BN.flatten().tolist(), strict=True))
         return gumbel(seeds_B, steps_BN, ids)
 
-    monkeypatch.setattr("hawk.decoding.noise_ring.gumbel", counting)
+    monkeypatch.setattr("hawk.decoding.noise_buffer.gumbel", counting)
     ring = new_ring(2)
     ring.enter(range(2), [1, 2], torch.ones(2))
     for _ in range(CELLS // 4):
@@ -64,6 +64,6 @@ def test_images_move_and_enter_late() -> None:
 
 
 def test_an_image_shorter_than_the_ring_is_there_as_a_whole() -> None:
-    ring = NoiseRing(1, VOCABULARY, cells=3, ahead=50, device=CPU)
+    ring = NoiseBuffer(1, VOCABULARY, cells=3, ahead=50, device=CPU)
     ring.enter(range(1), [9], torch.ones(1))
     assert torch.equal(ahead(ring, 0, 0, 3), noise(9, 0, 3))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 
-def split(model: nn.Module, decoder: Any, devices: Sequence[torch.device]) -> None:
+def place_layers(model: nn.Module, decoder: Any, devices: Sequence[torch.device]) -> None:
     """Move the layers of `decoder`, a part of the model, to the devices in equal shares and in
     their order, and all else to the first one."""
     layers = decoder.layers

@@ -10,8 +10,8 @@ from transformers import AutoModel, LlamaConfig
 from hawk.decoding.grid import Grid, Identity
 from hawk.decoding.sampler import SamplerConfig
 from hawk.decoding.target import Branches
-from hawk.targets.catalogue import PROMPT_TOKENS, Entry
-from hawk.targets.hf import DecoderTarget, TargetSpec
+from hawk.targets.catalogue import PROMPT_TOKENS, CatalogueEntry
+from hawk.targets.decoder_target import DecoderTarget, TargetSpec
 
 
 class RandomTarget(DecoderTarget):
@@ -27,7 +27,7 @@ class RandomTarget(DecoderTarget):
     default_guidance = 1.0
     default_sampler = SamplerConfig()
 
-    def __init__(self, entry: Entry, *, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, entry: CatalogueEntry, *, dtype: torch.dtype, device: torch.device) -> None:
         height, width = entry.grid
         config = LlamaConfig(
             vocab_size=1,  # prompts are none of its business

@@ -1,6 +1,6 @@
 """Prompts: token ids by a target and by the family's own processor."""
 
-from hawk.check.finding import Answer
+from hawk.check.finding import CheckResult
 from hawk.check.oracle import Oracle
 from hawk.decoding.target import Target
 
@@ -13,19 +13,19 @@ PROMPTS = (
 NAMES = ("conditional", "unconditional")
 
 
-def same_prompts(target: Target, oracle: Oracle) -> Answer:
+def same_prompts(target: Target, oracle: Oracle) -> CheckResult:
     """Of both branches of guidance."""
     for prompt in PROMPTS:
         pairs = zip(NAMES, target.encode(prompt), oracle.branches(prompt), strict=True)
         for name, ours, theirs in pairs:
             if ours != theirs:
-                return Answer(
+                return CheckResult(
                     passed=False,
                     line=f"{prompt!r} is {_around(ours, theirs)} in the {name} branch, and "
                     f"{_around(theirs, ours)} by {oracle.processor}",
                     numbers={"prompt": prompt, "ours": ours, "theirs": theirs},
                 )
-    return Answer(
+    return CheckResult(
         line=f"{len(PROMPTS)} prompts have the token ids of {oracle.processor}, in both branches",
         numbers={"prompts": len(PROMPTS)},
     )

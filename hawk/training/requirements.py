@@ -1,4 +1,4 @@
-"""Need: what training a drafter takes of disk and memory, told before anything is recorded."""
+"""Disk and memory that training a drafter takes, checked before anything is recorded."""
 
 import shutil
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from torch import nn
 
 from hawk.decoding.target import Target
 from hawk.drafters.baselines.heads import HORIZONTAL, VERTICAL, Heads
-from hawk.drafters.pool import STEPS
-from hawk.drafters.window import Window
+from hawk.drafters.local_context import ContextNetwork
+from hawk.drafters.proposals import STEPS
 from hawk.training.corpus import Shard, image_bytes
-from hawk.training.lessons import BATCH, CHANNELS, EMBEDDING
+from hawk.training.objectives import BATCH, CHANNELS, EMBEDDING
 
 GIB = 2**30
 STATE_BYTES = 16  # a weight, its gradient and the two moments of Adam, in float32
@@ -23,7 +23,7 @@ WINDOW_SCORES, HEAD_SCORES = 25, 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Need:
+class Requirements:
     """Bytes that training takes.
 
     Attributes:
@@ -39,7 +39,7 @@ class Need:
     memory: int
 
     @classmethod
-    def of(cls, kind: str, target: Target, todo: Sequence[Shard], folder: Path) -> "Need":
+    def of(cls, kind: str, target: Target, todo: Sequence[Shard], folder: Path) -> "Requirements":
         """Of training a kind of drafter, with shards that are not there yet."""
         size = partial(image_bytes, target.identity)
         disk = sum(len(shard.requests) * size(shard.passes) for shard in todo)
@@ -78,6 +78,6 @@ def _network(kind: str, target: Target) -> nn.Module:
         if kind == "spatial":
             return Heads(target.identity, head=head)
         stale = kind == "hawk"
-        return Window(
+        return ContextNetwork(
             target.identity, stale=stale, channels=CHANNELS, embedding=EMBEDDING, head=head
         )

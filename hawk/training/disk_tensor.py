@@ -1,4 +1,4 @@
-"""Rows: a tensor whose rows are in many files, of which only what is asked for is read.
+"""DiskTensor: a tensor whose rows are in many files, of which only what is asked for is read.
 
 Letters: N rows asked for.
 """
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-class Rows:
+class DiskTensor:
     """Parts of a tensor one behind the other, as if they were one.
 
     Args:
@@ -27,7 +27,7 @@ class Rows:
         return self.shape[0]
 
     def __getitem__(self, index: Tensor | tuple[Tensor, ...]) -> Tensor:
-        """Rows by their numbers, or entries in them, as of a tensor that is indexed so."""
+        """DiskTensor by their numbers, or entries in them, as of a tensor that is indexed so."""
         given = index if isinstance(index, tuple) else (index,)
         spread = torch.broadcast_tensors(*given)
         row_N, *within = (numbers.flatten().cpu() for numbers in spread)

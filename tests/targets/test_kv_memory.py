@@ -9,7 +9,7 @@ import torch
 
 from hawk.decoding.cache import PROMPT_STEP, Cache, Layout, Room
 from hawk.drafters import DRAFTERS
-from hawk.targets import EMBEDDED, catalogue, load_target, memory, room
+from hawk.targets import EMBEDDED, catalogue, kv_memory, load_target, memory_estimate
 from hawk.targets.row_ends import image_entries
 from tests.targets.test_end_to_end import hawk, published
 
@@ -29,23 +29,23 @@ def test_it_is_told_from_a_configuration(family: str, tmp_path: Path) -> None:
     size = SIZES.get(family)
     target: Any = load_target(str(folder), dtype=torch.bfloat16, device=CPU, size=size)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    told = room.least_image_bytes(config, size, torch.bfloat16)
+    told = kv_memory.least_image_bytes(config, size, torch.bfloat16)
     for slots in (1, 3):
-        cache = target.new_cache(slots=slots, branches=2, nodes=room.NODES)
+        cache = target.new_cache(slots=slots, branches=2, nodes=kv_memory.NODES)
         assert cache_bytes(cache) == slots * told
 
 
 @pytest.mark.parametrize("entry", catalogue.CATALOGUE, ids=lambda entry: entry.slug)
 @pytest.mark.parametrize("images", [1, 8])
-def test_published_models_take_what_is_listed(entry: catalogue.Entry, images: int) -> None:
+def test_published_models_take_what_is_listed(entry: catalogue.CatalogueEntry, images: int) -> None:
     """On the meta device, with a prompt of `PROMPT_TOKENS` in the last slot."""
     layout = Layout(
         layers=entry.layers, heads=entry.heads, head_size=entry.head_size,
         dtype=torch.bfloat16, device=CPU, layer_devices=(META,) * entry.layers,
     )  # fmt: skip
     cells, rows = entry.grid[0] * entry.grid[1], entry.grid[0]
-    ends = rows + room.NODES if entry.family in room.ROW_ENDS else 0
-    behind = Room(prompt_limit=512, image=cells + room.NODES + ends)
+    ends = rows + kv_memory.NODES if entry.family in kv_memory.ROW_ENDS else 0
+    behind = Room(prompt_limit=512, image=cells + kv_memory.NODES + ends)
     cache = Cache(layout, slots=images, branches=2, room=behind)
     cache.begin_prompts(range(images - 1, images), torch.full((1, 2), catalogue.PROMPT_TOKENS))
     assert cache_bytes(cache) / catalogue.GIB == pytest.approx(images * entry.image_gib)
@@ -58,14 +58,14 @@ def test_janus_pro_with_eight_images_fits_a_card_of_24_gigabytes() -> None:
 
 
 def test_the_largest_tree_is_that_of_a_drafter() -> None:
-    assert max(drafter.most_nodes for drafter in DRAFTERS.values()) == room.NODES
+    assert max(drafter.most_nodes for drafter in DRAFTERS.values()) == kv_memory.NODES
 
 
 def test_images_in_flight_count_before_loading(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = sum(file.stat().st_size for file in tiny_folder.glob("*.safetensors"))
-    monkeypatch.setattr(memory, "free_bytes", lambda _: weights + 4 * 2**20)
+    monkeypatch.setattr(memory_estimate, "free_bytes", lambda _: weights + 4 * 2**20)
     load_target(str(tiny_folder), dtype=torch.float32, device=CPU, slots=2)
     with pytest.raises(ValueError, match=r"keys and values \(100 in flight\) .* fewer --slots"):
         load_target(str(tiny_folder), dtype=torch.float32, device=CPU, slots=100)

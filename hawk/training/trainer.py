@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from hawk.training.corpus import Corpus
-from hawk.training.laws import TOPS, cross_entropy, hits
-from hawk.training.lessons import Answers, Lesson
+from hawk.training.distillation import TOPS, cross_entropy, hits
+from hawk.training.objectives import Objective, Predictions
 
 PEAK_RATE = 2e-3
 WEIGHT_DECAY = 0.01
@@ -28,27 +28,27 @@ SAVE_EVERY = 100
 LOG_EVERY = 10
 
 
-class Trainer:
-    """A lesson on a corpus.
+class DrafterTrainer:
+    """A objective on a corpus.
 
     Args:
-        lesson: network and how it is taught.
+        objective: network and how it is taught.
         corpus: the last images are held out.
         folder: for `KIND.pt`, from which it resumes, and the log `KIND.jsonl`.
         steps: of the whole training; the learning rate follows a cosine over them.
     """
 
-    def __init__(self, lesson: Lesson, corpus: Corpus, folder: Path, *, steps: int) -> None:
-        self._lesson, self._corpus, self._steps = lesson, corpus, steps
+    def __init__(self, objective: Objective, corpus: Corpus, folder: Path, *, steps: int) -> None:
+        self._objective, self._corpus, self._steps = objective, corpus, steps
         images = len(corpus.tokens_IT)
         if images < 2:
             raise ValueError(f"training needs 2 recorded images or more, got {images}")
         held_out = max(1, round(images * HELD_OUT))
         self._train, self._held_out = range(images - held_out), range(images - held_out, images)
-        self._checkpoint = folder / f"{lesson.kind}.pt"
-        self.log = folder / f"{lesson.kind}.jsonl"
+        self._checkpoint = folder / f"{objective.kind}.pt"
+        self.log = folder / f"{objective.kind}.jsonl"
         self._optimizer = torch.optim.AdamW(
-            lesson.module.parameters(), PEAK_RATE, betas=(0.9, 0.95), weight_decay=WEIGHT_DECAY
+            objective.module.parameters(), PEAK_RATE, betas=(0.9, 0.95), weight_decay=WEIGHT_DECAY
         )
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer,
@@ -67,7 +67,7 @@ class Trainer:
         done = self._resume()
         each(done)
         generator = torch.Generator().manual_seed(done)
-        batches = self._lesson.batches(self._corpus, self._train, generator)
+        batches = self._objective.batches(self._corpus, self._train, generator)
         started = time.monotonic()
         for step in range(done + 1, self._steps + 1):
             loss = self._step(next(batches))
@@ -85,23 +85,23 @@ class Trainer:
     def validate(self) -> dict[str, Any]:
         """Acceptance among the best 1, 2, 4, 8 by source, on the whole and by distance."""
         generator = torch.Generator().manual_seed(0)
-        batches = self._lesson.batches(self._corpus, self._held_out, generator)
+        batches = self._objective.batches(self._corpus, self._held_out, generator)
         right: dict[str, Tensor] = defaultdict(lambda: torch.zeros(1, len(TOPS)))
         seen: dict[str, Tensor] = defaultdict(lambda: torch.zeros(1, 1))
         for _ in range(VALIDATION_BATCHES):
-            answers = self._lesson.answer(self._corpus, next(batches))
-            for name, scores in answers.scores.items():
-                there = answers.there[name][..., None]
-                noisy = answers.sampler.filter(scores) + answers.noise
-                right[name] = right[name] + (hits(noisy, answers.truth) & there).sum(0).cpu()
+            predictions = self._objective.predict(self._corpus, next(batches))
+            for name, scores in predictions.scores.items():
+                there = predictions.there[name][..., None]
+                noisy = predictions.sampler.filter(scores) + predictions.noise
+                right[name] = right[name] + (hits(noisy, predictions.truth) & there).sum(0).cpu()
                 seen[name] = seen[name] + there.sum(0).cpu()
         return {name: _shares(right[name], seen[name]) for name in right}
 
     def _step(self, places_B: Tensor) -> float:
-        loss = loss_of(self._lesson.answer(self._corpus, places_B))
+        loss = loss_of(self._objective.predict(self._corpus, places_B))
         self._optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._lesson.module.parameters(), CLIP)
+        torch.nn.utils.clip_grad_norm_(self._objective.module.parameters(), CLIP)
         self._optimizer.step()
         self._schedule.step()
         return loss.item()
@@ -116,7 +116,7 @@ class Trainer:
                 f"{self._checkpoint} is of {state['steps']} steps of training, not {self._steps}: "
                 f"remove it to start anew"
             )
-        self._lesson.module.load_state_dict(state["module"])
+        self._objective.module.load_state_dict(state["module"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         return int(state["step"])
@@ -126,7 +126,7 @@ class Trainer:
         state = {
             "step": step,
             "steps": self._steps,
-            "module": self._lesson.module.state_dict(),
+            "module": self._objective.module.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
         }
@@ -138,14 +138,14 @@ class Trainer:
             log.write(json.dumps(entry) + "\n")
 
 
-def loss_of(answers: Answers) -> Tensor:
+def loss_of(predictions: Predictions) -> Tensor:
     """Weighted mean nats a cell over all sources."""
     losses = [
-        weight * cross_entropy(answers.scores[name], answers.law, answers.truth, there)
-        for name, there in answers.there.items()
-        for weight in [answers.weights[name]]
+        weight * cross_entropy(predictions.scores[name], predictions.law, predictions.truth, there)
+        for name, there in predictions.there.items()
+        for weight in [predictions.weights[name]]
     ]
-    return torch.stack(losses).sum() / sum(answers.weights.values())
+    return torch.stack(losses).sum() / sum(predictions.weights.values())
 
 
 def _shares(right_X4: Tensor, seen_X1: Tensor) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""Guesses: drafts of coming steps, drawn from laws in the way that the rule needs.
+"""DraftSampler: drafts of coming steps, drawn from laws in the way that the rule needs.
 
 A rule that accepts what equals the target's own pick is served best by the noise of that pick, so
 that drafts are its likeliest values. A rule that weighs laws against each other needs drafts that
 know nothing of pick and decision: they come under a noise of their own, with the laws that they
-were drawn from. Drafters ask `Guesses` and need not know which it is.
+were drawn from. Drafters ask `DraftSampler` and need not know which it is.
 
 Letters: B rows, N nodes, J steps ahead, M guesses a step, V vocabulary, L laws (those of the first
 source, step by step, then those of the second, and so on).
@@ -19,7 +19,7 @@ from hawk.decoding.noise import DRAFTS, gumbel
 from hawk.decoding.tree import Drawn, Tree
 
 
-class Guesses:
+class DraftSampler:
     """Draws drafts.
 
     Args:

@@ -36,7 +36,7 @@ def report(asked: Asked, examined: Examined, findings: Sequence[Finding]) -> dic
     }
 
 
-class Folder:
+class ReportFolder:
     """Where reports go; those of other checks stay.
 
     Args:

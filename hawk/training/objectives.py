@@ -20,17 +20,17 @@ from hawk.decoding.target import Target
 from hawk.drafters.baselines.heads import HORIZONTAL, VERTICAL, Heads, product
 from hawk.drafters.baselines.local import draft_alone
 from hawk.drafters.hawk import refine
-from hawk.drafters.ring import Ring
-from hawk.drafters.window import Scene, Surroundings, Window, fuse
+from hawk.drafters.local_context import ContextMemory, ContextNetwork, LocalContext, fuse
+from hawk.drafters.ring_buffer import RingBuffer
 from hawk.training.corpus import Corpus
-from hawk.training.laws import dense
+from hawk.training.distillation import dense
 
 BATCH = 64
-CHANNELS, EMBEDDING = 320, 64  # of the Window; about 3 MB in half precision for `emoji`
+CHANNELS, EMBEDDING = 320, 64  # of the ContextNetwork; about 3 MB in half precision for `emoji`
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers:
+class Predictions:
     """What a network said of some cells.
 
     Attributes:
@@ -51,7 +51,7 @@ class Answers:
     noise: Tensor
 
 
-class Lesson(Protocol):
+class Objective(Protocol):
     """A network and how it is taught.
 
     Attributes:
@@ -71,11 +71,11 @@ class Lesson(Protocol):
         """Endless batches of places in the corpus that belong to some of its images."""
         ...
 
-    def answer(self, corpus: Corpus, places_B: Tensor) -> Answers: ...
+    def predict(self, corpus: Corpus, places_B: Tensor) -> Predictions: ...
 
 
-class WindowLesson:
-    """The Window of `hawk` (with stale laws) and `local` (without)."""
+class ContextNetworkObjective:
+    """The ContextNetwork of `hawk` (with stale laws) and `local` (without)."""
 
     def __init__(self, target: Target, *, stale: bool, channels: int, embedding: int) -> None:
         self.kind = "hawk" if stale else "local"
@@ -83,7 +83,7 @@ class WindowLesson:
         head_VX = target.head_VX.float()
         sizes = {"channels": channels, "embedding": embedding, "head": head_VX.shape[1]}
         self.network = sizes | {"stale": stale}
-        window = Window(target.identity, stale=stale, **sizes)
+        window = ContextNetwork(target.identity, stale=stale, **sizes)
         with torch.no_grad():
             window.head.weight.copy_(head_VX)
             window.head.bias.zero_()
@@ -99,15 +99,15 @@ class WindowLesson:
         inside = (corpus.image_P >= images.start) & (corpus.image_P < images.stop)
         yield from _shuffled(inside.nonzero().flatten(), generator)
 
-    def answer(self, corpus: Corpus, places_B: Tensor) -> Answers:
+    def predict(self, corpus: Corpus, places_B: Tensor) -> Predictions:
         identity, window = self._identity, self.module
         image_B, last_B = corpus.image_P[places_B].long(), corpus.step_P[places_B].long()
         short_BJ = corpus.short_PJ[places_B].long()
         stale_BJX = corpus.stale_PJD[places_B].float()
         hidden: Any = corpus.hidden_ITD  # read as a tensor would be
-        around = Surroundings(
-            Ring(corpus.tokens_IT.long()),
-            Ring(hidden),
+        around = ContextMemory(
+            RingBuffer(corpus.tokens_IT.long()),
+            RingBuffer(hidden),
             identity.grid,
             identity.vocabulary,
         )
@@ -122,7 +122,7 @@ class WindowLesson:
                 drafted = draft_alone(window, scene.line_BL, context_BJC, cells.noise)
             left_BJL = scene.left((drafted + cells.noise).argmax(-1))
             scores = {"drafted": window(context_BJC, left_BJL), "given the truth": given_BJV}
-            return cells.answers(scores, {"drafted": 1.0, "given the truth": 1.0})
+            return cells.predictions(scores, {"drafted": 1.0, "given the truth": 1.0})
         laws = self._laws(corpus, places_B, scene, cells)
         alone, first, second = refine(window, scene, context_BJC, laws, cells.noise, rounds=2)
         scores = {
@@ -137,10 +137,10 @@ class WindowLesson:
             "second round": 1.0,
             "given the truth": 1.0,
         }
-        return cells.answers(scores, weights)
+        return cells.predictions(scores, weights)
 
     def _laws(
-        self, corpus: Corpus, places_B: Tensor, scene: Scene, cells: "_Cells"
+        self, corpus: Corpus, places_B: Tensor, scene: LocalContext, cells: "_Cells"
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         identity = self._identity
         kept, ids = corpus.stale_PJK[places_B], corpus.stale_ids_PJK[places_B]
@@ -152,7 +152,7 @@ class WindowLesson:
         return dense(kept, ids, identity.vocabulary), above_BJV, known_BJ, scene.short_BJ
 
 
-class HeadsLesson:
+class HeadsObjective:
     """The heads of `spatial`: each on its own, and their product.
 
     A batch is of cells; for each, one horizontal head at some distance and all vertical heads guess
@@ -180,7 +180,7 @@ class HeadsLesson:
         )
         yield from _shuffled(cells, generator)
 
-    def answer(self, corpus: Corpus, places_B: Tensor) -> Answers:
+    def predict(self, corpus: Corpus, places_B: Tensor) -> Predictions:
         identity, heads, steps = self._identity, self.module, corpus.tokens_IT.shape[1]
         image_B, cell_B = places_B // steps, places_B % steps
         ahead = torch.arange(1, HORIZONTAL + 1, device=places_B.device)
@@ -196,7 +196,7 @@ class HeadsLesson:
         known = torch.cat([there_BI[:, :HORIZONTAL, None], rows], dim=-1)
         fused = product(heads.weights_JF[:HORIZONTAL], torch.cat([along, down], dim=2), known)
         cells = _Cells(corpus, image_B, cell_B[:, None], identity)
-        return Answers(
+        return Predictions(
             scores={"heads": scores_BIV, "product": fused},
             there={"heads": there_BI, "product": there_BI[:, :HORIZONTAL]},
             weights={"heads": 1.0, "product": 1.0},
@@ -223,8 +223,8 @@ class _Cells:
         ids = torch.arange(identity.vocabulary, dtype=torch.int32, device=image_B.device)
         self.noise = gumbel(corpus.seeds_I[image_B], steps_BJ, ids)
 
-    def answers(self, scores: dict[str, Tensor], weights: dict[str, float]) -> Answers:
-        return Answers(
+    def predictions(self, scores: dict[str, Tensor], weights: dict[str, float]) -> Predictions:
+        return Predictions(
             scores=scores,
             there=dict.fromkeys(scores, self.there),
             weights=weights,

@@ -12,10 +12,10 @@ from torch.nn.functional import linear
 from transformers import PreTrainedTokenizerBase
 
 from hawk.targets import guidance
-from hawk.targets.hf import DecoderTarget, TargetSpec
+from hawk.targets.decoder_target import DecoderTarget, TargetSpec
 
 
-class WordTarget(DecoderTarget):
+class SharedVocabularyTarget(DecoderTarget):
     """Embeds image tokens as words, and asks the head for image words only.
 
     Args:

@@ -16,7 +16,7 @@ import pytest
 import torch
 from huggingface_hub import constants, file_download
 
-from hawk.targets import load_target, memory
+from hawk.targets import load_target, memory_estimate
 from hawk.targets.janus import Janus
 from tests.targets.fake_hub import FakeHub
 
@@ -244,7 +244,7 @@ def test_memory_is_checked_before_the_download(
     model: Path, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.repositories["a/model"] = model
-    monkeypatch.setattr(memory, "free_bytes", lambda _: 1000)
+    monkeypatch.setattr(memory_estimate, "free_bytes", lambda _: 1000)
     assert "are free on cpu: use" in complaint("a/model")
     assert hub.fetched["model.safetensors"] == HEAD_BYTES
     assert (model / "model.safetensors").stat().st_size > 10 * HEAD_BYTES

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hawk.bench.measure import Row
-from hawk.bench.report import SHARES, Report, cells, name
+from hawk.bench.bench_report import SHARES, BenchReport, cells, name
+from hawk.bench.measure import BenchRow
 
 TEMPLATE = Template(
     """<!doctype html>
@@ -49,7 +49,7 @@ def check_installed() -> None:
         raise ValueError("--html draws with matplotlib: pip install 'hawk-t2i[bench]'")
 
 
-def write(report: Report, picture: Image.Image, path: Path) -> None:
+def write(report: BenchReport, picture: Image.Image, path: Path) -> None:
     """Write the page.
 
     Args:
@@ -88,14 +88,14 @@ def _sentence(facts: Any) -> str:
     return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in facts.items())
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _table(rows: Sequence[BenchRow]) -> str:
     lines = ["".join(f"<th>{head}</th>" for head in HEADS)]
     for row in rows:
         lines.append("".join(f"<td>{html.escape(cell)}</td>" for cell in cells(row)))
     return "\n".join(f"<tr>{line}</tr>" for line in lines)
 
 
-def _speedups(rows: Sequence[Row], batches: Sequence[int]) -> str:
+def _speedups(rows: Sequence[BenchRow], batches: Sequence[int]) -> str:
     figure, [axes] = _figure(1, width=8)
     names = list(dict.fromkeys(name(row) for row in rows))
     width = 0.8 / len(names)
@@ -112,7 +112,7 @@ def _speedups(rows: Sequence[Row], batches: Sequence[int]) -> str:
     return _svg(figure)
 
 
-def _lengths(rows: Sequence[Row]) -> str:
+def _lengths(rows: Sequence[BenchRow]) -> str:
     figure, [axes] = _figure(1, width=8)
     for row in rows:
         assert row.drafting is not None
@@ -125,7 +125,7 @@ def _lengths(rows: Sequence[Row]) -> str:
     return _svg(figure)
 
 
-def _cells(report: Report, rows: Sequence[Row], picture: Image.Image) -> str:
+def _cells(report: BenchReport, rows: Sequence[BenchRow], picture: Image.Image) -> str:
     figure, plots = _figure(max(len(rows), 1))
     pixels, grid = np.asarray(picture), report.grid
     extent = (0, grid.width, grid.height, 0)
@@ -139,7 +139,7 @@ def _cells(report: Report, rows: Sequence[Row], picture: Image.Image) -> str:
     return _svg(figure)
 
 
-def _costs(rows: Sequence[Row], batches: Sequence[int]) -> str:
+def _costs(rows: Sequence[BenchRow], batches: Sequence[int]) -> str:
     figure, plots = _figure(len(batches))
     for batch, axes in zip(batches, plots, strict=True):
         mine = [row for row in rows if row.batch == batch and row.drafting]
@@ -157,7 +157,7 @@ def _costs(rows: Sequence[Row], batches: Sequence[int]) -> str:
     return _svg(figure)
 
 
-def _shares(rows: Sequence[Row], batches: Sequence[int]) -> str:
+def _shares(rows: Sequence[BenchRow], batches: Sequence[int]) -> str:
     figure, plots = _figure(len(batches))
     for batch, axes in zip(batches, plots, strict=True):
         mine = [row for row in rows if row.batch == batch and row.drafting]

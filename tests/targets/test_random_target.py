@@ -8,7 +8,7 @@ import torch
 from hawk import Request
 from hawk.bench.step_time import NODES, measure
 from hawk.targets import catalogue
-from hawk.targets.random import RandomTarget
+from hawk.targets.random_target import RandomTarget
 from tests.tiny import new_session
 
 CPU = torch.device("cpu")

@@ -1,4 +1,4 @@
-"""NoiseRing: the noise of the steps ahead of every image, drawn once in its life.
+"""NoiseBuffer: the noise of the steps ahead of every image, drawn once in its life.
 
 A step is seen by several passes before it is committed, each time under the same noise. The ring
 keeps that of the steps between the committed end and as far ahead as anyone asks.
@@ -14,7 +14,7 @@ from torch import Tensor
 from hawk.decoding.noise import gumbel
 
 
-class NoiseRing:
+class NoiseBuffer:
     """Noise of all images in flight.
 
     Args:

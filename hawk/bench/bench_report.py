@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from hawk.bench.measure import Row
+from hawk.bench.measure import BenchRow
 from hawk.decoding.grid import Grid
 
 SHARES = ("draft", "target", "verify", "rest")
@@ -19,7 +19,7 @@ ROUNDED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class BenchReport:
     """A bench.
 
     Attributes:
@@ -29,7 +29,7 @@ class Report:
         grid: of the images.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[BenchRow]
     settings: Mapping[str, Any]
     machine: Mapping[str, Any]
     versions: Mapping[str, str]
@@ -49,7 +49,7 @@ class Report:
         }
 
 
-def _numbers(row: Row) -> dict[str, Any]:
+def _numbers(row: BenchRow) -> dict[str, Any]:
     found = asdict(row)
     del found["drafting"], found["images"]
     for name in ROUNDED:
@@ -57,7 +57,7 @@ def _numbers(row: Row) -> dict[str, Any]:
     return found
 
 
-def table(report: Report) -> Table:
+def table(report: BenchReport) -> Table:
     """The report for people."""
     settings = report.settings
     title = (
@@ -76,7 +76,7 @@ def table(report: Report) -> Table:
     return shown
 
 
-def cells(row: Row) -> list[str]:
+def cells(row: BenchRow) -> list[str]:
     """A row of the table."""
     return [
         str(row.batch),
@@ -95,7 +95,7 @@ def times(speedup: float | None) -> str:
     return "" if speedup is None else f"{speedup:.2f}x"
 
 
-def drafting_cells(row: Row) -> list[str]:
+def drafting_cells(row: BenchRow) -> list[str]:
     """Nodes, images as by plain decoding, shares of the time."""
     drafting = row.drafting
     if drafting is None:
@@ -107,7 +107,7 @@ def drafting_cells(row: Row) -> list[str]:
     ]
 
 
-def name(row: Row) -> str:
+def name(row: BenchRow) -> str:
     """Short name of a contender: the usual rule and free sizes go without saying."""
     parts = [row.drafter]
     if row.rule not in (None, "coupled"):

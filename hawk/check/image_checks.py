@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hawk.check.finding import Answer, required
+from hawk.check.finding import CheckResult, required
 from hawk.check.oracle import Oracle
 from hawk.decoding.request import Request
 from hawk.decoding.target import Target
@@ -16,29 +16,29 @@ LEVELS = 2  # of 255, that convolutions may round apart
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decoded:
+class DecodedCodes:
     """An image's tokens, alike on every machine, and their pixels, uint8 [height, width, 3]."""
 
     codes: list[int]
     pixels: Tensor
 
 
-def decoded(target: Target) -> Answer:
+def decoded(target: Target) -> CheckResult:
     """Pixels of known codes."""
     codes = [(cell * SPREAD + 1) % target.vocabulary for cell in range(target.grid.cells)]
     pixels = target.pixels(torch.tensor([codes], device=target.device))[0].cpu()
     height, width, _ = pixels.shape
-    value = Decoded(codes=codes, pixels=pixels)
-    return Answer(line=f"known codes make {width} x {height} pixels", value=value)
+    value = DecodedCodes(codes=codes, pixels=pixels)
+    return CheckResult(line=f"known codes make {width} x {height} pixels", value=value)
 
 
-def same_pixels(ours: Decoded | None, oracle: Oracle) -> Answer:
+def same_pixels(ours: DecodedCodes | None, oracle: Oracle) -> CheckResult:
     """Whether the known codes have the same pixels."""
     ours = required(ours, "there are no pixels to compare")
     theirs = oracle.pixels(ours.codes).cpu()
     differences = (ours.pixels.int() - theirs.int()).abs()
     largest, mean = int(differences.max()), float(differences.float().mean())
-    return Answer(
+    return CheckResult(
         passed=largest <= LEVELS,
         line=f"known codes differ by {largest} of 255 levels at most, {mean:.2f} in the mean "
         f"(tolerance {LEVELS})",
@@ -47,7 +47,7 @@ def same_pixels(ours: Decoded | None, oracle: Oracle) -> Answer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drafting:
+class DraftingCheck:
     """One image and how it is made.
 
     Attributes:
@@ -62,7 +62,7 @@ class Drafting:
     exact: bool
 
 
-def same_image(target: Target, drafting: Drafting) -> Answer:
+def same_image(target: Target, drafting: DraftingCheck) -> CheckResult:
     """Whether a drafter leaves the image alone, and what it saves; the picture is its value."""
     plain, drafted = (
         Pipeline(
@@ -82,7 +82,7 @@ def same_image(target: Target, drafting: Drafting) -> Answer:
     if different:
         made = f"makes {different} of {of} tokens that plain decoding does not"
     stats = drafted.stats
-    return Answer(
+    return CheckResult(
         passed=different == 0 or not drafting.exact,
         line=f"{drafted.drafter} {made}, {stats.tokens_per_forward:.2f} a forward, in "
         f"{drafted.seconds:.2f} s (plain: {plain.seconds:.2f} s)",

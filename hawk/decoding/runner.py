@@ -1,4 +1,4 @@
-"""Loop protocol: whatever moves images on, step by step. A Session is one."""
+"""RequestRunner protocol: whatever moves images on, step by step. A Session is one."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -8,7 +8,7 @@ from hawk.decoding.request import Finished, Progress, Request
 from hawk.decoding.stats import Stats
 
 
-class Loop(Protocol):
+class RequestRunner(Protocol):
     """Images in flight.
 
     Attributes:

@@ -1,19 +1,19 @@
-"""Window: what is computed in parts is what its layers say."""
+"""ContextNetwork: what is computed in parts is what its layers say."""
 
 import torch
 import torch.nn.functional as F
 
-from hawk.drafters.pool import STEPS
-from hawk.drafters.window import ABOVE, LEFT, Scene, Window
+from hawk.drafters.local_context import ABOVE, LEFT, ContextNetwork, LocalContext
+from hawk.drafters.proposals import STEPS
 from hawk.targets.janus import Janus
 from tests.tiny import HIDDEN, VOCABULARY
 
 
-def window_and_scene(tiny: Janus) -> tuple[Window, Scene]:
+def window_and_scene(tiny: Janus) -> tuple[ContextNetwork, LocalContext]:
     torch.manual_seed(0)
-    window = Window(tiny.identity, channels=8, embedding=4, head=16, stale=True)
+    window = ContextNetwork(tiny.identity, channels=8, embedding=4, head=16, stale=True)
     steps = torch.arange(1, STEPS + 1).expand(2, -1)
-    scene = Scene(
+    scene = LocalContext(
         steps_BJ=steps,
         line_BL=torch.randint(VOCABULARY, (2, LEFT)),
         above_BJA=torch.randint(VOCABULARY + 1, (2, STEPS, len(ABOVE))),

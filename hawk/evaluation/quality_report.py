@@ -20,7 +20,7 @@ MEASURES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class QualityRow:
     """A method at one guidance.
 
     Attributes:
@@ -54,7 +54,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class QualityReport:
     """An evaluation.
 
     Attributes:
@@ -66,7 +66,7 @@ class Report:
         machine, versions: what the seconds were measured on.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[QualityRow]
     real: Quality
     model: str
     sampler: SamplerConfig | None
@@ -88,7 +88,7 @@ def _rounded(quality: Quality) -> dict[str, float]:
     return {name: round(value, 3) for name, value in asdict(quality).items()}
 
 
-def table(report: Report) -> Table:
+def table(report: QualityReport) -> Table:
     """A row a method, and last that of the real images."""
     shown = Table(*HEADS, *MEASURES.values(), title=report.model)
     for row in report.rows:
@@ -106,7 +106,7 @@ def table(report: Report) -> Table:
     return shown
 
 
-def remarks(report: Report) -> list[str]:
+def remarks(report: QualityReport) -> list[str]:
     """What the table means, a sentence a line."""
     images = min(row.images for row in report.rows)
     found = [

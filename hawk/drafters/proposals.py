@@ -1,4 +1,4 @@
-"""Pool: the guesses of the next steps, and the tree that is made of them.
+"""Proposals: the guesses of the next steps, and the tree that is made of them.
 
 Whatever a drafter knows becomes scores of tokens for each step ahead. The pool draws the best of
 them under the noise and offers them as a tree.
@@ -14,7 +14,7 @@ from torch import Tensor
 from hawk.decoding.drafter import Feedback
 from hawk.decoding.grid import Identity
 from hawk.decoding.tree import Tree
-from hawk.drafters.guesses import Guesses
+from hawk.drafters.draft_sampler import DraftSampler
 from hawk.drafters.static_tree import StaticTree
 
 STEPS = 12  # how far ahead is guessed at most
@@ -23,8 +23,8 @@ MOST_NODES = 32
 SHORT = 4  # laws that fall shorter of their step than so many steps are not told apart
 
 
-class Pool:
-    """Guesses by slot.
+class Proposals:
+    """DraftSampler by slot.
 
     Args:
         identity: of the target.
@@ -41,7 +41,7 @@ class Pool:
         self,
         identity: Identity,
         slots: int,
-        guesses: Guesses,
+        guesses: DraftSampler,
         device: torch.device,
         *,
         branching: bool,

@@ -1,4 +1,4 @@
-"""Ring: the last entries of every image by absolute step, in static memory.
+"""RingBuffer: the last entries of every image by absolute step, in static memory.
 
 Letters: B rows, S slots, R ring, X steps.
 """
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-class Ring:
+class RingBuffer:
     """What is written past an image's committed end is never read before it is written again, so
     the length has to cover the oldest step that is read and the furthest that one pass reaches.
 
