@@ -15,7 +15,7 @@ help:
 	@echo "make lint   lint and types"
 	@echo "make build  the wheel and the source, in dist/"
 	@echo "make docs   the API reference, in site/"
-	@echo "make licences   those of all packages that Hawk and its tests use, in docs/licences.md"
+	@echo "make licences   those of all packages that Hawk and its tests use, in dist/licences.md"
 	@echo "make clean  remove .venv, caches, demo/, dist/ and site/"
 
 demo: $(VENV)/installed
@@ -42,8 +42,9 @@ docs: $(VENV)/installed-dev
 	$(BIN)/pdoc --docformat google --no-show-source --output-directory site hawk
 
 licences: $(VENV)/installed-dev
+	mkdir -p dist
 	$(BIN)/pip-licenses --format=markdown --with-urls --ignore-packages hawk-t2i \
-	  --output-file docs/licences.md
+	  --output-file dist/licences.md
 
 clean:
 	rm -rf $(VENV) demo dist site .pytest_cache .ruff_cache

@@ -66,7 +66,12 @@ def test_it_makes_an_image_where_nothing_else_is(wheel: Path, tmp_path: Path) ->
     (packages / "others.pth").write_text(sysconfig.get_path("purelib"))
     where = run(python, "-c", "import hawk; print(hawk.__file__)", folder=tmp_path)
     assert Path(where.strip()).is_relative_to(packages)
-    command = [home / "bin" / "hawk", "generate", "a red apple", "--out", "images", "--json"]
+    for mine in ("jobs", "serve"):  # packages of a user's own
+        (tmp_path / mine).mkdir()
+        (tmp_path / mine / "__init__.py").write_text("raise ImportError('not of Hawk')")
+    for command in ("batch", "serve", "submit", "train"):
+        assert "Usage" in run(python, "-m", "hawk", command, "--help", folder=tmp_path)
+    command = [python, "-m", "hawk", "generate", "a red apple", "--out", "images", "--json"]
     report = json.loads(run(*command, folder=tmp_path).splitlines()[-1])
     assert Path(tmp_path, report["images"][0]["path"]).exists()
     assert report["exact"]

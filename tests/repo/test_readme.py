@@ -1,4 +1,4 @@
-"""The README keeps its word: marked commands run, links lead somewhere.
+"""The README keeps its word: marked commands run; links and paths of all documents lead somewhere.
 
 A ```bash block with `<!-- test -->` on the line before it is run line by line in an empty folder
 that holds a link to `examples/`. Later lines find what earlier ones wrote, in later blocks too.
@@ -120,9 +120,16 @@ def test_make_targets_exist() -> None:
             assert asked <= known, f"{README.name}, line {command.line}: no such target in Makefile"
 
 
-def test_links_lead_somewhere() -> None:
-    missing = [target for target in links(TEXT) if not (ROOT / target).exists()]
-    assert missing == [], f"{README.name} points to files that do not exist"
+DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PATH = re.compile(r"`((?:benchmarks|docs|examples|hawk|infra|jobs|serve|tests)/[\w./-]*)`")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_and_paths_lead_somewhere(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    missing = [target for target in links(text) if not (document.parent / target).exists()]
+    missing += [path for path in PATH.findall(text) if not (ROOT / path).exists()]
+    assert missing == [], f"{document.name} points to files that do not exist"
 
 
 SAMPLE = """
