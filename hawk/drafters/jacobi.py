@@ -6,7 +6,9 @@ picks are right nevertheless, and they are the drafts of the next pass: Jacobi i
 al., arXiv 2410.01699) with the noise of every step held fast (So et al., arXiv 2510.24211). A draft
 far ahead is not there to be accepted now: each pass brings it nearer to what it will have to be,
 five or six times before its turn. So nodes are worth more at the end of one long chain than on
-branches; only at the first steps, where most passes end, runners-up stand beside the trunk.
+branches; only at the first steps, where most passes end, runners-up stand beside the trunk. They
+serve twice: where all drafts of a step are refused, the next step has as many laws, each under
+another wrong token, and their mean is right more often than one of them.
 
 Letters: B rows, S slots, N nodes, J steps ahead, M picks of a step, V vocabulary, T steps at the
 end of the window that have no law of their own.
@@ -35,6 +37,8 @@ class Window:
         runners_up: how many steps have some.
         shapes: the one tree.
         depths_N, ranks_N: int64, depth of each node, and which pick of its step it is.
+        levels_DK: int64, the nodes at each depth of the trunk, its own first; 0 where there are no
+            more.
     """
 
     def __init__(self, nodes: int, device: torch.device, *, branching: bool) -> None:
@@ -48,6 +52,9 @@ class Window:
         ]
         self.shapes = Shapes([[max(depth - 1, 0) for depth, _ in places]], device)
         self.depths_N, self.ranks_N = torch.tensor(places, device=device).unbind(1)
+        levels_DK = torch.zeros(self.length + 1, 1 + max(beside, default=0), dtype=torch.int64)
+        levels_DK[self.depths_N.cpu(), self.ranks_N.cpu()] = torch.arange(nodes)
+        self.levels_DK = levels_DK.to(device)
 
 
 class Jacobi:
@@ -147,5 +154,25 @@ class Jacobi:
         beside = slice(0, self._window.runners_up)
         if beside.stop:
             law = feedback.law.at(source_BJ[:, beside])
-            noisy = law.scores_BNV + feedback.noise_at(steps_BJ[:, beside])
-            self._tokens_SJM[slots, beside, 1:] = noisy.topk(PICKS, dim=-1).indices[..., 1:]
+            scores = torch.cat([self._next_law(feedback, length), law.scores_BNV[:, 1:]], 1)
+            noisy = scores + feedback.noise_at(steps_BJ[:, beside])
+            best = noisy.topk(PICKS, dim=-1).indices
+            self._tokens_SJM[slots, beside, 1:] = best[..., 1:]
+            self._tokens_SJM[slots, 0, 0] = best[:, 0, 0]
+
+    def _next_law(self, feedback: Feedback, length: int) -> Tensor:
+        """float32 [B, 1, V], log-probabilities of the step after the last token.
+
+        It has a law behind each draft of the last token. Where one of these was right (it was no
+        child of the runner-up that the path ended at), its law counts alone; where all were wrong,
+        their mean, which hangs least on any wrong token.
+        """
+        counts_B1 = feedback.commit.counts_B[:, None]
+        near_BK = self._window.levels_DK[counts_B1[:, 0].clamp(max=length)]
+        there_BK = near_BK > 0
+        there_BK[:, 0] = True
+        last_B1 = feedback.commit.tokens_BD.gather(1, counts_B1 - 1)
+        right_BK = there_BK & (feedback.tree.tokens_BN.gather(1, near_BK) == last_B1)
+        chosen_BK = right_BK | (there_BK & ~right_BK.any(1, keepdim=True))
+        laws_BKV = feedback.law.at(near_BK).scores_BNV.softmax(-1)
+        return (laws_BKV * chosen_BK[..., None]).sum(1, keepdim=True).log()
