@@ -29,6 +29,7 @@ from hawk.prompts.overlap import refuse_overlap
 from hawk.storage import layout
 from hawk.storage.folder import Folder, StorageError, locate
 from hawk.storage.layout import shard_name
+from hawk.storage.scratch import in_scratch
 
 ROUNDS = 3  # of making files that are found damaged
 
@@ -45,7 +46,8 @@ def run(job: Job, meter: Meter) -> dict[str, Any]:
     folder.prepare()  # what is wrong with it is said before prompts by the million are read
     # Without a name the staged rows are gone with this process, however it ends.
     with tempfile.TemporaryFile(prefix="hawk-") as file:
-        staged = stage(job, source, file, meter.say)
+        with in_scratch():
+            staged = stage(job, source, file, meter.say)
         with Presence(folder, clears=job.overwrite) as presence:
             if job.overwrite:
                 clear(folder)

@@ -15,7 +15,7 @@ from PIL import Image
 from hawk.batch import seal
 from hawk.batch.schema import IMAGES
 from hawk.storage import layout
-from hawk.storage.folder import Folder, StorageError, patiently, writing
+from hawk.storage.folder import Folder, StorageError, patiently
 
 GROUP_ROWS, GROUP_BYTES = 256, 16 * 2**20
 FOOTER = b"hawk"
@@ -68,7 +68,7 @@ class ShardWriter:
         self._early: dict[int, dict[str, Any]] = {}
         self._group: list[dict[str, Any]] = []
         self._next = 0
-        with writing(name):
+        with folder.writing(name):
             self._draft = folder.draft(name)
             schema = pa.schema([*IMAGES, *(kept.schema if kept else ())], IMAGES.metadata)
             self._writer = pq.ParquetWriter(self._draft.file, schema)
@@ -84,7 +84,7 @@ class ShardWriter:
         while self._next in self._early:
             self._group.append(self._early.pop(self._next))
             self._next += 1
-        with writing(self.name):
+        with self._folder.writing(self.name):
             if self._next == self._rows:
                 self._flush()
                 self._close()

@@ -18,6 +18,7 @@ from hawk.batch.settings import JobSettings
 from hawk.prompts.inputs import find
 from hawk.prompts.overlap import refuse_overlap
 from hawk.storage.folder import Folder, locate
+from hawk.storage.scratch import in_scratch
 
 UPLOAD_LIMIT_BYTES = 100 * 2**20  # what every version of Ray takes
 POLL_S = 2.0
@@ -62,7 +63,7 @@ def submit(
     the same job twice runs once; one that has ended is begun again, and goes on from the files that
     are there. Returns the job as `describe` does.
     """
-    with tempfile.TemporaryDirectory(prefix="hawk-") as folder:
+    with tempfile.TemporaryDirectory(prefix="hawk-") as folder, in_scratch():
         upload = Path(folder)
         prompts, out = _pack(upload, prompts, out), Folder(out).url
         entrypoint = shlex.join(["python", "-m", "hawk", "batch", prompts, out, *options])

@@ -5,14 +5,20 @@ import logging
 import os
 import secrets
 import socket
+import tempfile
 from collections.abc import Generator, Mapping
+from pathlib import Path
 from typing import Any
 
 from hawk.cluster.keeper import keeping
-from hawk.stop import handlers_kept, held, in_haste
+from hawk.stop import check, handlers_kept, held, in_haste
 
 OBJECT_STORE_BYTES = 256 * 2**20  # what passes through it are prompts, tokens and pictures
 PROBE_S = 5.0
+FOLDERS = ("RAY_TMPDIR", "TMPDIR")  # where Ray looks for a folder, before it takes /tmp
+ROOM_BYTES = 16 * 2**20  # of logs and sockets; without them Ray waits for half a minute
+SOCKET = "ray/session_2026-12-31_23-59-59_999999_4194304/sockets/plasma_store"
+SOCKET_BYTES = 107  # the longest name that a socket may have
 LOCAL_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
@@ -60,9 +66,35 @@ def set_unless_given(environment: Mapping[str, str]) -> None:
 
 @contextlib.contextmanager
 def own_ray(**options: Any) -> Generator[None, None, None]:
-    """A Ray of our own, by options of `ray.init`; nothing of it is left, however this ends."""
-    with keeping(), held(), _ray(address="local", include_dashboard=False, **options):
+    """A Ray of our own, by options of `ray.init`; nothing of it is left, however this ends.
+
+    ValueError or OSError, at once, where its files have no room.
+    """
+    options |= {"include_dashboard": False, "_temp_dir": str(ray_folder())}
+    with keeping(), held(), _ray(address="local", **options):
         yield
+
+
+def ray_folder() -> Path:
+    """Where Ray would put its files, by its full name. ValueError or OSError where they have no
+    room there."""
+    found = next((name for name in FOLDERS if os.environ.get(name)), None)
+    parent = Path(os.environ[found] if found else "/tmp").absolute()
+    where, advice = f"{parent} ({found or 'the default'})", "set RAY_TMPDIR to another folder"
+    if (excess := len(os.fsencode(parent / SOCKET)) - SOCKET_BYTES) > 0:
+        raise ValueError(
+            f"{where} has a name that is {excess} bytes too long for Ray's sockets in it: {advice}"
+        )
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=parent) as file:
+            file.write(bytes(ROOM_BYTES))
+    except OSError as error:
+        raise OSError(
+            f"{where} cannot take the {ROOM_BYTES >> 20} MiB that Ray needs for its files "
+            f"({error.strerror}): make room there, or {advice}"
+        ) from error
+    return parent / "ray"
 
 
 def refuse_deaf(address: str) -> None:
@@ -85,10 +117,11 @@ def refuse_deaf(address: str) -> None:
 
 @contextlib.contextmanager
 def _ray(*, address: str, **options: Any) -> Generator[None, None, None]:
-    """Ray from `init` to `shutdown`. RuntimeError where no cluster answers."""
+    """Ray from `init` to `shutdown`. RuntimeError where none starts, or no cluster answers."""
     import ray
     from ray.exceptions import RayError
 
+    check()  # imports take seconds, and what starts is slower to end than what has not begun
     try:
         try:
             with handlers_kept(), in_haste():
@@ -96,7 +129,9 @@ def _ray(*, address: str, **options: Any) -> Generator[None, None, None]:
                     address=address, log_to_driver=False, logging_level=logging.ERROR, **options
                 )
         except (ConnectionError, RuntimeError, RayError) as error:
-            raise RuntimeError(f"no Ray cluster answers at {address}: {error}") from error
+            ours = address == "local"
+            what = "Ray does not start here" if ours else f"no Ray cluster answers at {address}"
+            raise RuntimeError(f"{what}: {error}") from error
         yield
     finally:
         with handlers_kept():

@@ -103,7 +103,7 @@ def ray_of(config: ServeConfig) -> Generator[None, None, None]:
     """A Ray of our own, on loopback, which no other user of the machine can talk to."""
     keep_to_ourselves(ENVIRONMENT)
     # `start_model` needs it, and Ray's own processes take seconds to come up.
-    threading.Thread(target=import_module, args=["hawk.serving.app"]).start()
+    threading.Thread(target=import_early).start()
     replicas = config.replicas
     cpus = replicas.cpus if replicas.pair is None else replicas.pair.cpus
     with own_ray(
@@ -112,6 +112,13 @@ def ray_of(config: ServeConfig) -> Generator[None, None, None]:
         _node_ip_address=ports.NODE_IP,
     ):
         yield
+
+
+def import_early() -> None:
+    """What `start_model` imports, too: what goes wrong is told there, not from a thread whose
+    process may be about to end."""
+    with contextlib.suppress(Exception):
+        import_module("hawk.serving.app")
 
 
 def start_model(config: ServeConfig) -> "DeploymentHandle[Any]":

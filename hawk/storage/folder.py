@@ -14,6 +14,7 @@ from pyarrow.fs import FileInfo, FileSystem, FileType, LocalFileSystem
 
 from hawk.storage import drafts, s3
 from hawk.storage.drafts import Draft, LocalDraft, RemoteDraft, dropped_on_failure
+from hawk.storage.scratch import in_scratch
 
 PAUSES_S = (0.1, 1.0, 5.0)
 
@@ -119,7 +120,7 @@ class Folder:
 
     def write(self, name: str, data: bytes) -> None:
         """Make or replace a small file. StorageError, and nothing is left, where that fails."""
-        with writing(name), dropped_on_failure(self.draft(name)) as draft:
+        with self.writing(name), dropped_on_failure(self.draft(name)) as draft:
             draft.file.write(data)
             draft.publish()
 
@@ -127,9 +128,18 @@ class Folder:
         """Make a small file; False, and nothing is changed, where there is one already."""
         if not self.local:
             return s3.put_new(self._path(name), data, self.endpoint)
-        with writing(name), dropped_on_failure(LocalDraft(Path(self._path(name)))) as draft:
+        with self.writing(name), dropped_on_failure(LocalDraft(Path(self._path(name)))) as draft:
             draft.file.write(data)
             return draft.publish_new()
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Generator[None]:
+        """A block that writes a file; StorageError that says which where it cannot."""
+        try:
+            with contextlib.nullcontext() if self.local else in_scratch():  # on its way to S3
+                yield
+        except OSError as error:
+            raise StorageError(f"cannot write {name}: {error}") from error
 
     def delete(self, name: str) -> None:
         self._location.filesystem.delete_file(self._path(name))
@@ -170,12 +180,3 @@ def patiently(folder: Folder, action: Callable[[], T]) -> T:
         except OSError:
             time.sleep(pause_s)
     return action()
-
-
-@contextlib.contextmanager
-def writing(name: str) -> Generator[None]:
-    """Say which file it was that could not be written."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"cannot write {name}: {error}") from error

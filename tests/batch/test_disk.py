@@ -1,6 +1,7 @@
 """A full disk: the run says so, what is there stays valid, and with more room it goes on."""
 
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from hawk.storage.folder import StorageError
 from hawk.storage.layout import SUCCESS
+from hawk.storage.scratch import in_scratch
 from tests.batch.runs import (
     assert_made_by_the_model_alone,
     job,
@@ -50,3 +52,17 @@ def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(
     subprocess.run(["mount", "-o", f"remount,size={LARGE}", str(disk)], check=True)
     assert run_here(asked)[0]["images"] == 60
     assert [row["prompt"] for row in read(disk)] == prompts
+
+
+def test_a_full_folder_of_temporary_files_is_told_by_its_name(
+    tiny_folder: Path, tmp_path: Path, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(disk))
+    prompts = write_prompts(tmp_path / "p.txt", [f"{number:x} apples" for number in range(50_000)])
+    with pytest.raises(OSError, match=rf"{disk} has no room for temporary files \(No space left"):
+        run_here(job(tiny_folder, prompts, tmp_path / "out"))
+
+
+def test_other_faults_of_temporary_files_are_told_as_they_are() -> None:
+    with pytest.raises(ConnectionError, match="lost"), in_scratch():
+        raise ConnectionError("lost")
