@@ -54,7 +54,12 @@ def _row(line: int, item: object, prompt: str) -> Row:
         raise MalformedError(f"line {line}: not a JSON object: {json.dumps(item)[:40]}")
     if openai.is_request(item):
         return openai.read(line, item)
-    return Row(line=line, values={str(name): value for name, value in item.items()})
+    return Row(line=line, values={_stored(str(name)): value for name, value in item.items()})
+
+
+def _stored(name: str) -> str:
+    """A column's name as UTF-8 can hold it, as values are: JSON can have half a character."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _table(rows: Iterator[Row]) -> Table:

@@ -41,8 +41,12 @@ class Hosts:
                 f"without API keys only localhost is served, got Host {', '.join(given)[:80]!r}: "
                 f"set {VARIABLE}, or name the host in `allowed_hosts`"
             )
-        origin = headers.get("origin")
-        if self._is_foreign(origin, headers.get("sec-fetch-site"), given[0]):
+        # Twice, as no browser sends them, they are none of those that may be.
+        origin, site = (
+            ", ".join(values) if (values := headers.getlist(name)) else None
+            for name in ("origin", "sec-fetch-site")
+        )
+        if self._is_foreign(origin, site, given[0]):
             raise _forbidden(
                 f"without API keys no page of another site is served, got Origin {origin!r:.80}: "
                 f"set {VARIABLE}, or name it in `cors_origins`"

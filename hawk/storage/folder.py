@@ -48,6 +48,8 @@ def locate(url: str, *, endpoint: str | None) -> Location:
     """
     if not url.strip():
         raise ValueError("a path is empty: give a file or folder, or s3://bucket/folder")
+    if "\0" in url or url != url.encode("utf-8", "replace").decode():
+        raise ValueError(f"{url!a} is no name that Arrow can open: rename it to UTF-8 text")
     if url.startswith("s3://"):
         return Location(url=url, filesystem=s3.filesystem(endpoint), path=s3.path_of(url))
     if "://" in url:

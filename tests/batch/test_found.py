@@ -225,6 +225,12 @@ def test_an_empty_path_is_refused(url: str) -> None:
         Folder(url)
 
 
+@pytest.mark.parametrize("url", ["caf\udce9.txt", "a\0b"])
+def test_a_path_that_is_no_text_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="is no name that Arrow can open: rename it"):
+        locate(url, endpoint=None)
+
+
 @pytest.mark.parametrize("url", ["s3://", "s3:///x", "s3://b/../x", "s3://b/./x", "gs://b/x"])
 def test_urls_that_mean_nothing_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"names no bucket|write it out|s3:// URL"):

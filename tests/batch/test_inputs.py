@@ -80,6 +80,13 @@ def test_all_columns_arrive_from_text_and_numbers(tmp_path: Path) -> None:
     assert from_json == from_csv == values | {"item": "x", "copy": 0} | rest
 
 
+def test_half_a_character_in_a_columns_name_breaks_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(r'{"prompt": "p", "half \ud800": 1}' + "\n")
+    [row] = rows(path)
+    assert (row["prompt"], row["error"]) == ("p", None)
+
+
 def test_a_folder_and_a_glob_are_read_in_the_order_of_names(tmp_path: Path) -> None:
     for name, text in (("b.txt", "2"), ("a.txt", "1"), ("c.md", "no"), ("_x.txt", "no")):
         (tmp_path / name).write_text(text)

@@ -88,6 +88,13 @@ def test_pages_of_other_sites_stay_outside(headers: dict[str, str], let_in: bool
     assert admitted(*given, origins=["https://friend.org"]) == let_in
 
 
+def test_a_page_does_not_hide_behind_a_second_header() -> None:
+    ours, host = "http://localhost", ("host", "localhost")
+    assert not admitted(host, ("origin", ours), ("origin", "https://evil.com"))
+    assert not admitted(host, ("origin", ours), ("origin", ours))
+    assert not admitted(host, ("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site"))
+
+
 def test_pages_of_other_sites_may_ask_where_that_is_set(listen: Listen) -> None:
     address = listen(cors_origins=["https://friend.org"])
     asked = {
