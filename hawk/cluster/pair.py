@@ -7,7 +7,6 @@ Ray's business, see `RemoteDrafter` for how targets take them.
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Any, Self
 
 import ray
@@ -63,12 +62,7 @@ class SpeculativePair(ImageMaker):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
