@@ -14,6 +14,7 @@ from hawk import drafters
 from hawk.call import Call
 from hawk.decoding import bounds
 from hawk.decoding.budget import Budget
+from hawk.decoding.drafter import DrafterConfig
 from hawk.decoding.pass_timer import PassTimer
 from hawk.decoding.request import Request
 from hawk.decoding.rule_names import load_rule, read_rule
@@ -22,7 +23,6 @@ from hawk.decoding.session import FIXED_NODES, Session
 from hawk.decoding.stats import Stats
 from hawk.decoding.target import Target, identity_of
 from hawk.devices import resolve_devices, resolve_dtype
-from hawk.drafters.draft_sampler import DraftSampler
 from hawk.image_maker import ImageMaker
 from hawk.maker import Maker
 from hawk.pictures import Callback, Failure, Picture, partial_pixels
@@ -225,16 +225,16 @@ class Pipeline(ImageMaker):
         guided = guided or self.deterministic  # one shape for both
         if guided not in self._sessions:
             budget = self._budget(slots=self.slots, guided=guided)
-            drafter = drafters.DRAFTERS[self.drafter](
-                self._identity,
+            config = DrafterConfig(
+                identity=self._identity,
                 slots=self.slots,
-                guesses=DraftSampler(by_chance=self.rule.by_chance),
-                device=self.target.device,
+                by_chance=self.rule.by_chance,
                 branching=not self.deterministic,
+                device=self.target.device,
             )
             self._sessions[guided] = Session(
                 self.target,
-                drafter,
+                drafters.DRAFTERS[self.drafter](config),
                 self.rule,
                 budget=budget,
                 slots=self.slots,

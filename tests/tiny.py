@@ -11,7 +11,7 @@ from transformers.models.janus.configuration_janus import JanusVisionConfig, Jan
 
 from hawk import Request, Session
 from hawk.decoding.budget import Budget
-from hawk.decoding.drafter import Drafter
+from hawk.decoding.drafter import Drafter, DrafterConfig
 from hawk.decoding.grid import Identity
 from hawk.decoding.rule_names import load_rule
 from hawk.decoding.rules import Rule
@@ -19,7 +19,6 @@ from hawk.decoding.session import FIXED_NODES
 from hawk.decoding.target import Target
 from hawk.drafters import DRAFTERS, weights
 from hawk.drafters.baselines.heads import Heads
-from hawk.drafters.draft_sampler import DraftSampler
 from hawk.drafters.local_context import ContextNetwork
 from jobs.emoji.text import BOI, BOS, PAD, token_id, train_tokenizer
 
@@ -100,13 +99,14 @@ def save_tiny_drafters(folder: Path, identity: Identity) -> None:
 def new_drafter(
     target: Target, drafter: str, slots: int, rule: Rule, *, branching: bool = True
 ) -> Drafter:
-    return DRAFTERS[drafter](
-        target.identity,
+    config = DrafterConfig(
+        identity=target.identity,
         slots=slots,
-        guesses=DraftSampler(by_chance=rule.by_chance),
-        device=target.device,
+        by_chance=rule.by_chance,
         branching=branching,
+        device=target.device,
     )
+    return DRAFTERS[drafter](config)
 
 
 def new_session(  # noqa: PLR0913  each is a choice of a test

@@ -130,11 +130,11 @@ class Transformers:
         pad = target.model.generation_config.pad_token_id
         ids = [[pad] * missing + ids for missing, ids in zip(padding, prompts, strict=True)]
         mask = [[0] * missing + [1] * (longest - missing) for missing in padding]
-        ids_BL: Any = torch.tensor(ids, device=target.device)
-        mask_BL: Any = torch.tensor(mask, device=target.device)
+        ids_BE: Any = torch.tensor(ids, device=target.device)
+        mask_BE: Any = torch.tensor(mask, device=target.device)
         target.model.generate(
-            ids_BL,
-            attention_mask=mask_BL,
+            ids_BE,
+            attention_mask=mask_BE,
             generation_mode="image",
             do_sample=True,
             guidance_scale=requests[0].guidance,

@@ -3,8 +3,6 @@
 Contenders take turns after every batch, so that a drift of the machine's speed falls on all of
 them; a speed-up is the median over batches of the ratio of two neighbouring times. Tokens per
 forward says what a drafter saves, seconds say what is left of it after its own cost.
-
-Letters: T cells of the grid.
 """
 
 import gc

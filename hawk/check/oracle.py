@@ -1,7 +1,5 @@
 """Oracle: the processor and the modules of transformers, from the files that the target was loaded
 from. They are what a target is compared with.
-
-Letters: T image tokens so far, V image vocabulary.
 """
 
 import gc

@@ -1,7 +1,4 @@
-"""Passes: what follows a prompt and some greedy tokens, by a target and by its oracle.
-
-Letters: T tokens, L places, T + 1 (the law of the first token is the prompt's), V image vocabulary.
-"""
+"""Passes: what follows a prompt and some greedy tokens, by a target and by its oracle."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -38,8 +35,8 @@ class Passes:
         dtype: of the weights.
         branches: token ids of the prompt.
         tokens: greedy, with guidance.
-        conditional_LV, unconditional_LV: of either branch alone.
-        guided_LV: of both.
+        conditional_XV, unconditional_XV: of either branch alone.
+        guided_XV: of both.
     """
 
     grid: Grid
@@ -47,9 +44,9 @@ class Passes:
     dtype: torch.dtype
     branches: Branches
     tokens: list[int]
-    conditional_LV: Tensor
-    unconditional_LV: Tensor
-    guided_LV: Tensor
+    conditional_XV: Tensor
+    unconditional_XV: Tensor
+    guided_XV: Tensor
 
 
 @torch.inference_mode()
@@ -64,9 +61,9 @@ def target_passes(target: Target, prompt: str, dtype: torch.dtype) -> CheckResul
         dtype=dtype,
         branches=branches,
         tokens=tokens,
-        conditional_LV=_logits(target, [conditional], tokens, 1.0),
-        unconditional_LV=_logits(target, [unconditional], tokens, 1.0),
-        guided_LV=_logits(target, branches, tokens, target.default_guidance),
+        conditional_XV=_logits(target, [conditional], tokens, 1.0),
+        unconditional_XV=_logits(target, [unconditional], tokens, 1.0),
+        guided_XV=_logits(target, branches, tokens, target.default_guidance),
     )
     return CheckResult(
         line=f"a prompt of {len(conditional)} tokens and {len(tokens)} greedy ones",
@@ -82,16 +79,16 @@ def same_logits(
     same logits. It stays loaded."""
     ours = required(ours, NOTHING)
     oracle.load(ours.dtype, device_with_room(oracle.source, ours.dtype, devices))
-    conditional_LV, unconditional_LV = (
+    conditional_XV, unconditional_XV = (
         oracle.logits(ids, ours.tokens).cpu() for ids in ours.branches
     )
     # As in arXiv 2207.12598, where its w is guidance - 1.
-    guided_LV = unconditional_LV + ours.guidance * (conditional_LV - unconditional_LV)
+    guided_XV = unconditional_XV + ours.guidance * (conditional_XV - unconditional_XV)
     theirs = replace(
         ours,
-        conditional_LV=conditional_LV,
-        unconditional_LV=unconditional_LV,
-        guided_LV=guided_LV,
+        conditional_XV=conditional_XV,
+        unconditional_XV=unconditional_XV,
+        guided_XV=guided_XV,
     )
     found = _branches(ours, theirs)
     return replace(max(found, key=lambda answer: answer.numbers["largest"]), value=theirs)
@@ -102,9 +99,9 @@ def same_guidance(ours: Passes | None, theirs: Passes | None) -> CheckResult:
     ours, theirs = required(ours, NOTHING), required(theirs, NOTHING)
     guidance, tolerance = ours.guidance, _guided_tolerance(ours, theirs)
     what = f"guidance {guidance:g}"
-    answer = _compared(what, ours.guided_LV, theirs.guided_LV, tolerance, ours.grid)
-    turned_LV = theirs.conditional_LV.lerp(theirs.unconditional_LV, guidance)
-    turned = _compared(what, ours.guided_LV, turned_LV, tolerance, ours.grid)
+    answer = _compared(what, ours.guided_XV, theirs.guided_XV, tolerance, ours.grid)
+    turned_XV = theirs.conditional_XV.lerp(theirs.unconditional_XV, guidance)
+    turned = _compared(what, ours.guided_XV, turned_XV, tolerance, ours.grid)
     if turned.passed and not answer.passed:
         return replace(answer, line=f"the branches are exchanged: {answer.line}")
     return answer
@@ -113,7 +110,7 @@ def same_guidance(ours: Passes | None, theirs: Passes | None) -> CheckResult:
 def same_tokens(ours: Passes | None, theirs: Passes | None) -> CheckResult:
     """Whether each greedy token is the best of its law, or as good as rounding can tell."""
     ours, theirs = required(ours, NOTHING), required(theirs, NOTHING)
-    laws_TV, tokens_T1 = theirs.guided_LV[:-1], torch.tensor(ours.tokens)[:, None]
+    laws_TV, tokens_T1 = theirs.guided_XV[:-1], torch.tensor(ours.tokens)[:, None]
     behind_T = laws_TV.amax(1) - laws_TV.gather(1, tokens_T1)[:, 0]
     wrong = int((behind_T > TAIL * _guided_tolerance(ours, theirs) * laws_TV.std(1)).sum())
     same, of = int((behind_T == 0).sum()), len(ours.tokens)
@@ -128,10 +125,10 @@ def same_tokens(ours: Passes | None, theirs: Passes | None) -> CheckResult:
 def _branches(ours: Passes, theirs: Passes) -> list[CheckResult]:
     tolerance = TOLERANCE[ours.dtype]
     return [
-        _compared(f"the {name} branch", own_LV, other_LV, tolerance, ours.grid)
-        for name, own_LV, other_LV in (
-            ("conditional", ours.conditional_LV, theirs.conditional_LV),
-            ("unconditional", ours.unconditional_LV, theirs.unconditional_LV),
+        _compared(f"the {name} branch", own_XV, other_XV, tolerance, ours.grid)
+        for name, own_XV, other_XV in (
+            ("conditional", ours.conditional_XV, theirs.conditional_XV),
+            ("unconditional", ours.unconditional_XV, theirs.unconditional_XV),
         )
     ]
 
@@ -174,12 +171,12 @@ def _logits(target: Target, prompt: Branches, tokens: list[int], guidance: float
 
 
 def _compared(
-    what: str, ours_LV: Tensor, theirs_LV: Tensor, tolerance: float, grid: Grid
+    what: str, ours_XV: Tensor, theirs_XV: Tensor, tolerance: float, grid: Grid
 ) -> CheckResult:
     """The law that differs most, by root mean square, in standard deviations of theirs."""
-    differences_L = (ours_LV - theirs_LV).square().mean(1).sqrt() / theirs_LV.std(1)
-    differences_L = differences_L.nan_to_num(torch.inf)
-    largest, worst = (float(found) for found in differences_L.max(0))
+    differences_X = (ours_XV - theirs_XV).square().mean(1).sqrt() / theirs_XV.std(1)
+    differences_X = differences_X.nan_to_num(torch.inf)
+    largest, worst = (float(found) for found in differences_X.max(0))
     row, column = divmod(int(worst), grid.width)
     return CheckResult(
         passed=largest <= tolerance,
@@ -187,7 +184,7 @@ def _compared(
         f"at row {row}, column {column}",
         numbers={
             "largest": largest,
-            "mean": float(differences_L.mean()),
+            "mean": float(differences_X.mean()),
             "tolerance": tolerance,
             "row": row,
             "column": column,

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import torch
 
 from hawk.cluster.messages import Block, Call, Lesson, Move, Opening, pack_block, unpack_lesson
-from hawk.decoding.drafter import Drafter, Feedback
+from hawk.decoding.drafter import Drafter, DrafterConfig, Feedback
 from hawk.decoding.tree import Shapes, Tree
 from hawk.drafters import DRAFTERS
-from hawk.drafters.draft_sampler import DraftSampler
 
 
 @dataclass(kw_only=True)
@@ -34,12 +33,14 @@ class DraftServer:
 
     def open(self, opening: Opening) -> None:
         """Load a drafter for a lane. ValueError as drafters raise it."""
-        drafter = DRAFTERS[opening.drafter](
-            opening.identity,
+        config = DrafterConfig(
+            identity=opening.identity,
             slots=opening.slots,
-            guesses=DraftSampler(by_chance=opening.by_chance),
+            by_chance=opening.by_chance,
+            branching=True,
             device=self._device,
         )
+        drafter = DRAFTERS[opening.drafter](config)
         self._lanes[opening.lane] = _Lane(opening=opening, drafter=drafter)
 
     @torch.inference_mode()

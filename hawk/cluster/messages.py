@@ -2,9 +2,6 @@
 
 Both are a few numpy arrays. Hidden states and laws travel in half precision: they only guide
 guesses, and no guess can change an image.
-
-Letters: B rows, N nodes, D tree levels, P levels of the longest commit, T shapes, H hidden size,
-V vocabulary, L laws of a drafter.
 """
 
 from collections.abc import Sequence
@@ -129,14 +126,14 @@ def pack_lesson(feedback: Feedback, fields: FeedbackFields, slots: range | None)
     """A Feedback without what its drafter does not need; `slots` as in `Lesson`."""
     commit, law = feedback.commit, feedback.law
     columns = [commit.counts_B, commit.end_B, feedback.steps_B, feedback.seeds_B]
-    numbers = torch.cat([commit.tokens_BD, commit.path_BD, torch.stack(columns, 1)], 1)
+    numbers = torch.cat([commit.tokens_BL, commit.path_BL, torch.stack(columns, 1)], 1)
     numbers = numbers.cpu().numpy()
     hidden = None
     if fields.hidden == "all":
         hidden = half(feedback.hidden_BND)
     elif fields.hidden == "committed":
         longest = int(numbers[:, -COLUMNS].max())
-        hidden = half(at_nodes(feedback.hidden_BND, commit.path_BD[:, :longest]))
+        hidden = half(at_nodes(feedback.hidden_BND, commit.path_BL[:, :longest]))
     return Lesson(
         slots=None if slots is None else (slots.start, slots.stop),
         numbers=numbers,
@@ -161,7 +158,7 @@ def unpack_lesson(
     rows, nodes = tree.tokens_BN.shape
     numbers = torch.from_numpy(lesson.numbers).to(device)
     counts_B, end_B, steps_B, seeds_B = numbers[:, -COLUMNS:].unbind(1)
-    tokens_BD, path_BD = numbers[:, :-COLUMNS].chunk(2, dim=1)
+    tokens_BL, path_BL = numbers[:, :-COLUMNS].chunk(2, dim=1)
     sampler = _sampler(lesson.samplers, identity.vocabulary, device)
     if lesson.laws is None or lesson.picks is None:
         laws = torch.zeros(1, device=device).expand(rows, nodes, identity.vocabulary)
@@ -175,7 +172,7 @@ def unpack_lesson(
         hidden = single(lesson.hidden, device)
     else:
         sent = single(lesson.hidden, device)
-        index = path_BD[:, : sent.shape[1], None].expand_as(sent)
+        index = path_BL[:, : sent.shape[1], None].expand_as(sent)
         hidden = sent.new_zeros(rows, nodes, identity.hidden_size).scatter_(1, index, sent)
 
     def noise_at(steps_BX: Tensor) -> Tensor:
@@ -187,7 +184,7 @@ def unpack_lesson(
         law=Law(unfiltered_BNV=laws, sampler=sampler),
         picks_BN=picks,
         hidden_BND=hidden,
-        commit=Commit(end_B=end_B, counts_B=counts_B, tokens_BD=tokens_BD, path_BD=path_BD),
+        commit=Commit(end_B=end_B, counts_B=counts_B, tokens_BL=tokens_BL, path_BL=path_BL),
         seeds_B=seeds_B,
         steps_B=steps_B,
         longest=int(lesson.numbers[:, -COLUMNS].max()),
@@ -201,10 +198,10 @@ def pack_block(tree: Tree, call: Call, arrived_s: float, left_s: float) -> Block
     return Block(
         epoch=call.epoch,
         sequence=call.sequence,
-        parents=tree.shapes.parents_TN.cpu().numpy().astype(np.int16),
+        parents=tree.shapes.parents_ZN.cpu().numpy().astype(np.int16),
         shape=tree.shape_B.cpu().numpy().astype(np.int16),
         tokens=tree.tokens_BN.cpu().numpy().astype(np.int32),
-        scores=None if drawn is None else drawn.scores_BLV.cpu().numpy(),
+        scores=None if drawn is None else drawn.scores_BQV.cpu().numpy(),
         which=None if drawn is None else drawn.which_BN.cpu().numpy().astype(np.int16),
         arrived_s=arrived_s,
         left_s=left_s,
@@ -249,7 +246,7 @@ def _drawn(block: Block, vocabulary: int, device: torch.device) -> Drawn | None:
     if not _within(block.which, laws):
         raise ValueError(f"a draft of another law than 0 .. {laws - 1}")
     return Drawn(
-        scores_BLV=torch.from_numpy(block.scores.copy()).to(device),
+        scores_BQV=torch.from_numpy(block.scores.copy()).to(device),
         which_BN=torch.from_numpy(block.which.astype(np.int64)).to(device),
     )
 

@@ -95,7 +95,7 @@ def last_pass(feedback: Feedback, root: Shapes) -> Feedback:
     commit = feedback.commit
     end_B1 = commit.end_B[:, None]
     zeros_B = torch.zeros_like(commit.end_B)
-    tokens_B1 = commit.tokens_BD.gather(1, commit.counts_B[:, None] - 1)
+    tokens_B1 = commit.tokens_BL.gather(1, commit.counts_B[:, None] - 1)
     return replace(
         feedback,
         tree=Tree(
@@ -105,6 +105,6 @@ def last_pass(feedback: Feedback, root: Shapes) -> Feedback:
         picks_BN=feedback.picks_BN.gather(1, end_B1),
         hidden_BND=at_nodes(feedback.hidden_BND, end_B1),
         commit=Commit(
-            end_B=zeros_B, counts_B=zeros_B + 1, tokens_BD=tokens_B1, path_BD=zeros_B[:, None]
+            end_B=zeros_B, counts_B=zeros_B + 1, tokens_BL=tokens_B1, path_BL=zeros_B[:, None]
         ),
     )

@@ -5,9 +5,6 @@ slots are packed at the front, so a pass works on views and copies nothing but i
 A pass writes its whole tree behind each row's length; `keep` then moves the accepted path together
 and forgets the rest. All that a row stores for one entry lies together, so that both are copies of
 whole entries by their index.
-
-Letters: L layers, S slots, G branches, R rows, H heads, C capacity, E head size, N nodes or other
-entries of a pass, V entries that the pass sees, D levels.
 """
 
 from collections.abc import Sequence
@@ -125,7 +122,7 @@ class Cache:
             new[:, :, :used] = old[:, :, :used]
             self._layers[number] = new
         self.capacity = capacity
-        self._positions_C = torch.arange(capacity, device=self.device)
+        self._positions_U = torch.arange(capacity, device=self.device)
         self._rows_R1 = torch.arange(len(self._layers[0]), device=self.device)[:, None]
 
     def pretend(self, length: int) -> None:
@@ -133,23 +130,23 @@ class Cache:
         self.lengths_SG.fill_(length)
         self._longest = [length] * self.slots
 
-    def begin_prompts(self, slots: range, lengths_RN: Tensor) -> tuple[Tensor, Tensor]:
+    def begin_prompts(self, slots: range, lengths_BG: Tensor) -> tuple[Tensor, Tensor]:
         """The next forward writes whole prompts, padded on the right, into fresh slots.
 
         Returns:
             positions int64 [R, P] and mask [1, 1, P, P] for the attention, P of the longest.
         """
-        self.lengths_SG[slots.start : slots.stop] = lengths_RN
-        lengths = lengths_RN.amax(1).tolist()
+        self.lengths_SG[slots.start : slots.stop] = lengths_BG
+        lengths = lengths_BG.amax(1).tolist()
         self._make_room(max(lengths))
         self._longest[slots.start : slots.stop] = lengths
         self.visible = max(lengths)
         self._rows = slice(slots.start * self.branches, slots.stop * self.branches)
-        places_P = self._positions_C[: self.visible]
-        places_RP = places_P.expand(lengths_RN.numel(), -1)
-        self._index(places_RP)
-        later_PP = places_P[None, :] > places_P[:, None]
-        return places_RP, self._added(later_PP[None, None])
+        places_E = self._positions_U[: self.visible]
+        places_RE = places_E.expand(lengths_BG.numel(), -1)
+        self._index(places_RE)
+        later_EE = places_E[None, :] > places_E[:, None]
+        return places_RE, self._added(later_EE[None, None])
 
     def begin_tree(self, tree: Tree) -> tuple[Tensor, Tensor]:
         """The next forward writes row b of the tree behind the rows of slot b.
@@ -157,14 +154,14 @@ class Cache:
         Returns:
             depths int64 [B, N] and ancestors bool [B, N, N] of its entries, for `place`.
         """
-        return self._begin_nodes(tree.depths_BN, tree.shapes.ancestors_TNN[tree.shape_B])
+        return self._begin_nodes(tree.depths_BN, tree.shapes.ancestors_ZNN[tree.shape_B])
 
-    def _begin_nodes(self, depths_BN: Tensor, ancestors_BNN: Tensor) -> tuple[Tensor, Tensor]:
+    def _begin_nodes(self, depths_BE: Tensor, ancestors_BEE: Tensor) -> tuple[Tensor, Tensor]:
         """`begin_tree` for nodes at the given depths, which see their ancestors and themselves."""
-        longest = max(self._longest[: len(depths_BN)])
+        longest = max(self._longest[: len(depths_BE)])
         if self.entries is not None:
-            depths_BN, ancestors_BNN = _padded(depths_BN, ancestors_BNN, self.slots, self.entries)
-        rows, nodes = depths_BN.shape
+            depths_BE, ancestors_BEE = _padded(depths_BE, ancestors_BEE, self.slots, self.entries)
+        rows, nodes = depths_BE.shape
         if longest + nodes > self.capacity:
             raise ValueError(
                 f"a tree of {nodes} nodes does not fit behind {longest} of {self.capacity} entries"
@@ -174,7 +171,7 @@ class Cache:
             step = self.capacity
         self.visible = min(self.capacity, -(-(longest + nodes) // step) * step)
         self._rows = slice(0, rows * self.branches)
-        return depths_BN, ancestors_BNN
+        return depths_BE, ancestors_BEE
 
     def place(self, depths_BE: Tensor, ancestors_BEE: Tensor) -> tuple[Tensor, Tensor]:
         """Where the entries of a tree are stored, and what each sees. A part of the pass itself: a
@@ -185,20 +182,20 @@ class Cache:
         """
         rows, entries = depths_BE.shape
         lengths_R1 = self.lengths_SG[:rows].reshape(-1, 1)
-        self._index(lengths_R1 + self._positions_C[:entries])
+        self._index(lengths_R1 + self._positions_U[:entries])
         # By how far an entry of the memory lies behind the last one before the tree: all see what
         # lies before, none what lies behind the tree.
-        unseen_BEM = F.pad(F.pad(~ancestors_BEE, (1, 0)), (0, 1), value=True)
-        behind_RV = (self._positions_C[: self.visible] + 1 - lengths_R1).clamp(0, entries + 1)
-        unseen_REV = unseen_BEM.repeat_interleave(self.branches, 0).gather(
-            2, behind_RV[:, None].expand(-1, entries, -1)
+        unseen_BEX = F.pad(F.pad(~ancestors_BEE, (1, 0)), (0, 1), value=True)
+        behind_RU = (self._positions_U[: self.visible] + 1 - lengths_R1).clamp(0, entries + 1)
+        unseen_REU = unseen_BEX.repeat_interleave(self.branches, 0).gather(
+            2, behind_RU[:, None].expand(-1, entries, -1)
         )
         positions_RE = lengths_R1 + depths_BE.repeat_interleave(self.branches, 0)
-        return positions_RE, self._added(unseen_REV[:, None])
+        return positions_RE, self._added(unseen_REU[:, None])
 
-    def _index(self, places_RN: Tensor) -> None:
-        rows_RN = self._rows_R1[: len(places_RN)].expand_as(places_RN)
-        self.index = rows_RN.flatten(), places_RN.flatten()
+    def _index(self, places_RE: Tensor) -> None:
+        rows_RE = self._rows_R1[: len(places_RE)].expand_as(places_RE)
+        self.index = rows_RE.flatten(), places_RE.flatten()
 
     def _added(self, unseen: Tensor) -> Tensor:
         """A mask as what is added to scores: attention would make that of it in every layer."""
@@ -209,24 +206,24 @@ class Cache:
         """Memory [R, 2 x H, V, E] of the rows of the pass: heads of keys, then those of values."""
         return self._layers[layer][self._rows, :, : self.visible]
 
-    def keep(self, path_BD: Tensor, counts_B: Tensor, counts: Sequence[int], *, move: bool) -> None:
+    def keep(self, path_BL: Tensor, counts_B: Tensor, counts: Sequence[int], *, move: bool) -> None:
         """Keep the first `counts` nodes of each path; everything else of the last tree is dropped.
 
         Args:
-            path_BD: int64, nodes of the last tree, root first.
+            path_BL: int64, nodes of the last tree, root first.
             counts_B: nodes kept in each slot.
             counts: the same on the host.
             move: whether some kept node is not already in its place (path[d] != d).
         """
-        lengths_BG = self.lengths_SG[: len(path_BD)]
+        lengths_BG = self.lengths_SG[: len(path_BL)]
         if move:
-            path_RD = path_BD[:, : max(counts)].repeat_interleave(self.branches, 0)
+            path_RL = path_BL[:, : max(counts)].repeat_interleave(self.branches, 0)
             start_R1 = lengths_BG.reshape(-1, 1)
-            source_RD = start_R1 + path_RD
-            target_RD = start_R1 + self._positions_C[: path_RD.shape[1]]
-            rows_R1 = self._rows_R1[: len(path_RD)]
+            source_RL = start_R1 + path_RL
+            target_RL = start_R1 + self._positions_U[: path_RL.shape[1]]
+            rows_R1 = self._rows_R1[: len(path_RL)]
             for memory in self._layers:
-                here = [index.to(memory.device) for index in (rows_R1, source_RD, target_RD)]
+                here = [index.to(memory.device) for index in (rows_R1, source_RL, target_RL)]
                 words = memory.view(WORD).transpose(1, 2)
                 words[here[0], here[2]] = words[here[0], here[1]]
         lengths_BG += counts_B[:, None]
@@ -250,25 +247,25 @@ class Cache:
         self._longest[target] = used
 
 
-def write(seen: Tensor, row_T: Tensor, place_T: Tensor, entries: Tensor) -> None:
+def write(seen: Tensor, row_F: Tensor, place_F: Tensor, entries: Tensor) -> None:
     """Write entries [T, 2 x H, E] into memory [R, 2 x H, V, E] where they belong."""
     if not torch.compiler.is_compiling():  # a compiled copy is one anyway
         seen, entries = seen.view(WORD), entries.view(WORD)
-    seen.transpose(1, 2).index_put_((row_T, place_T), entries)
+    seen.transpose(1, 2).index_put_((row_F, place_F), entries)
 
 
 def _padded(
-    depths_BN: Tensor, ancestors_BNN: Tensor, rows: int, nodes: int
+    depths_BE: Tensor, ancestors_BEE: Tensor, rows: int, nodes: int
 ) -> tuple[Tensor, Tensor]:
     """More rows and nodes; those added see themselves, since attention to nothing is not a number.
 
     ValueError where there are too many already.
     """
-    more_rows, more = rows - len(depths_BN), nodes - depths_BN.shape[1]
+    more_rows, more = rows - len(depths_BE), nodes - depths_BE.shape[1]
     if more < 0:
-        raise ValueError(f"a pass of {depths_BN.shape[1]} entries does not fit into one of {nodes}")
-    itself = torch.eye(nodes, dtype=torch.bool, device=depths_BN.device)
+        raise ValueError(f"a pass of {depths_BE.shape[1]} entries does not fit into one of {nodes}")
+    itself = torch.eye(nodes, dtype=torch.bool, device=depths_BE.device)
     return (
-        F.pad(depths_BN, (0, more, 0, more_rows)),
-        F.pad(ancestors_BNN, (0, more, 0, more, 0, more_rows)) | itself,
+        F.pad(depths_BE, (0, more, 0, more_rows)),
+        F.pad(ancestors_BEE, (0, more, 0, more, 0, more_rows)) | itself,
     )

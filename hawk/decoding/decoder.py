@@ -4,9 +4,6 @@ Transformers loads configurations and weights, and its modules are what this is 
 They are written for one new token behind all others. Here queries, keys and values are one product,
 and so are the gate and what it lets through; keys and values are written where the cache says, and
 never copied, not even for query heads that share them.
-
-Letters: R rows, N entries of a pass, D hidden, H heads of keys and values, Q query heads, G query
-heads to each of H, E head size, P positions, V entries of the memory that the pass sees.
 """
 
 from collections.abc import Callable
@@ -42,11 +39,11 @@ class Decoder(nn.Module):
         devices = tuple(next(layer.parameters()).device for layer in self.layers)
         self.layout = replace(layout, layer_devices=devices)
         with torch.no_grad():
-            positions_P = torch.arange(config.max_position_embeddings, device=self.device)
-            cosine_1PE, sine_1PE = theirs.rotary_emb(self.norm.weight, positions_P[None])
+            positions_U = torch.arange(config.max_position_embeddings, device=self.device)
+            cosine_1UD, sine_1UD = theirs.rotary_emb(self.norm.weight, positions_U[None])
         # A number turns with the one half a head away: the first half against it, the second along.
-        against, along = sine_1PE.chunk(2, -1)
-        self._turns_P2E = torch.cat([cosine_1PE, torch.cat([-against, along], -1)]).transpose(0, 1)
+        against, along = sine_1UD.chunk(2, -1)
+        self._turns_U2D = torch.cat([cosine_1UD, torch.cat([-against, along], -1)]).transpose(0, 1)
 
     @property
     def device(self) -> torch.device:
@@ -54,28 +51,28 @@ class Decoder(nn.Module):
         return self.norm.weight.device
 
     def forward(
-        self, hidden_RND: Tensor, positions_RN: Tensor, mask_R1NV: Tensor, cache: Cache
+        self, hidden_RED: Tensor, positions_RE: Tensor, mask_R1EU: Tensor, cache: Cache
     ) -> Tensor:
         """Hidden states [R, N, D] of entries that the cache has begun and placed.
 
         Args:
-            hidden_RND: their embeddings.
-            positions_RN: int64; those behind the last of the model have the turn of the last.
-            mask_R1NV: added to the scores of attention.
+            hidden_RED: their embeddings.
+            positions_RE: int64; those behind the last of the model have the turn of the last.
+            mask_R1EU: added to the scores of attention.
         """
-        places_T = positions_RN.flatten().clamp(max=len(self._turns_P2E) - 1)
-        cosine_T1E, sine_T1E = self._turns_P2E[places_T].split(1, 1)
+        places_F = positions_RE.flatten().clamp(max=len(self._turns_U2D) - 1)
+        cosine_F1D, sine_F1D = self._turns_U2D[places_F].split(1, 1)
         # Query heads that share keys stand as more entries, so that none of them sees a copy.
-        mask = mask_R1NV.repeat_interleave(self._groups, 2) if self._groups > 1 else mask_R1NV
-        given = (cosine_T1E, sine_T1E, mask, *cache.index)
-        hidden_TD = hidden_RND.flatten(0, 1)
+        mask = mask_R1EU.repeat_interleave(self._groups, 2) if self._groups > 1 else mask_R1EU
+        given = (cosine_F1D, sine_F1D, mask, *cache.index)
+        hidden_FD = hidden_RED.flatten(0, 1)
         for number, layer in enumerate(self.layers):
             seen = cache.seen(number)
-            if seen.device != hidden_TD.device:
-                hidden_TD = hidden_TD.to(seen.device)
+            if seen.device != hidden_FD.device:
+                hidden_FD = hidden_FD.to(seen.device)
                 given = tuple(tensor.to(seen.device) for tensor in given)
-            hidden_TD = layer(hidden_TD, seen, *given)
-        return _normed(hidden_TD.to(self.device), self.norm).view_as(hidden_RND)
+            hidden_FD = layer(hidden_FD, seen, *given)
+        return _normed(hidden_FD.to(self.device), self.norm).view_as(hidden_RED)
 
 
 def layout_of(config: Any, dtype: torch.dtype, device: torch.device) -> Layout:
@@ -113,24 +110,24 @@ class Layer(nn.Module):
             norms = attention.q_norm, attention.k_norm
             self._head_norm = _joined(norms, "weight"), _joined(norms, "bias")
 
-    def forward(self, hidden_TD: Tensor, *given: Tensor) -> Tensor:
+    def forward(self, hidden_FD: Tensor, *given: Tensor) -> Tensor:
         """Hidden states behind the layer; the rest is for `_attended`."""
         first, second = self._norms
         if self._swin:
-            hidden_TD = hidden_TD + _normed(self._attended(hidden_TD, *given), first)
-            return hidden_TD + _normed(self._gated(hidden_TD), second)
-        hidden_TD = hidden_TD + self._attended(_normed(hidden_TD, first), *given)
-        return hidden_TD + self._gated(_normed(hidden_TD, second))
+            hidden_FD = hidden_FD + _normed(self._attended(hidden_FD, *given), first)
+            return hidden_FD + _normed(self._gated(hidden_FD), second)
+        hidden_FD = hidden_FD + self._attended(_normed(hidden_FD, first), *given)
+        return hidden_FD + self._gated(_normed(hidden_FD, second))
 
     def _attended(  # noqa: PLR0913
         self,
-        hidden_TD: Tensor,
+        hidden_FD: Tensor,
         seen: Tensor,
-        cosine_T1E: Tensor,
-        sine_T1E: Tensor,
+        cosine_F1D: Tensor,
+        sine_F1D: Tensor,
         mask: Tensor,
-        row_T: Tensor,
-        place_T: Tensor,
+        row_F: Tensor,
+        place_F: Tensor,
     ) -> Tensor:
         """
         Args:
@@ -138,24 +135,24 @@ class Layer(nn.Module):
             mask: [R, 1, N x G, V], added to scores.
         """
         heads, size, rows = self._heads, self._size, len(seen)
-        qkv = self._qkv(hidden_TD).view(len(hidden_TD), -1, size)
+        qkv = self._qkv(hidden_FD).view(len(hidden_FD), -1, size)
         queried = qkv.shape[1] - 2 * heads
         turning = qkv.narrow(1, 0, queried + heads)
         if self._head_norm is not None:
             gain, shift = self._head_norm
             turning.copy_(torch.addcmul(shift, F.layer_norm(turning, (size,)), gain))
         other_half = turning.roll(size // 2, -1)
-        turning.mul_(cosine_T1E).addcmul_(other_half, sine_T1E)
-        write(seen, row_T, place_T, qkv.narrow(1, queried, 2 * heads))
+        turning.mul_(cosine_F1D).addcmul_(other_half, sine_F1D)
+        write(seen, row_F, place_F, qkv.narrow(1, queried, 2 * heads))
         keys, values = seen.chunk(2, 1)
         queries = qkv.narrow(1, 0, queried).view(rows, -1, heads, queried // heads, size)
         queries = queries.transpose(1, 2).flatten(2, 3)
         mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         mixed = mixed.view(rows, heads, -1, queried // heads, size).transpose(1, 2)
-        return self._out(mixed.reshape(len(hidden_TD), -1))
+        return self._out(mixed.reshape(len(hidden_FD), -1))
 
-    def _gated(self, hidden_TD: Tensor) -> Tensor:
-        gate, up = self._gate_up(hidden_TD).chunk(2, -1)
+    def _gated(self, hidden_FD: Tensor) -> Tensor:
+        gate, up = self._gate_up(hidden_FD).chunk(2, -1)
         return self._down(self._activation(gate).mul_(up))
 
 

@@ -7,8 +7,6 @@ Streams are independent of each other. Tokens are picked under `TOKENS`, by the 
 drafts only have to guess that pick, by drafters. Rules that weigh the law of a draft against the
 target's need three that know nothing of each other: `DRAFTS` + s for source s of drafts,
 `ACCEPTANCE` for the decision (ids count the siblings), `TOKENS` for what replaces refused drafts.
-
-Letters: B rows, N positions, K ids, V vocabulary.
 """
 
 import hashlib

@@ -2,8 +2,6 @@
 
 A step is seen by several passes before it is committed, each time under the same noise. The ring
 keeps that of the steps between the committed end and as far ahead as anyone asks.
-
-Letters: B rows, S slots, R steps in the ring, V vocabulary, X steps asked for, Y new steps.
 """
 
 from collections.abc import Sequence
@@ -28,7 +26,7 @@ class NoiseBuffer:
         self, slots: int, vocabulary: int, *, cells: int, ahead: int, device: torch.device
     ) -> None:
         self._cells, self._ahead = cells, min(ahead, cells)
-        self._ring_SRV = torch.zeros(slots, self._ahead, vocabulary, device=device)
+        self._ring_SXV = torch.zeros(slots, self._ahead, vocabulary, device=device)
         self._ids_V = torch.arange(vocabulary, dtype=torch.int32, device=device)
         self._slots_S1 = torch.arange(slots, device=device)[:, None]
         self._seeds_S = torch.zeros(slots, dtype=torch.int64, device=device)
@@ -60,11 +58,11 @@ class NoiseBuffer:
         """float32 [B, X, V] of some steps of the rows from `first` on; those behind the image's
         end mean nothing."""
         rows = self._slots_S1[first : first + len(steps_BX)]
-        return self._ring_SRV[rows, steps_BX % self._ahead]
+        return self._ring_SXV[rows, steps_BX % self._ahead]
 
     def move(self, source: int, target: int) -> None:
         """The image of slot `source` goes on in slot `target`."""
-        for rows in (self._ring_SRV, self._seeds_S, self._scales_S):
+        for rows in (self._ring_SXV, self._seeds_S, self._scales_S):
             rows[target] = rows[source]
         for host in (self._next, self._drawn):
             host[target] = host[source]
@@ -78,7 +76,7 @@ class NoiseBuffer:
             self._drawn[slot] = max(self._drawn[slot], end)
         if not missing:
             return
-        slots_Y, steps_Y = torch.tensor(missing, device=self._ids_V.device).unbind(1)
-        drawn_Y1V = gumbel(self._seeds_S[slots_Y], steps_Y[:, None], self._ids_V)
-        scales_Y1 = self._scales_S[slots_Y, None]
-        self._ring_SRV[slots_Y, steps_Y % self._ahead] = drawn_Y1V.squeeze(1).mul_(scales_Y1)
+        slots_X, steps_X = torch.tensor(missing, device=self._ids_V.device).unbind(1)
+        drawn_X1V = gumbel(self._seeds_S[slots_X], steps_X[:, None], self._ids_V)
+        scales_X1 = self._scales_S[slots_X, None]
+        self._ring_SXV[slots_X, steps_X % self._ahead] = drawn_X1V.squeeze(1).mul_(scales_X1)

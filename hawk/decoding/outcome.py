@@ -1,7 +1,4 @@
-"""Outcome: what the host has to know of a step, in one transfer.
-
-Letters: B rows, N nodes, D levels.
-"""
+"""Outcome: what the host has to know of a step, in one transfer."""
 
 from dataclasses import dataclass
 
@@ -41,15 +38,15 @@ class Outcome:
     """
 
     def __init__(self, verdict: Verdict, commit: Commit, valid: Tensor) -> None:
-        self._rows, levels = commit.path_BD.shape
-        level_D = torch.arange(levels, device=valid.device)
-        kept_BD = level_D < commit.counts_B[:, None]
-        healthy_BD = verdict.healthy_BN.gather(1, commit.path_BD)
+        self._rows, levels = commit.path_BL.shape
+        level_L = torch.arange(levels, device=valid.device)
+        kept_BL = level_L < commit.counts_B[:, None]
+        healthy_BL = verdict.healthy_BN.gather(1, commit.path_BL)
         numbers = [
             commit.counts_B,
-            ~(healthy_BD | ~kept_BD).all(1),
+            ~(healthy_BL | ~kept_BL).all(1),
             ~verdict.healthy_BN.all(1),
-            ((commit.path_BD != level_D) & kept_BD).any()[None],
+            ((commit.path_BL != level_L) & kept_BL).any()[None],
             valid[None],
         ]
         self._numbers_X = torch.cat(numbers).to("cpu", non_blocking=True)

@@ -1,8 +1,6 @@
 """Relaxed rules: they accept more, and images no longer have the law of the target.
 
 At temperature 0 all of them accept the likeliest token and no other.
-
-Letters: B rows, N nodes, V vocabulary, D codebook vector, K neighbours, W ranks of a window.
 """
 
 import torch
@@ -143,7 +141,7 @@ class Cluster:
         # Of two entries drawn with replacement; twice the variance, summed over dimensions.
         self._limit = distance * 2 * float(vectors_VD.var(0, correction=0).sum())
         self._vectors_VD, self._gap = vectors_VD, gap
-        self._window_W = torch.arange(-int(ranks), int(ranks) + 1, device=codebook_VD.device)
+        self._window_X = torch.arange(-int(ranks), int(ranks) + 1, device=codebook_VD.device)
 
     def judge(self, tree: Tree, law: Law, noise: Noise) -> Verdict:
         return by_odds(self.weigh, tree, law, noise)
@@ -153,16 +151,16 @@ class Cluster:
         own_BN1 = rest_BNV.gather(-1, trial.tokens_BN1)
         order_BNV = rest_BNV.argsort(dim=-1, stable=True)
         rank_BN1 = (order_BNV == trial.tokens_BN1).int().argmax(-1, keepdim=True)
-        window_BNW = rank_BN1 + self._window_W
-        there_BNW = (window_BNW >= 0) & (window_BNW < rest_BNV.shape[-1])
-        tokens_BNW = order_BNV.gather(-1, window_BNW.clamp(0, rest_BNV.shape[-1] - 1))
-        mass_BNW = rest_BNV.gather(-1, tokens_BNW)
-        apart_BNWD = self._vectors_VD[tokens_BNW] - self._vectors_VD[trial.tokens_BN1]
-        alike_BNW = apart_BNWD.square().sum(-1) < self._limit
-        inside_BNW = there_BNW & alike_BNW & ((mass_BNW - own_BN1).abs() < self._gap)
-        drawn_BN1 = (trial.law_BNV.gather(-1, tokens_BNW) * inside_BNW).sum(-1, keepdim=True)
+        window_BNX = rank_BN1 + self._window_X
+        there_BNX = (window_BNX >= 0) & (window_BNX < rest_BNV.shape[-1])
+        tokens_BNX = order_BNV.gather(-1, window_BNX.clamp(0, rest_BNV.shape[-1] - 1))
+        mass_BNX = rest_BNV.gather(-1, tokens_BNX)
+        apart_BNXD = self._vectors_VD[tokens_BNX] - self._vectors_VD[trial.tokens_BN1]
+        alike_BNX = apart_BNXD.square().sum(-1) < self._limit
+        inside_BNX = there_BNX & alike_BNX & ((mass_BNX - own_BN1).abs() < self._gap)
+        drawn_BN1 = (trial.law_BNV.gather(-1, tokens_BNX) * inside_BNX).sum(-1, keepdim=True)
         drawn_BN1 = torch.where(trial.there_BN1, drawn_BN1, 1.0)
-        return (mass_BNW * inside_BNW).sum(-1, keepdim=True) / drawn_BN1, rest_BNV
+        return (mass_BNX * inside_BNX).sum(-1, keepdim=True) / drawn_BN1, rest_BNV
 
 
 def nearest(codebook_VD: Tensor, count: int) -> Tensor:

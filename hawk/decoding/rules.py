@@ -1,7 +1,4 @@
-"""Rules: which drafts are accepted, and what follows where they end. Those here are exact.
-
-Letters: B rows, N nodes, C children of a node, L laws that drafts come from, V vocabulary.
-"""
+"""Rules: which drafts are accepted, and what follows where they end. Those here are exact."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -162,21 +159,21 @@ def residual(tree: Tree, target_BNV: Tensor, weigh: Weigh = own_mass) -> tuple[T
 
 def trials(tree: Tree, vocabulary: int) -> Iterator[Trial]:
     """First children, then second ones, and so on."""
-    children_BNC = tree.shapes.children_TNC[tree.shape_B]
-    if not children_BNC.shape[-1]:
+    children_BNM = tree.shapes.children_ZNM[tree.shape_B]
+    if not children_BNM.shape[-1]:
         return
     drawn = tree.drawn
     assert drawn is not None, (
         "this rule needs the laws of drafts: the drafter must use DraftSampler"
     )
-    laws_BLV = drawn.scores_BLV.double().softmax(-1)
+    laws_BQV = drawn.scores_BQV.double().softmax(-1)
     taken_BNV = torch.zeros(
-        *tree.tokens_BN.shape, vocabulary, dtype=torch.bool, device=laws_BLV.device
+        *tree.tokens_BN.shape, vocabulary, dtype=torch.bool, device=laws_BQV.device
     )
-    for children_BN in children_BNC.unbind(-1):
+    for children_BN in children_BNM.unbind(-1):
         tokens_BN1 = tree.tokens_BN.gather(1, children_BN)[..., None]
         which_BN1 = drawn.which_BN.gather(1, children_BN)[..., None]
-        law_BNV = laws_BLV.gather(1, which_BN1.expand(-1, -1, vocabulary))
+        law_BNV = laws_BQV.gather(1, which_BN1.expand(-1, -1, vocabulary))
         law_BNV = law_BNV.masked_fill(taken_BNV, 0)
         mass_BN1 = law_BNV.sum(-1, keepdim=True)
         # A law with fewer tokens than it was asked for has no more drafts to offer.
@@ -203,17 +200,17 @@ def decide(tree: Tree, chance_BN: Tensor, rest_BNV: Tensor, noise: Noise) -> Ver
         noise: as in `Rule.judge`.
     """
     which = tree.shape_B
-    children_BNC = tree.shapes.children_TNC[which]
-    place_BN1 = tree.shapes.place_TN[which].int()[..., None]
+    children_BNM = tree.shapes.children_ZNM[which]
+    place_BN1 = tree.shapes.place_ZN[which].int()[..., None]
     dice_BN1 = uniform(noise.seeds_B, noise.steps_BN - 1, place_BN1, ACCEPTANCE)
     hit_BN = dice_BN1.squeeze(-1) < chance_BN
     hit_BN[:, 0] = False
-    nobody = children_BNC.new_zeros(*children_BNC.shape[:2], 1)
+    nobody = children_BNM.new_zeros(*children_BNM.shape[:2], 1)
     # A last place for nobody, which counts where no child was accepted.
-    hit_BNC = hit_BN[:, None].expand(-1, hit_BN.shape[1], -1).gather(-1, children_BNC)
-    hit_BNC = torch.nn.functional.pad(hit_BNC, (0, 1), value=True)
-    first_BN1 = hit_BNC.int().argmax(-1, keepdim=True)
-    chosen_BN = torch.cat([children_BNC, nobody], -1).gather(-1, first_BN1).squeeze(-1)
+    hit_BNM = hit_BN[:, None].expand(-1, hit_BN.shape[1], -1).gather(-1, children_BNM)
+    hit_BNM = torch.nn.functional.pad(hit_BNM, (0, 1), value=True)
+    first_BN1 = hit_BNM.int().argmax(-1, keepdim=True)
+    chosen_BN = torch.cat([children_BNM, nobody], -1).gather(-1, first_BN1).squeeze(-1)
     score_BN, extra_BN = (rest_BNV.log() + noise.tokens_BNV).max(-1)
     accepted_BN = chosen_BN.gather(1, tree.parents_BN) == torch.arange(
         hit_BN.shape[1], device=hit_BN.device

@@ -3,9 +3,6 @@
 The only place where temperature, top-k and top-p exist. A token is the argmax of log-probability
 plus Gumbel noise: an exact sample of the law (Gumbel-max), and the same one for whoever knows the
 seed and the step.
-
-Letters: B rows, N positions, V image vocabulary, F positions of all rows in one list, X some of the
-positions of each row.
 """
 
 from collections.abc import Sequence

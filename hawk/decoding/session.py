@@ -4,8 +4,6 @@ Every step is draft -> forward -> verify -> commit over all active slots. Images
 any step and progress at their own speed: the noise of an image depends on its seed alone, so its
 tokens do not depend on who is in flight beside it. Nor do its errors: an image whose logits are no
 numbers ends with an error, and the others go on.
-
-Letters: B active rows, N tree nodes, D tree levels, X steps.
 """
 
 from collections import deque
@@ -153,7 +151,7 @@ class Session:
         forward_s = clock.lap()
         law, verdict, commit = self._verify(tree, output)
         outcome = Outcome(verdict, commit, valid)
-        self._slots.append(commit.tokens_BD, commit.counts_B)
+        self._slots.append(commit.tokens_BL, commit.counts_B)
         feedback = self._feedback(tree, law, verdict.extra_BN, output, commit)
         verify_s = clock.lap()
         if self._ahead:  # the work of the next step is ready while the device is busy with this one
@@ -219,7 +217,7 @@ class Session:
             commit=commit,
             seeds_B=self._slots.seeds_B[first:],
             steps_B=self._slots.counts_B[first:] - 1,
-            longest=commit.path_BD.shape[1],
+            longest=commit.path_BL.shape[1],
             noise_at=partial(self._noise.at, first),
         )
 
@@ -233,7 +231,7 @@ class Session:
                 f"the drafter {self.drafter.name} proposed tokens outside of 0 .. "
                 f"{self.target.vocabulary - 1}: it was made for another vocabulary"
             )
-        self._cache.keep(commit.path_BD, commit.counts_B, result.counts, move=result.move)
+        self._cache.keep(commit.path_BL, commit.counts_B, result.counts, move=result.move)
         self._noise.advance(result.counts)
         for slot, dirty in enumerate(result.dirty):
             if dirty:
@@ -280,7 +278,7 @@ class Session:
         self._noise.advance([1] * len(slots), slots.start)
         tree = Tree(shapes=self._root, shape_B=zeros_B, tokens_BN=picks_B1)
         commit = Commit(
-            end_B=zeros_B, counts_B=zeros_B + 1, tokens_BD=picks_B1, path_BD=zeros_B[:, None]
+            end_B=zeros_B, counts_B=zeros_B + 1, tokens_BL=picks_B1, path_BL=zeros_B[:, None]
         )
         self.drafter.join(slots, self._feedback(tree, law, picks_B1, output, commit, slots.start))
         healthy = best_B1.isfinite().flatten().tolist()

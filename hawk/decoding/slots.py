@@ -1,8 +1,4 @@
-"""Slots: what the images in flight have so far, a row of every tensor each.
-
-Letters: B active rows, which come first, S slots, D tokens of a commit, T tokens of an image, R the
-cells of the grid and scratch behind them, as much as a commit.
-"""
+"""Slots: what the images in flight have so far, a row of every tensor each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -56,14 +52,14 @@ class Slots:
 
     Attributes:
         images: one for each active row.
-        levels_D: 0, 1, ... up to the tokens of a commit.
+        levels_L: 0, 1, ... up to the tokens of a commit.
     """
 
     def __init__(self, target: Target, slots: int, most: int) -> None:
         self.images: list[InFlight] = []
         self._target, device = target, target.device
-        self.levels_D = torch.arange(most, device=device)
-        self._tokens_SR = torch.zeros(
+        self.levels_L = torch.arange(most, device=device)
+        self._tokens_ST = torch.zeros(
             slots, target.grid.cells + most, dtype=torch.int64, device=device
         )
         self._counts_S = torch.zeros(slots, dtype=torch.int64, device=device)
@@ -90,7 +86,7 @@ class Slots:
     @property
     def roots_B(self) -> Tensor:
         """int64, the last token of each image."""
-        return self._tokens_SR[: len(self)].gather(1, self.counts_B[:, None] - 1).squeeze(1)
+        return self._tokens_ST[: len(self)].gather(1, self.counts_B[:, None] - 1).squeeze(1)
 
     @property
     def sampler(self) -> Sampler:
@@ -109,7 +105,7 @@ class Slots:
 
     def tokens_T(self, slot: int) -> Tensor:
         """A copy of the tokens that are counted in its stats."""
-        return self._tokens_SR[slot, : self.images[slot].stats.tokens].clone()
+        return self._tokens_ST[slot, : self.images[slot].stats.tokens].clone()
 
     def enter(self, images: Sequence[InFlight], seeds: Sequence[int], guidance_B: Tensor) -> None:
         """Take the next slots, without a token."""
@@ -120,18 +116,18 @@ class Slots:
         self.images += images
         self._sampler = None
 
-    def append(self, tokens_BD: Tensor, counts_B: Tensor, first: int = 0) -> None:
+    def append(self, tokens_BL: Tensor, counts_B: Tensor, first: int = 0) -> None:
         """Write the first so many tokens behind those of the rows from `first` on."""
         had_B = self.counts_B[first:]
-        places_BD = had_B[:, None] + self.levels_D[: tokens_BD.shape[1]]
-        self._tokens_SR[first : len(self)].scatter_(1, places_BD, tokens_BD)
+        places_BL = had_B[:, None] + self.levels_L[: tokens_BL.shape[1]]
+        self._tokens_ST[first : len(self)].scatter_(1, places_BL, tokens_BL)
         had_B += counts_B
 
     def leave(self, slot: int) -> int:
         """Free a slot. The last active row, whose number this returns, moves into it."""
         last = len(self) - 1
         self.images[slot] = self.images[last]
-        for rows in (self._tokens_SR, self._counts_S, self._seeds_S, self._guidance_S):
+        for rows in (self._tokens_ST, self._counts_S, self._seeds_S, self._guidance_S):
             rows[slot] = rows[last]
         self.images.pop()
         self._sampler = None

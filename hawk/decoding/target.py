@@ -1,7 +1,4 @@
-"""Target protocol: the big model, seen as a source of guided image logits.
-
-Letters: B images, N tree nodes, V image vocabulary, D hidden size.
-"""
+"""Target protocol: the big model, seen as a source of guided image logits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -3,9 +3,6 @@
 Node 0 is the root: the last committed token, whose keys and values the pass has to write anyway.
 Nodes 1 .. N-1 are drafts, parents before children. Plain decoding is a tree with a root only, a
 block is a tree of width one.
-
-Letters: B rows, T shapes, N nodes (root included), D levels (depth of the deepest node plus one),
-C children of a node, L laws, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -19,12 +16,12 @@ class Shapes:
     """A few tree shapes of equal size, with the index tables that a pass needs, computed once.
 
     Attributes:
-        parents_TN: int64, parent of each node; the root is its own parent.
-        depths_TN: int64, 0 for the root.
-        ancestors_TNN: bool, [t, n, m] is true where m is n or an ancestor of n.
-        path_TND: int64, the node at depth d on the way from the root to n, and n itself below it.
-        children_TNC: int64, children of each node in order, padded with 0 (the root is no child).
-        place_TN: int64, how many siblings come before a node.
+        parents_ZN: int64, parent of each node; the root is its own parent.
+        depths_ZN: int64, 0 for the root.
+        ancestors_ZNN: bool, [t, n, m] is true where m is n or an ancestor of n.
+        path_ZNL: int64, the node at depth d on the way from the root to n, and n itself below it.
+        children_ZNM: int64, children of each node in order, padded with 0 (the root is no child).
+        place_ZN: int64, how many siblings come before a node.
         nodes, levels: N and D.
         widest: most nodes at each depth in any of the shapes, on the host.
     """
@@ -43,12 +40,12 @@ class Shapes:
         places, children = zip(*(_families(row) for row in parents), strict=True)
         most = max((len(some) for tree in children for some in tree), default=0)
         filled = [[some + [0] * (most - len(some)) for some in tree] for tree in children]
-        self.parents_TN = torch.tensor(parents, device=device)
-        self.depths_TN = torch.tensor(depths, device=device)
-        self.ancestors_TNN = ancestors.to(device)
-        self.path_TND = torch.tensor(padded, device=device)
-        self.children_TNC = torch.tensor(filled, dtype=torch.int64, device=device)
-        self.place_TN = torch.tensor(places, device=device)
+        self.parents_ZN = torch.tensor(parents, device=device)
+        self.depths_ZN = torch.tensor(depths, device=device)
+        self.ancestors_ZNN = ancestors.to(device)
+        self.path_ZNL = torch.tensor(padded, device=device)
+        self.children_ZNM = torch.tensor(filled, dtype=torch.int64, device=device)
+        self.place_ZN = torch.tensor(places, device=device)
 
     @classmethod
     def chain(cls, drafts: int, device: torch.device) -> "Shapes":
@@ -83,11 +80,11 @@ class Drawn:
     were drawn from; siblings therefore never repeat a token.
 
     Attributes:
-        scores_BLV: unnormalised log-probabilities of the L laws of each row.
+        scores_BQV: unnormalised log-probabilities of the L laws of each row.
         which_BN: int64, the law of each node; the root's means nothing.
     """
 
-    scores_BLV: Tensor
+    scores_BQV: Tensor
     which_BN: Tensor
 
 
@@ -109,8 +106,8 @@ class Tree:
 
     @property
     def parents_BN(self) -> Tensor:
-        return self.shapes.parents_TN[self.shape_B]
+        return self.shapes.parents_ZN[self.shape_B]
 
     @property
     def depths_BN(self) -> Tensor:
-        return self.shapes.depths_TN[self.shape_B]
+        return self.shapes.depths_ZN[self.shape_B]

@@ -20,15 +20,15 @@ class Commit:
     Attributes:
         end_B: int64, last accepted node that was committed (0: none).
         counts_B: int64, tokens committed, accepted drafts plus the extra token.
-        tokens_BD: int64, the committed tokens; entries from `counts_B` on mean nothing.
-        path_BD: int64, the accepted nodes root first, one for each committed token: the nodes whose
+        tokens_BL: int64, the committed tokens; entries from `counts_B` on mean nothing.
+        path_BL: int64, the accepted nodes root first, one for each committed token: the nodes whose
             keys and values stay.
     """
 
     end_B: Tensor
     counts_B: Tensor
-    tokens_BD: Tensor
-    path_BD: Tensor
+    tokens_BL: Tensor
+    path_BL: Tensor
 
 
 def verify(tree: Tree, verdict: Verdict, remaining_B: Tensor) -> Commit:
@@ -41,10 +41,10 @@ def verify(tree: Tree, verdict: Verdict, remaining_B: Tensor) -> Commit:
     """
     shapes, which = tree.shapes, tree.shape_B
     accepted_B1N = verdict.accepted_BN[:, None]
-    reached_BN = (accepted_B1N | ~shapes.ancestors_TNN[which]).all(-1)
-    length, deepest = (reached_BN * (shapes.depths_TN[which] + 1)).max(-1)
+    reached_BN = (accepted_B1N | ~shapes.ancestors_ZNN[which]).all(-1)
+    length, deepest = (reached_BN * (shapes.depths_ZN[which] + 1)).max(-1)
     counts = torch.minimum(length, remaining_B)
-    path = shapes.path_TND[which, deepest]
+    path = shapes.path_ZNL[which, deepest]
     end = path.gather(1, counts[:, None] - 1).squeeze(1)
     # What follows a node of the path is the next node's token, and at the end the extra one.
     following = path.roll(-1, 1)
@@ -52,4 +52,4 @@ def verify(tree: Tree, verdict: Verdict, remaining_B: Tensor) -> Commit:
     tokens = torch.where(
         ended, verdict.extra_BN.gather(1, path), tree.tokens_BN.gather(1, following)
     )
-    return Commit(end_B=end, counts_B=counts, tokens_BD=tokens, path_BD=path)
+    return Commit(end_B=end, counts_B=counts, tokens_BL=tokens, path_BL=path)

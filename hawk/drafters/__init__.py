@@ -1,8 +1,10 @@
 """Drafters: the cheap side of speculation."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from hawk.decoding.drafter import NamedDrafter
 from hawk.decoding.grid import Identity
 from hawk.drafters import weights
 from hawk.drafters.baselines.local import Local
@@ -12,46 +14,28 @@ from hawk.drafters.hawk import Hawk
 from hawk.drafters.jacobi import Jacobi
 from hawk.drafters.plain import Plain
 
-Kind = (
-    type[Hawk]
-    | type[Local]
-    | type[Spatial]
-    | type[Union]
-    | type[Horizontal]
-    | type[Vertical]
-    | type[Jacobi]
-    | type[Sjd]
-    | type[Scd]
-    | type[Plain]
+PRODUCT: tuple[type[NamedDrafter], ...] = (Jacobi, Hawk, Plain)
+BASELINES: tuple[type[NamedDrafter], ...] = (Local, Spatial, Union, Horizontal, Vertical, Sjd, Scd)
+DRAFTERS: Mapping[str, type[NamedDrafter]] = {kind.name: kind for kind in (*PRODUCT, *BASELINES)}
+CHOICES = (
+    f"{', '.join(['auto', *(kind.name for kind in PRODUCT)])} "
+    f"(baselines: {', '.join(kind.name for kind in BASELINES)})"
 )
-DRAFTERS: dict[str, Kind] = {
-    "hawk": Hawk,
-    "local": Local,
-    "spatial": Spatial,
-    "union": Union,
-    "horizontal": Horizontal,
-    "vertical": Vertical,
-    "jacobi": Jacobi,
-    "sjd": Sjd,
-    "scd": Scd,
-    "plain": Plain,
-}
 
 
 def check(name: str) -> None:
     """ValueError unless `name` is a drafter, `auto`, or the folder of a trained one."""
     if name not in DRAFTERS and name != "auto" and not (Path(name) / weights.CONFIG).is_file():
         raise ValueError(
-            f"no drafter {name!r}: choose from auto, {', '.join(DRAFTERS)}, or give the folder of "
-            f"a trained one"
+            f"no drafter {name!r}: choose from {CHOICES}, or give the folder of a trained one"
         )
 
 
 def choose(name: str, identity: Identity) -> tuple[str, Identity]:
     """The drafter that a name stands for, and the identity by which it finds its weights.
 
-    `auto` is `hawk` where there are weights for exactly this target that pay, else `jacobi`; a
-    folder is the drafter that it holds. ValueError as `check`.
+    `auto` is `hawk` where it has weights for exactly this target that are worth their time, else
+    `jacobi`; a folder is the drafter that it holds. ValueError as for `check`.
     """
     check(name)
     if name == "auto":
@@ -60,5 +44,5 @@ def choose(name: str, identity: Identity) -> tuple[str, Identity]:
         return name, identity
     kind = str(weights.read_config(Path(name))["kind"])
     if kind not in DRAFTERS:
-        raise ValueError(f"the drafter in {name} is a {kind!r}: choose from {', '.join(DRAFTERS)}")
+        raise ValueError(f"the drafter in {name} is a {kind!r}: choose from {CHOICES}")
     return kind, replace(identity, drafters={kind: Path(name)})

@@ -1,12 +1,9 @@
 """DraftSampler: drafts of coming steps, drawn from laws in the way that the rule needs.
 
 A rule that accepts what equals the target's own pick is served best by the noise of that pick, so
-that drafts are its likeliest values. A rule that weighs laws against each other needs drafts that
-know nothing of pick and decision: they come under a noise of their own, with the laws that they
-were drawn from. Drafters ask `DraftSampler` and need not know which it is.
-
-Letters: B rows, N nodes, J steps ahead, M guesses a step, V vocabulary, L laws (those of the first
-source, step by step, then those of the second, and so on).
+that drafts are the likeliest values of the pick. A rule that weighs laws against each other needs
+drafts that know nothing of pick and decision: they come under a noise of their own, with the laws
+that they were drawn from. A drafter need not know which kind of rule it serves.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +20,7 @@ class DraftSampler:
     """Draws drafts.
 
     Args:
-        by_chance: of the rule, see `hawk.decoding.rules.Rule`.
+        by_chance: The rule's own `by_chance`, see `hawk.decoding.rules.Rule`.
     """
 
     def __init__(self, *, by_chance: bool) -> None:
@@ -37,12 +34,14 @@ class DraftSampler:
         vocabulary: int,
         source: int = 0,
     ) -> Tensor:
-        """float32 [B, J, V], the noise that a source's drafts of some steps come under.
+        """float32 [B, J, V], the noise under which the drafts of some steps are drawn.
 
         Args:
-            noise_at: as in `Feedback`.
+            noise_at: Function of `Feedback`.
             seeds_B: int64, seed of each row.
             steps_BJ: int64, raster steps.
+            vocabulary: Number of image tokens.
+            source: Number of the source that drafts.
         """
         if not self.by_chance:
             return noise_at(steps_BJ)
@@ -50,14 +49,14 @@ class DraftSampler:
         return gumbel(seeds_B, steps_BJ, ids_V, DRAFTS + source)
 
     def best(self, scores: Sequence[Tensor], count: int) -> Tensor:
-        """int64 [B, J, M], the best tokens of each source in turn, no token twice.
+        """int64 [B, J, M], the best tokens of each source in turn, without repetition.
 
         Gumbel-top-m (Kool, van Hoof and Welling, arXiv 1903.06059) takes one after the other
         without replacement.
 
         Args:
-            scores: of every source [B, J, V], its noise included.
-            count: M.
+            scores: Scores [B, J, V] of each source, its noise included.
+            count: M, drafts of a step.
         """
         if len(scores) == 1:
             return scores[0].topk(count, dim=-1).indices
@@ -69,17 +68,18 @@ class DraftSampler:
             picked.append(left_BJV.argmax(-1, keepdim=True))
         return torch.cat(picked, -1)
 
-    def tell(self, tree: Tree, ranks_BN: Tensor, scores_BLV: Tensor, sources: int) -> Tree:
-        """The tree with where its nodes come from, if the rule asks for it.
+    def tell(self, tree: Tree, ranks_BN: Tensor, scores_BQV: Tensor, sources: int) -> Tree:
+        """The tree, with the laws that its drafts were drawn from where the rule asks for them.
 
         Args:
-            tree: a node at depth d takes a guess of the d-th step.
-            ranks_BN: int64, which guess of its step it takes.
-            scores_BLV: unnormalised log-probabilities of all sources, without noise.
-            sources: how many.
+            tree: Tree whose nodes at depth d are drafts of the d-th step ahead.
+            ranks_BN: int64, rank of each node among the drafts of its step.
+            scores_BQV: Unnormalised log-probabilities without noise: the laws of the first source,
+                step by step, then those of the second, and so on.
+            sources: Number of sources.
         """
         if not self.by_chance:
             return tree
-        steps = scores_BLV.shape[1] // sources
+        steps = scores_BQV.shape[1] // sources
         which_BN = ranks_BN % sources * steps + (tree.depths_BN - 1).clamp(min=0)
-        return replace(tree, drawn=Drawn(scores_BLV=scores_BLV, which_BN=which_BN))
+        return replace(tree, drawn=Drawn(scores_BQV=scores_BQV, which_BN=which_BN))

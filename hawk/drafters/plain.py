@@ -3,30 +3,20 @@
 import torch
 from torch import Tensor
 
-from hawk.decoding.drafter import Feedback, FeedbackFields
-from hawk.decoding.grid import Identity
+from hawk.decoding.drafter import DrafterConfig, Feedback, FeedbackFields
 from hawk.decoding.tree import Shapes, Tree
-from hawk.drafters.draft_sampler import DraftSampler
 
 
 class Plain:
-    """See `Drafter`."""
+    """Drafter of trees that are a root alone."""
 
     name = "plain"
     most_nodes = 1
     feedback_fields = FeedbackFields()
 
-    def __init__(
-        self,
-        identity: Identity,
-        *,
-        slots: int,
-        guesses: DraftSampler,
-        device: torch.device,
-        branching: bool = True,
-    ) -> None:
-        self._root = Shapes.chain(0, device)
-        self._shape_S = torch.zeros(slots, dtype=torch.int64, device=device)
+    def __init__(self, config: DrafterConfig) -> None:
+        self._root = Shapes.chain(0, config.device)
+        self._shape_S = torch.zeros(config.slots, dtype=torch.int64, device=config.device)
 
     def draft(self, roots_B: Tensor, nodes: int) -> Tree:
         return Tree(

@@ -1,4 +1,4 @@
-"""Weights: a trained drafter's folder, and whether it belongs to a target.
+"""Weights: the folder of a trained drafter, and whether it fits a target.
 
 A folder holds `model.safetensors` and `config.json`: the kind of drafter, the target it was trained
 for (name, revision, sizes), the sizes of its network, and what it was trained on.
@@ -16,7 +16,7 @@ from torch import nn
 from hawk.decoding.grid import Identity
 
 CONFIG, MODEL = "config.json", "model.safetensors"
-DECISIVE = ("target_revision", "grid", "vocabulary", "hidden_size")  # what has to be equal
+DECISIVE = ("target_revision", "grid", "vocabulary", "hidden_size")  # fields that have to be equal
 N = TypeVar("N", bound=nn.Module)
 
 
@@ -32,8 +32,12 @@ def save(
     """Write a drafter in half precision.
 
     Args:
-        network: keyword arguments that make the module anew.
-        training: what it was trained on, for people.
+        folder: Folder to write.
+        kind: Kind of drafter.
+        identity: Target that it was trained for.
+        module: Its network.
+        network: Keyword arguments that make the module anew.
+        training: Facts about its training, for people.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.half().contiguous() for name, value in module.state_dict().items()}
@@ -48,7 +52,7 @@ def save(
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """`config.json` of a drafter's folder. ValueError where it is none."""
+    """`config.json` of a drafter's folder. ValueError where it is missing or broken."""
     try:
         config = json.loads((folder / CONFIG).read_text())
         missing = {"kind", "network", *DECISIVE} - set(config)
@@ -67,15 +71,12 @@ def fits(kind: str, identity: Identity) -> bool:
 
 def preferred(kind: str, identity: Identity) -> bool:
     """Whether `auto` takes that kind: it fits, and its `config.json` does not say `"auto": false`,
-    as where it was measured to be no faster than drafting without training."""
+    which marks a drafter that was measured to be no faster than one without training."""
     return fits(kind, identity) and read_config(identity.drafters[kind]).get("auto", True)
 
 
 def load(kind: str, identity: Identity, network: type[N], device: torch.device) -> N:
-    """The network of a kind of drafter for a target.
-
-    ValueError where there is none, or one of another target.
-    """
+    """The network of a kind of drafter for a target. ValueError where there is none that fits."""
     again = f"train one: hawk train drafter --model {identity.name} --kind {kind}"
     folder = identity.drafters.get(kind)
     if folder is None:
@@ -102,7 +103,7 @@ def _fields(identity: Identity) -> dict[str, Any]:
 
 
 def _difference(config: Mapping[str, Any], identity: Identity) -> str | None:
-    """What speaks against a drafter; the target's name does not, folders may be moved."""
+    """First field in which a drafter's target differs; names may, since folders are moved."""
     own = _fields(identity)
     for key in DECISIVE:
         if config[key] != own[key]:

@@ -2,8 +2,6 @@
 
 A stand-in for the Inception network of the published Frechet distance, so numbers compare with each
 other and not with published ones.
-
-Letters: I images, F features, B blocks.
 """
 
 from collections.abc import Sequence
@@ -26,12 +24,12 @@ class Encoded:
     """Images as float64 vectors.
 
     Attributes:
-        features_IF: of the last block, means over the image: what it shows.
-        texture_IB: of early blocks, means and deviations over the image: how it is drawn.
+        features_ID: of the last block, means over the image: what it shows.
+        texture_ID: of early blocks, means and deviations over the image: how it is drawn.
     """
 
-    features_IF: np.ndarray
-    texture_IB: np.ndarray
+    features_ID: np.ndarray
+    texture_ID: np.ndarray
 
 
 class Encoder:
@@ -72,6 +70,6 @@ class Encoder:
             features.append(last.mean((2, 3)))
             textures.append(torch.cat(self._texture, dim=1))
         return Encoded(
-            features_IF=torch.cat(features).double().numpy(),
-            texture_IB=torch.cat(textures).double().numpy(),
+            features_ID=torch.cat(features).double().numpy(),
+            texture_ID=torch.cat(textures).double().numpy(),
         )

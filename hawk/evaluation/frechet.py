@@ -1,7 +1,4 @@
-"""Frechet distance between clouds of vectors (Heusel et al., arXiv 1706.08500, eq. 6).
-
-Letters: I images, F features.
-"""
+"""Frechet distance between clouds of vectors (Heusel et al., arXiv 1706.08500, eq. 6)."""
 
 from dataclasses import dataclass
 
@@ -13,23 +10,23 @@ class Cloud:
     """A normal law fitted to vectors.
 
     Attributes:
-        mean_F: their mean.
-        root_XF: a matrix A with A'A their covariance, of as few rows as there are.
+        mean_D: their mean.
+        root_XD: a matrix A with A'A their covariance, of as few rows as there are.
     """
 
-    mean_F: np.ndarray
-    root_XF: np.ndarray
+    mean_D: np.ndarray
+    root_XD: np.ndarray
 
     @classmethod
-    def of(cls, vectors_IF: np.ndarray) -> "Cloud":
+    def of(cls, vectors_ID: np.ndarray) -> "Cloud":
         """ValueError for fewer than two vectors."""
-        if len(vectors_IF) < 2:
-            raise ValueError(f"a distance between laws needs 2 images, got {len(vectors_IF)}")
-        mean_F = vectors_IF.mean(0)
-        root_XF = (vectors_IF - mean_F) / np.sqrt(len(vectors_IF) - 1)
-        if len(root_XF) > root_XF.shape[1]:
-            root_XF = np.asarray(np.linalg.qr(root_XF, mode="r"))
-        return cls(mean_F=mean_F, root_XF=root_XF)
+        if len(vectors_ID) < 2:
+            raise ValueError(f"a distance between laws needs 2 images, got {len(vectors_ID)}")
+        mean_D = vectors_ID.mean(0)
+        root_XD = (vectors_ID - mean_D) / np.sqrt(len(vectors_ID) - 1)
+        if len(root_XD) > root_XD.shape[1]:
+            root_XD = np.asarray(np.linalg.qr(root_XD, mode="r"))
+        return cls(mean_D=mean_D, root_XD=root_XD)
 
 
 def frechet_distance(a: Cloud, b: Cloud) -> float:
@@ -38,6 +35,6 @@ def frechet_distance(a: Cloud, b: Cloud) -> float:
     With S = A'A and T = B'B the trace of the root is the sum of the singular values of A B': no
     root of a matrix that few images leave singular.
     """
-    shared = np.linalg.svd(a.root_XF @ b.root_XF.T, compute_uv=False).sum()
-    spread = np.square(a.root_XF).sum() + np.square(b.root_XF).sum()
-    return float(np.square(a.mean_F - b.mean_F).sum() + spread - 2 * shared)
+    shared = np.linalg.svd(a.root_XD @ b.root_XD.T, compute_uv=False).sum()
+    spread = np.square(a.root_XD).sum() + np.square(b.root_XD).sum()
+    return float(np.square(a.mean_D - b.mean_D).sum() + spread - 2 * shared)

@@ -1,7 +1,4 @@
-"""Judge: how good images are that were asked for by concept and style.
-
-Letters: I images, R real images, F features, C classes.
-"""
+"""Judge: how good images are that were asked for by concept and style."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,10 +49,10 @@ class Judge:
         self._encoder, self._asked = encoder, asked
         self._known = real.relatives(asked)
         known = encoder(list(self._known.pixels_IHWC))
-        self._cloud = Cloud.of(known.features_IF)
-        self._whiten_FF = whitening(known.features_IF, self._known.concepts_I)
-        self._directions_RF = self._directions(known)
-        self._style = Classifier(known.texture_IB, self._known.styles_I)
+        self._cloud = Cloud.of(known.features_ID)
+        self._whiten_DD = whitening(known.features_ID, self._known.concepts_I)
+        self._directions_XD = self._directions(known)
+        self._style = Classifier(known.texture_ID, self._known.styles_I)
 
     @cached_property
     def ceiling(self) -> Quality:
@@ -72,53 +69,53 @@ class Judge:
         places = np.asarray(asked, dtype=np.int64)
         concepts_I, groups_I = self._asked.concepts_I[places], self._asked.groups_I[places]
         styles_I = self._asked.styles_I[places]
-        near_IR = np.argsort(-self._directions(encoded) @ self._directions_RF.T, axis=1)
-        right_IR = self._known.concepts_I[near_IR[:, :NEAREST]] == concepts_I[:, None]
+        near_IX = np.argsort(-self._directions(encoded) @ self._directions_XD.T, axis=1)
+        right_IX = self._known.concepts_I[near_IX[:, :NEAREST]] == concepts_I[:, None]
         return Quality(
-            frechet=frechet_distance(Cloud.of(encoded.features_IF), self._cloud),
-            concept_at_1=float(right_IR[:, 0].mean()),
-            concept_at_5=float(right_IR.any(axis=1).mean()),
-            group=float((self._known.groups_I[near_IR[:, 0]] == groups_I).mean()),
-            style=float((self._style(encoded.texture_IB) == styles_I).mean()),
+            frechet=frechet_distance(Cloud.of(encoded.features_ID), self._cloud),
+            concept_at_1=float(right_IX[:, 0].mean()),
+            concept_at_5=float(right_IX.any(axis=1).mean()),
+            group=float((self._known.groups_I[near_IX[:, 0]] == groups_I).mean()),
+            style=float((self._style(encoded.texture_ID) == styles_I).mean()),
         )
 
     def _directions(self, encoded: Encoded) -> np.ndarray:
         """Unit vectors whose products tell how alike two images are."""
-        found_IF = encoded.features_IF @ self._whiten_FF
-        return found_IF / np.linalg.norm(found_IF, axis=1, keepdims=True)
+        found_ID = encoded.features_ID @ self._whiten_DD
+        return found_ID / np.linalg.norm(found_ID, axis=1, keepdims=True)
 
 
-def whitening(features_IF: np.ndarray, labels_I: np.ndarray) -> np.ndarray:
+def whitening(features_ID: np.ndarray, labels_I: np.ndarray) -> np.ndarray:
     """A matrix [F, F] after which images of one label differ by as much in every direction, as in
     Fisher's discriminant: it hides what drawings of one thing do not share."""
     _, label_I = np.unique(labels_I, return_inverse=True)
-    counts_C = np.bincount(label_I)
-    sums_CF = np.zeros((len(counts_C), features_IF.shape[1]))
-    np.add.at(sums_CF, label_I, features_IF)
-    within_IF = features_IF - (sums_CF / counts_C[:, None])[label_I]
-    covariance_FF = within_IF.T @ within_IF / len(within_IF)
-    size = len(covariance_FF)
-    floor = SHRINKAGE * np.trace(covariance_FF) / size
-    values_F, vectors_FF = np.linalg.eigh(covariance_FF + max(floor, 1e-9) * np.eye(size))
-    return vectors_FF / np.sqrt(values_F)
+    counts_Y = np.bincount(label_I)
+    sums_YD = np.zeros((len(counts_Y), features_ID.shape[1]))
+    np.add.at(sums_YD, label_I, features_ID)
+    within_ID = features_ID - (sums_YD / counts_Y[:, None])[label_I]
+    covariance_DD = within_ID.T @ within_ID / len(within_ID)
+    size = len(covariance_DD)
+    floor = SHRINKAGE * np.trace(covariance_DD) / size
+    values_D, vectors_DD = np.linalg.eigh(covariance_DD + max(floor, 1e-9) * np.eye(size))
+    return vectors_DD / np.sqrt(values_D)
 
 
 class Classifier:
     """Linear least squares on standardised vectors, one output a class."""
 
-    def __init__(self, vectors_IF: np.ndarray, labels_I: np.ndarray) -> None:
-        self._classes_C = np.unique(labels_I)
-        self._mean_F, self._scale_F = vectors_IF.mean(0), vectors_IF.std(0) + 1e-6
-        x_IF = self._standard(vectors_IF)
-        y_IC = (labels_I[:, None] == self._classes_C).astype(float)
-        self._bias_C = y_IC.mean(0)
-        gram_FF = x_IF.T @ x_IF + RIDGE * len(x_IF) * np.eye(x_IF.shape[1])
-        self._weights_FC = np.linalg.solve(gram_FF, x_IF.T @ (y_IC - self._bias_C))
+    def __init__(self, vectors_ID: np.ndarray, labels_I: np.ndarray) -> None:
+        self._classes_Y = np.unique(labels_I)
+        self._mean_D, self._scale_D = vectors_ID.mean(0), vectors_ID.std(0) + 1e-6
+        x_ID = self._standard(vectors_ID)
+        y_IY = (labels_I[:, None] == self._classes_Y).astype(float)
+        self._bias_Y = y_IY.mean(0)
+        gram_DD = x_ID.T @ x_ID + RIDGE * len(x_ID) * np.eye(x_ID.shape[1])
+        self._weights_DY = np.linalg.solve(gram_DD, x_ID.T @ (y_IY - self._bias_Y))
 
-    def __call__(self, vectors_IF: np.ndarray) -> np.ndarray:
+    def __call__(self, vectors_ID: np.ndarray) -> np.ndarray:
         """The label of each vector."""
-        scores_IC = self._standard(vectors_IF) @ self._weights_FC + self._bias_C
-        return self._classes_C[scores_IC.argmax(axis=1)]
+        scores_IY = self._standard(vectors_ID) @ self._weights_DY + self._bias_Y
+        return self._classes_Y[scores_IY.argmax(axis=1)]
 
-    def _standard(self, vectors_IF: np.ndarray) -> np.ndarray:
-        return (vectors_IF - self._mean_F) / self._scale_F
+    def _standard(self, vectors_ID: np.ndarray) -> np.ndarray:
+        return (vectors_ID - self._mean_D) / self._scale_D

@@ -2,8 +2,6 @@
 
 `python -m jobs.emoji.build emoji.npz` makes such a file. Skin-tone variants are left out: they are
 many, and no other concept.
-
-Letters: I images, H height, W width.
 """
 
 import json

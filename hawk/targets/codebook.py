@@ -1,7 +1,4 @@
-"""Codebook: pictures back to image tokens, by the nearest entry of a codebook.
-
-Letters: B images, H, W cells of the grid, T cells, V image vocabulary, D size of an entry.
-"""
+"""Codebook: pictures back to image tokens, by the nearest entry of a codebook."""
 
 import torch
 from safetensors.torch import load_file

@@ -1,9 +1,6 @@
 """What all families share: prompts and trees through our decoder, guided laws out.
 
 Transformers reads configurations, weights and tokenizers; its modules make no pass.
-
-Letters: R rows (branches of an image next to each other), B images, N nodes, E entries of a pass
-(nodes and row ends), P prompt, D hidden, V image vocabulary, T cells.
 """
 
 from abc import ABC, abstractmethod
@@ -164,11 +161,11 @@ class DecoderTarget(ABC):
                 logits_BNV=torch.cat([output.logits_BNV for output in alone]),
                 hidden_BND=torch.cat([output.hidden_BND for output in alone]),
             )
-        embeds_RPD, lengths_R = self.embed_prompts(guidance.rows(prompts, cache.branches))
+        embeds_RED, lengths_R = self.embed_prompts(guidance.rows(prompts, cache.branches))
         lengths_BG = lengths_R.view(len(slots), cache.branches)
-        positions_RP, mask_R1PP = cache.begin_prompts(slots, lengths_BG)
-        hidden = self._decoder(embeds_RPD, positions_RP, mask_R1PP, cache)
-        last_RD = hidden[torch.arange(len(hidden), device=self.device), lengths_R - 1]
+        positions_RE, mask_R1EE = cache.begin_prompts(slots, lengths_BG)
+        hidden_RED = self._decoder(embeds_RED, positions_RE, mask_R1EE, cache)
+        last_RD = hidden_RED[torch.arange(len(hidden_RED), device=self.device), lengths_R - 1]
         return self._output(last_RD[:, None], guidance_B, cache)
 
     @torch.inference_mode()
@@ -194,7 +191,7 @@ class DecoderTarget(ABC):
     ) -> tuple[Tensor, Tensor]:
         """Logits and hidden states of a tree that the cache has begun. What is done depends on
         shapes alone, so that a graph may stand for it."""
-        positions_RE, mask_R1EC = cache.place(depths_BE, ancestors_BEE)
+        positions_RE, mask_R1EU = cache.place(depths_BE, ancestors_BEE)
         rows, nodes = tokens_BN.shape
         entries_BED = self.embed_image(tokens_BN)
         if self._row_end_D is not None:
@@ -206,10 +203,12 @@ class DecoderTarget(ABC):
             more = (0, entries - entries_RED.shape[1], 0, padded_rows - len(entries_RED))
             entries_RED = F.pad(entries_RED, (0, 0, *more))
             guidance_B = F.pad(guidance_B, (0, cache.slots - rows))
-        hidden_RND = self._decoder(entries_RED, positions_RE, mask_R1EC, cache)
-        if law_BN is not None:
+        hidden_RED = self._decoder(entries_RED, positions_RE, mask_R1EU, cache)
+        if law_BN is None:
+            hidden_RND = hidden_RED
+        else:
             law_RN1 = law_BN.repeat_interleave(cache.branches, 0)[..., None]
-            hidden_RND = hidden_RND.gather(1, law_RN1.expand(-1, -1, hidden_RND.shape[2]))
+            hidden_RND = hidden_RED.gather(1, law_RN1.expand(-1, -1, hidden_RED.shape[2]))
         output = self._output(hidden_RND, guidance_B, cache)
         return output.logits_BNV[:rows, :nodes], output.hidden_BND[:rows, :nodes]
 

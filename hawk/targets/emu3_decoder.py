@@ -3,8 +3,6 @@
 Of a single image it makes `temporal_downsample_factor` frames, four in the published one, and
 transformers' own `decode` keeps the first. From the resolution of the grid on, frames do not see
 each other: the others are left out there, which is a quarter of the memory and of the time.
-
-Letters: B images, T frames, H, W cells of the grid, C channels.
 """
 
 from typing import Any
@@ -21,8 +19,8 @@ def decode_image(vq: Any, codes_BHW: Tensor) -> Tensor:
         codes_BHW: int64, image tokens.
     """
     decoder = vq.decoder
-    quant_BCTHW = vq.quantize.embedding(codes_BHW).permute(0, 3, 1, 2)[:, :, None]
-    both = torch.cat([vq.post_quant_conv(quant_BCTHW), quant_BCTHW])  # [2B, C, T, H, W]
+    quant_BCXHW = vq.quantize.embedding(codes_BHW).permute(0, 3, 1, 2)[:, :, None]
+    both = torch.cat([vq.post_quant_conv(quant_BCXHW), quant_BCXHW])  # [2B, C, T, H, W]
     for layer in decoder.time_res_stack:
         both = layer(both)
     for layer in decoder.time_conv:

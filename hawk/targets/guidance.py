@@ -4,9 +4,6 @@ Families differ in what the second branch reads (pads, a negative prompt, only w
 prompt, a learned null prompt), never in how two branches are mixed. So a target encodes a prompt as
 its branches, conditional first, and all else is shared. All branches of all images go through the
 model in one pass; official codes that run one pass a branch read the weights twice as often.
-
-Letters: R rows (branches of an image next to each other), P prompt, B images, N nodes, V image
-vocabulary.
 """
 
 from collections.abc import Sequence

@@ -105,8 +105,8 @@ class Janus(DecoderTarget):
         return [ids, self._form.unconditional(ids)]
 
     def embed_prompts(self, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-        ids_RP, lengths_R = guidance.pad(rows, self._form.pad, self.device)
-        return self.model.get_input_embeddings()(ids_RP), lengths_R
+        ids_RE, lengths_R = guidance.pad(rows, self._form.pad, self.device)
+        return self.model.get_input_embeddings()(ids_RE), lengths_R
 
     @property
     def head_VX(self) -> Tensor:

@@ -10,8 +10,6 @@ left and masks the filling; without positions that is the same as leaving it out
 
 Official code cleans prompts of links, markup and odd signs; here they are put in lower case and
 their white space is evened out, which is all it does to a plain sentence.
-
-Letters: R rows, P prompt, B images, N nodes, D hidden, F rotary frequencies, S slots, G branches.
 """
 
 from collections.abc import Sequence
@@ -84,11 +82,11 @@ class GridRotary(nn.Module):
     def forward(self, like: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine [R, N, head size] of cells; zeros behind the last of them."""
         half = self._head_size // 2
-        steps_F = torch.arange(0, half, 2, dtype=torch.float32, device=position_ids.device) / half
-        frequencies_F = self._theta**-steps_F
+        steps_X = torch.arange(0, half, 2, dtype=torch.float32, device=position_ids.device) / half
+        frequencies_X = self._theta**-steps_X
         cells = position_ids[..., None]
-        rows = (cells // self._width) * frequencies_F
-        columns = (cells % self._width) * frequencies_F
+        rows = (cells // self._width) * frequencies_X
+        columns = (cells % self._width) * frequencies_X
         turns = torch.cat([rows, columns, rows, columns], -1)
         inside = cells < self._width**2
         return (turns.cos() * inside).to(like.dtype), (turns.sin() * inside).to(like.dtype)
@@ -102,10 +100,10 @@ class CellCache(Cache):
         """Lengths of the prompts."""
         return torch.zeros_like(self.lengths_SG)
 
-    def begin_prompts(self, slots: range, lengths_RN: Tensor) -> tuple[Tensor, Tensor]:
-        self._prompts_SG[slots.start : slots.stop] = lengths_RN
-        positions_RP, mask = super().begin_prompts(slots, lengths_RN)
-        return torch.full_like(positions_RP, OUTSIDE), mask
+    def begin_prompts(self, slots: range, lengths_BG: Tensor) -> tuple[Tensor, Tensor]:
+        self._prompts_SG[slots.start : slots.stop] = lengths_BG
+        positions_RE, mask = super().begin_prompts(slots, lengths_BG)
+        return torch.full_like(positions_RE, OUTSIDE), mask
 
     def place(self, depths_BE: Tensor, ancestors_BEE: Tensor) -> tuple[Tensor, Tensor]:
         positions_RE, mask = super().place(depths_BE, ancestors_BEE)

@@ -80,8 +80,8 @@ class RandomTarget(DecoderTarget):
         return [[0] * PROMPT_TOKENS] * 2
 
     def embed_prompts(self, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-        ids_RP = torch.tensor(rows, device=self.device)
-        return self._embed(ids_RP), torch.full((len(rows),), ids_RP.shape[1], device=self.device)
+        ids_RE = torch.tensor(rows, device=self.device)
+        return self._embed(ids_RE), torch.full((len(rows),), ids_RE.shape[1], device=self.device)
 
     def embed_image(self, tokens_BN: Tensor) -> Tensor:
         return self._embed(tokens_BN)

@@ -3,8 +3,6 @@
 Such a token is certain, so it takes no step, no noise, no draft and no place in a Tree: steps count
 cells, for everyone but this module. Here each node that ends a row is followed, in the same pass,
 by a companion that holds the forced token, and the law of the next cell is read at the companion.
-
-Letters: R rows, B images, N nodes, F companions, D levels.
 """
 
 from collections.abc import Sequence
@@ -49,16 +47,16 @@ class RowEndCache(Cache):
         # one, else the node itself; None where no node has one.
         self.law_BN: Tensor | None = None
 
-    def begin_prompts(self, slots: range, lengths_RN: Tensor) -> tuple[Tensor, Tensor]:
+    def begin_prompts(self, slots: range, lengths_BG: Tensor) -> tuple[Tensor, Tensor]:
         self._cells_S[slots.start : slots.stop] = 0
         for slot in slots:
             self._cells[slot] = 0
-        return super().begin_prompts(slots, lengths_RN)
+        return super().begin_prompts(slots, lengths_BG)
 
     def begin_tree(self, tree: Tree) -> tuple[Tensor, Tensor]:
         """As in Cache, for the nodes and the F companions behind them: E is N + F."""
         active, nodes = tree.tokens_BN.shape
-        depths_BN, ancestors_BNN = tree.depths_BN, tree.shapes.ancestors_TNN[tree.shape_B]
+        depths_BN, ancestors_BNN = tree.depths_BN, tree.shapes.ancestors_ZNN[tree.shape_B]
         most = min(nodes, max(self._most_ends(cells, tree) for cells in self._cells[:active]))
         self.law_BN = None
         if most == 0:
@@ -69,35 +67,35 @@ class RowEndCache(Cache):
         self.law_BN = law_BN if self.entries is None else self._padded_law(law_BN, self.entries)
         # The F nodes that get one: all row ends first; what is left over hangs behind other nodes
         # as leaves that nobody reads.
-        node_BF = (~ends_BN).int().argsort(dim=1, stable=True)[:, :most]
-        rows_BFN = node_BF[..., None].expand(-1, -1, nodes)
+        node_BX = (~ends_BN).int().argsort(dim=1, stable=True)[:, :most]
+        rows_BXN = node_BX[..., None].expand(-1, -1, nodes)
         proper_BNN = ancestors_BNN & ~torch.eye(nodes, dtype=torch.bool, device=self.device)
-        behind_BNF = (proper_BNN & ends_BN[:, None]).gather(2, rows_BFN.transpose(1, 2))
-        rows_BFF = node_BF[..., None].expand(-1, -1, most)
+        behind_BNX = (proper_BNN & ends_BN[:, None]).gather(2, rows_BXN.transpose(1, 2))
+        rows_BXX = node_BX[..., None].expand(-1, -1, most)
         itself = torch.eye(most, dtype=torch.bool, device=self.device)
         ancestors_BEE = torch.cat(
             [
-                torch.cat([ancestors_BNN, behind_BNF], 2),
+                torch.cat([ancestors_BNN, behind_BNX], 2),
                 torch.cat(
-                    [ancestors_BNN.gather(1, rows_BFN), behind_BNF.gather(1, rows_BFF) | itself], 2
+                    [ancestors_BNN.gather(1, rows_BXN), behind_BNX.gather(1, rows_BXX) | itself], 2
                 ),
             ],
             1,
         )
-        deeper_BN = depths_BN + behind_BNF.sum(2)
-        depths_BE = torch.cat([deeper_BN, deeper_BN.gather(1, node_BF) + 1], 1)
+        deeper_BN = depths_BN + behind_BNX.sum(2)
+        depths_BE = torch.cat([deeper_BN, deeper_BN.gather(1, node_BX) + 1], 1)
         return self._begin_nodes(depths_BE, ancestors_BEE)
 
-    def keep(self, path_BD: Tensor, counts_B: Tensor, counts: Sequence[int], *, move: bool) -> None:
+    def keep(self, path_BL: Tensor, counts_B: Tensor, counts: Sequence[int], *, move: bool) -> None:
         """As in Cache; the companions of kept nodes are kept after them."""
-        before = self._cells[: len(path_BD)]
+        before = self._cells[: len(path_BL)]
         ends = [self._ends(cells, count) for cells, count in zip(before, counts, strict=True)]
         if self.law_BN is not None and any(ends):
-            path_BD, move = self._with_companions(path_BD, self.law_BN), True
-        cells_B = self._cells_S[: len(path_BD)]
+            path_BL, move = self._with_companions(path_BL, self.law_BN), True
+        cells_B = self._cells_S[: len(path_BL)]
         ends_B = (cells_B + counts_B) // self._width - cells_B // self._width
         both = [a + b for a, b in zip(counts, ends, strict=True)]
-        super().keep(path_BD, counts_B + ends_B, both, move=move)
+        super().keep(path_BL, counts_B + ends_B, both, move=move)
         cells_B += counts_B
         for slot, count in enumerate(counts):
             self._cells[slot] += count
@@ -107,17 +105,17 @@ class RowEndCache(Cache):
         self._cells_S[target] = self._cells_S[source]
         self._cells[target] = self._cells[source]
 
-    def _with_companions(self, path_BD: Tensor, law_BN: Tensor) -> Tensor:
+    def _with_companions(self, path_BL: Tensor, law_BN: Tensor) -> Tensor:
         """The entries of a path, nodes and companions in the order of the image."""
-        active, levels = path_BD.shape
+        active, levels = path_BL.shape
         most = max(self._ends(cells, levels) for cells in self._cells[:active])
         cells_B1 = self._cells_S[:active, None]
-        level_D = torch.arange(levels, device=self.device)
-        place_BD = level_D + (cells_B1 + level_D) // self._width - cells_B1 // self._width
+        level_L = torch.arange(levels, device=self.device)
+        place_BL = level_L + (cells_B1 + level_L) // self._width - cells_B1 // self._width
         entries = torch.zeros(active, levels + most + 1, dtype=torch.int64, device=self.device)
         # Where a node ends no row, the next node overwrites what is written behind it.
-        entries.scatter_(1, place_BD + 1, law_BN.gather(1, path_BD))
-        entries.scatter_(1, place_BD, path_BD)
+        entries.scatter_(1, place_BL + 1, law_BN.gather(1, path_BL))
+        entries.scatter_(1, place_BL, path_BL)
         return entries[:, : levels + most]
 
     def _padded_law(self, law_BN: Tensor, entries: int) -> Tensor:

@@ -1,7 +1,4 @@
-"""Words: families whose image tokens are words of the text vocabulary (Emu3, Chameleon).
-
-Letters: R rows, P prompt, B images, N nodes, D hidden, V image vocabulary, W text vocabulary.
-"""
+"""Words: families whose image tokens are words of the text vocabulary (Emu3, Chameleon)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -46,8 +43,8 @@ class SharedVocabularyTarget(DecoderTarget):
         self._head_VD = head[words[0] : words[-1] + 1] if consecutive else head[self._words_V]
 
     def embed_prompts(self, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-        ids_RP, lengths_R = guidance.pad(rows, rows[0][0], self.device)  # any word will do
-        return self._embed[ids_RP], lengths_R
+        ids_RE, lengths_R = guidance.pad(rows, rows[0][0], self.device)  # any word will do
+        return self._embed[ids_RE], lengths_R
 
     @property
     def head_VX(self) -> Tensor:

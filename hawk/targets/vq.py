@@ -2,8 +2,6 @@
 
 The modules are named as in the official `vqgan.ckpt` (that of CompVis/taming-transformers at
 3ba01b2), so that its weights load as they are; the blocks are those of transformers.
-
-Letters: B images, H, W cells of the grid.
 """
 
 from typing import Any

@@ -7,8 +7,6 @@ drafting sees. Laws are cut to their likeliest tokens.
 
 A hidden state of a model of 7 B parameters is 8 KB, and a pass has twelve of them: so passes are
 sampled, and what is large stays on the disk until a batch asks for it.
-
-Letters: I images, T steps, P passes, J steps ahead, D hidden size, K kept tokens, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,14 +20,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hawk.decoding.budget import Budget
-from hawk.decoding.drafter import Feedback
+from hawk.decoding.drafter import DrafterConfig, Feedback
 from hawk.decoding.grid import Identity
 from hawk.decoding.request import Finished, Request
 from hawk.decoding.rules import Coupled
 from hawk.decoding.sampler import Sampler, SamplerConfig
 from hawk.decoding.session import Session
 from hawk.decoding.target import Target
-from hawk.drafters.draft_sampler import DraftSampler
 from hawk.drafters.jacobi import Jacobi
 from hawk.drafters.proposals import STEPS, at_nodes, committed
 from hawk.training.disk_tensor import DiskTensor
@@ -110,13 +107,14 @@ class Recorder(Jacobi):
     most_nodes = NODES
 
     def __init__(self, target: Target, *, slots: int, branching: bool = True) -> None:
-        guesses = DraftSampler(by_chance=Coupled.by_chance)
         super().__init__(
-            target.identity,
-            slots=slots,
-            guesses=guesses,
-            device=target.device,
-            branching=branching,
+            DrafterConfig(
+                identity=target.identity,
+                slots=slots,
+                by_chance=Coupled.by_chance,
+                branching=branching,
+                device=target.device,
+            )
         )
         self._steps_J = torch.arange(1, STEPS + 1, device=target.device)
         self._kept = min(KEPT, target.vocabulary)
@@ -127,13 +125,13 @@ class Recorder(Jacobi):
         depth_BJ = feedback.commit.counts_B[:, None] - 1 + self._steps_J
         source_BJ, short_BJ = depth_BJ.clamp(max=length), (depth_BJ - length).clamp(min=0)
         laws = feedback.law.unfiltered_BNV.log_softmax(-1).topk(self._kept, dim=-1)
-        steps_BD, hidden_BDX = committed(feedback, feedback.hidden_BND)
-        path_BD = feedback.commit.path_BD
+        steps_BL, hidden_BLD = committed(feedback, feedback.hidden_BND)
+        path_BL = feedback.commit.path_BL
         made = (
-            steps_BD,
-            hidden_BDX.half(),
-            at_nodes(laws.values, path_BD).half(),
-            at_nodes(laws.indices, path_BD).int(),
+            steps_BL,
+            hidden_BLD.half(),
+            at_nodes(laws.values, path_BL).half(),
+            at_nodes(laws.indices, path_BL).int(),
         )
         ahead = (
             at_nodes(feedback.hidden_BND, source_BJ).half(),

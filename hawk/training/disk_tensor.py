@@ -1,7 +1,4 @@
-"""DiskTensor: a tensor whose rows are in many files, of which only what is asked for is read.
-
-Letters: N rows asked for.
-"""
+"""DiskTensor: a tensor whose rows are in many files, of which only what is asked for is read."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -30,12 +27,12 @@ class DiskTensor:
         """DiskTensor by their numbers, or entries in them, as of a tensor that is indexed so."""
         given = index if isinstance(index, tuple) else (index,)
         spread = torch.broadcast_tensors(*given)
-        row_N, *within = (numbers.flatten().cpu() for numbers in spread)
-        part_N = torch.bucketize(row_N, self._ends, right=True)
+        row_X, *within = (numbers.flatten().cpu() for numbers in spread)
+        part_X = torch.bucketize(row_X, self._ends, right=True)
         tail = self._parts[0].shape[len(given) :]
-        found = torch.empty(len(row_N), *tail, dtype=self._parts[0].dtype)
-        for number in part_N.unique().tolist():
-            here, part = (part_N == number).nonzero().flatten(), self._parts[number]
+        found = torch.empty(len(row_X), *tail, dtype=self._parts[0].dtype)
+        for number in part_X.unique().tolist():
+            here, part = (part_X == number).nonzero().flatten(), self._parts[number]
             first = int(self._ends[number]) - len(part)
-            found[here] = part[(row_N[here] - first, *(numbers[here] for numbers in within))]
+            found[here] = part[(row_X[here] - first, *(numbers[here] for numbers in within))]
         return found.view(*spread[0].shape, *tail).to(self.device)

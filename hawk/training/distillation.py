@@ -1,7 +1,4 @@
-"""Laws that were cut to their likeliest tokens, and what is learned from them.
-
-Letters: ... any leading sizes, K kept tokens, V vocabulary, J steps ahead.
-"""
+"""Laws that were cut to their likeliest tokens, and what is learned from them."""
 
 import torch
 from torch import Tensor

@@ -2,8 +2,6 @@
 
 A lesson draws a batch from the corpus and has the network guess it as it will in drafting; it
 returns named scores of cells together with the truth about them.
-
-Letters: B batch, J steps ahead, F sources, V vocabulary.
 """
 
 from collections.abc import Iterator, Mapping
@@ -83,15 +81,15 @@ class ContextNetworkObjective:
         head_VX = target.head_VX.float()
         sizes = {"channels": channels, "embedding": embedding, "head": head_VX.shape[1]}
         self.network = sizes | {"stale": stale}
-        window = ContextNetwork(target.identity, stale=stale, **sizes)
+        network = ContextNetwork(target.identity, stale=stale, **sizes)
         with torch.no_grad():
-            window.head.weight.copy_(head_VX)
-            window.head.bias.zero_()
-            assert isinstance(window.out, nn.Linear)
-            window.out.weight.zero_()  # it begins as a correction of nothing
-            window.out.bias.zero_()
-            window.tokens.weight[:-1].copy_(_principal(target.embeddings_VX.float(), embedding))
-        self.module = window.to(target.device)
+            network.head.weight.copy_(head_VX)
+            network.head.bias.zero_()
+            assert isinstance(network.out, nn.Linear)
+            network.out.weight.zero_()  # it begins as a correction of nothing
+            network.out.bias.zero_()
+            network.tokens.weight[:-1].copy_(_principal(target.embeddings_VX.float(), embedding))
+        self.module = network.to(target.device)
 
     def batches(
         self, corpus: Corpus, images: range, generator: torch.Generator
@@ -100,12 +98,12 @@ class ContextNetworkObjective:
         yield from _shuffled(inside.nonzero().flatten(), generator)
 
     def predict(self, corpus: Corpus, places_B: Tensor) -> Predictions:
-        identity, window = self._identity, self.module
+        identity, network = self._identity, self.module
         image_B, last_B = corpus.image_P[places_B].long(), corpus.step_P[places_B].long()
         short_BJ = corpus.short_PJ[places_B].long()
         stale_BJX = corpus.stale_PJD[places_B].float()
         hidden: Any = corpus.hidden_ITD  # read as a tensor would be
-        around = ContextMemory(
+        memory = ContextMemory(
             RingBuffer(corpus.tokens_IT.long()),
             RingBuffer(hidden),
             identity.grid,
@@ -113,23 +111,23 @@ class ContextNetworkObjective:
         )
         if not self._stale:
             short_BJ, stale_BJX = torch.zeros_like(short_BJ), stale_BJX[..., :0]
-        scene = around.scene(image_B, last_B, stale_BJX, short_BJ)
-        cells = _Cells(corpus, image_B, scene.steps_BJ, identity)
-        context_BJC = window.context(scene)
-        given_BJV = window(context_BJC, scene.left(cells.truth))
+        context = memory.context(image_B, last_B, stale_BJX, short_BJ)
+        cells = _Cells(corpus, image_B, context.steps_BJ, identity)
+        encoded_BJC = network.encode(context)
+        given_BJV = network(encoded_BJC, context.left(cells.truth))
         if not self._stale:
             with torch.no_grad():
-                drafted = draft_alone(window, scene.line_BL, context_BJC, cells.noise)
-            left_BJL = scene.left((drafted + cells.noise).argmax(-1))
-            scores = {"drafted": window(context_BJC, left_BJL), "given the truth": given_BJV}
+                drafted = draft_alone(network, context.line_BX, encoded_BJC, cells.noise)
+            left_BJX = context.left((drafted + cells.noise).argmax(-1))
+            scores = {"drafted": network(encoded_BJC, left_BJX), "given the truth": given_BJV}
             return cells.predictions(scores, {"drafted": 1.0, "given the truth": 1.0})
-        laws = self._laws(corpus, places_B, scene, cells)
-        alone, first, second = refine(window, scene, context_BJC, laws, cells.noise, rounds=2)
+        laws = self._laws(corpus, places_B, context, cells)
+        alone, first, second = refine(network, context, encoded_BJC, laws, cells.noise, rounds=2)
         scores = {
             "laws alone": alone,
             "first round": first,
             "second round": second,
-            "given the truth": given_BJV + fuse(window.beside, *laws),
+            "given the truth": given_BJV + fuse(network.beside, *laws),
         }
         weights = {
             "laws alone": 0.2,
@@ -140,16 +138,16 @@ class ContextNetworkObjective:
         return cells.predictions(scores, weights)
 
     def _laws(
-        self, corpus: Corpus, places_B: Tensor, scene: LocalContext, cells: "_Cells"
+        self, corpus: Corpus, places_B: Tensor, context: LocalContext, cells: "_Cells"
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         identity = self._identity
         kept, ids = corpus.stale_PJK[places_B], corpus.stale_ids_PJK[places_B]
-        above_BJ = scene.steps_BJ - identity.grid.width
-        known_BJ = (above_BJ >= 0) & (above_BJ < scene.steps_BJ[:, :1])
+        above_BJ = context.steps_BJ - identity.grid.width
+        known_BJ = (above_BJ >= 0) & (above_BJ < context.steps_BJ[:, :1])
         above_BJV = _law(
             corpus, cells.image_B1, above_BJ.clamp(0, identity.grid.cells - 1), identity
         )
-        return dense(kept, ids, identity.vocabulary), above_BJV, known_BJ, scene.short_BJ
+        return dense(kept, ids, identity.vocabulary), above_BJV, known_BJ, context.short_BJ
 
 
 class HeadsObjective:
@@ -185,20 +183,20 @@ class HeadsObjective:
         image_B, cell_B = places_B // steps, places_B % steps
         ahead = torch.arange(1, HORIZONTAL + 1, device=places_B.device)
         below = torch.arange(1, VERTICAL + 1, device=places_B.device) * identity.grid.width
-        before_BI = cell_B[:, None] - torch.cat([ahead, below])
-        there_BI = before_BI >= 0
-        hidden_BID = corpus.hidden_ITD[image_B[:, None], before_BI.clamp(min=0)]
-        scores_BIV = heads(hidden_BID, slice(None)).log_softmax(-1)
-        fixed_BIV = scores_BIV.detach()  # the product learns its weights only
-        along, down = fixed_BIV[:, :HORIZONTAL, None], fixed_BIV[:, None, HORIZONTAL:]
+        before_BO = cell_B[:, None] - torch.cat([ahead, below])
+        there_BO = before_BO >= 0
+        hidden_BOD = corpus.hidden_ITD[image_B[:, None], before_BO.clamp(min=0)]
+        scores_BOV = heads(hidden_BOD, slice(None)).log_softmax(-1)
+        fixed_BOV = scores_BOV.detach()  # the product learns its weights only
+        along, down = fixed_BOV[:, :HORIZONTAL, None], fixed_BOV[:, None, HORIZONTAL:]
         down = down.expand(-1, HORIZONTAL, -1, -1)
-        rows = there_BI[:, None, HORIZONTAL:].expand(-1, HORIZONTAL, -1)
-        known = torch.cat([there_BI[:, :HORIZONTAL, None], rows], dim=-1)
-        fused = product(heads.weights_JF[:HORIZONTAL], torch.cat([along, down], dim=2), known)
+        rows = there_BO[:, None, HORIZONTAL:].expand(-1, HORIZONTAL, -1)
+        known = torch.cat([there_BO[:, :HORIZONTAL, None], rows], dim=-1)
+        fused = product(heads.weights_JQ[:HORIZONTAL], torch.cat([along, down], dim=2), known)
         cells = _Cells(corpus, image_B, cell_B[:, None], identity)
         return Predictions(
-            scores={"heads": scores_BIV, "product": fused},
-            there={"heads": there_BI, "product": there_BI[:, :HORIZONTAL]},
+            scores={"heads": scores_BOV, "product": fused},
+            there={"heads": there_BO, "product": there_BO[:, :HORIZONTAL]},
             weights={"heads": 1.0, "product": 1.0},
             law=cells.law,
             truth=cells.truth,

@@ -141,19 +141,19 @@ def test_prompts_chains_and_trees_have_the_hidden_states_of_transformers(theirs:
     ]:
         drafts, entries = tree(parents), torch.randn(4, len(parents[0]), HIDDEN)
         hidden_RND = decoder(entries, *cache.place(*cache.begin_tree(drafts)), cache)
-        ways = drafts.shapes.path_TND
-        depths = drafts.shapes.depths_TN
+        ways = drafts.shapes.path_ZNL
+        depths = drafts.shapes.depths_ZN
         for row in range(4):
             for node in range(drafts.shapes.nodes):
                 way = ways[row // 2, node, : depths[row // 2, node] + 1]
                 near(hidden_RND[row, node], rows.after(row, entries[row, way])[-1])
         counts = [int(depths[image, end]) + 1 for image, end in enumerate(ends)]
-        path_BD = ways[[0, 1], ends]
+        path_BL = ways[[0, 1], ends]
         rows.held = [
-            torch.cat([held, entries[row, path_BD[row // 2, : counts[row // 2]]]])
+            torch.cat([held, entries[row, path_BL[row // 2, : counts[row // 2]]]])
             for row, held in enumerate(rows.held)
         ]
-        cache.keep(path_BD, torch.tensor(counts), counts, move=True)
+        cache.keep(path_BL, torch.tensor(counts), counts, move=True)
 
 
 def near(ours: Tensor, wanted: Tensor) -> None:

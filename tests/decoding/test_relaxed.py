@@ -26,7 +26,7 @@ def tree_of(tokens: Sequence[int], parents: Sequence[int], q: Sequence[float] = 
         shape_B=torch.tensor([0]),
         tokens_BN=torch.tensor([tokens]),
         drawn=Drawn(
-            scores_BLV=torch.tensor([[q]], dtype=torch.float64).log(),
+            scores_BQV=torch.tensor([[q]], dtype=torch.float64).log(),
             which_BN=torch.zeros(1, len(tokens), dtype=torch.int64),
         ),
     )
@@ -69,8 +69,8 @@ def test_typical_takes_the_longest_of_the_paths_it_accepts() -> None:
     sharp = (0.01, 0.01, 0.97, 0.01)
     law = law_of([P, sharp, sharp, P, P])
     commit = verify(tree, Typical().judge(tree, law, noise_of(law)), torch.tensor([9]))
-    assert commit.path_BD.tolist() == [[0, 2, 4]]
-    assert commit.tokens_BD[0, :2].tolist() == [1, 2]
+    assert commit.path_BL.tolist() == [[0, 2, 4]]
+    assert commit.tokens_BL[0, :2].tolist() == [1, 2]
     assert commit.counts_B.tolist() == [3]
 
 

@@ -19,19 +19,19 @@ BY_HAND = [0, 0, 1, 1, 0, 4]
 def test_tables_of_a_tree_drawn_by_hand() -> None:
     shapes = Shapes([BY_HAND], CPU)
     assert (shapes.nodes, shapes.levels) == (6, 3)
-    assert shapes.depths_TN.tolist() == [[0, 1, 2, 2, 1, 2]]
-    assert shapes.path_TND[0].tolist() == [
+    assert shapes.depths_ZN.tolist() == [[0, 1, 2, 2, 1, 2]]
+    assert shapes.path_ZNL[0].tolist() == [
         [0, 0, 0], [0, 1, 1], [0, 1, 2], [0, 1, 3], [0, 4, 4], [0, 4, 5],
     ]  # fmt: skip
-    assert shapes.children_TNC.tolist() == [[[1, 4], [2, 3], [0, 0], [0, 0], [5, 0], [0, 0]]]
-    assert shapes.place_TN.tolist() == [[0, 0, 0, 1, 1, 0]]
+    assert shapes.children_ZNM.tolist() == [[[1, 4], [2, 3], [0, 0], [0, 0], [5, 0], [0, 0]]]
+    assert shapes.place_ZN.tolist() == [[0, 0, 0, 1, 1, 0]]
     seen = [{0}, {0, 1}, {0, 1, 2}, {0, 1, 3}, {0, 4}, {0, 4, 5}]
-    assert [set(row.nonzero().flatten().tolist()) for row in shapes.ancestors_TNN[0]] == seen
+    assert [set(row.nonzero().flatten().tolist()) for row in shapes.ancestors_ZNN[0]] == seen
 
 
 def test_chain() -> None:
-    assert Shapes.chain(0, CPU).parents_TN.tolist() == [[0]]
-    assert Shapes.chain(3, CPU).parents_TN.tolist() == [[0, 0, 1, 2]]
+    assert Shapes.chain(0, CPU).parents_ZN.tolist() == [[0]]
+    assert Shapes.chain(3, CPU).parents_ZN.tolist() == [[0, 0, 1, 2]]
 
 
 @pytest.mark.parametrize("parents", [[], [1, 0], [0, 2, 1], [0, -1]])
@@ -55,13 +55,13 @@ def walk(tokens: list[int], picks: list[int], remaining: int = 99) -> Commit:
 
 
 def committed(commit: Commit) -> list[int]:
-    return commit.tokens_BD[0, : commit.counts_B[0]].tolist()
+    return commit.tokens_BL[0, : commit.counts_B[0]].tolist()
 
 
 def test_deepest_right_path_and_the_bonus_token() -> None:
     commit = walk([9, 1, 2, 3, 4, 5], picks=[4, 0, 0, 0, 5, 7])
     assert committed(commit) == [4, 5, 7]
-    assert commit.path_BD.tolist() == [[0, 4, 5]]
+    assert commit.path_BL.tolist() == [[0, 4, 5]]
     assert commit.end_B.tolist() == [5]
 
 
@@ -80,7 +80,7 @@ def test_a_right_node_below_a_wrong_one_is_not_accepted() -> None:
 def test_repeated_siblings_do_no_harm() -> None:
     commit = walk([9, 4, 2, 3, 4, 5], picks=[4, 5, 0, 0, 5, 7])
     assert committed(commit) == [4, 5, 7]
-    assert commit.path_BD.tolist() == [[0, 4, 5]]
+    assert commit.path_BL.tolist() == [[0, 4, 5]]
 
 
 def test_the_end_of_the_image_cuts_the_path() -> None:

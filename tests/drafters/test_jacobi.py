@@ -3,14 +3,13 @@
 import pytest
 import torch
 
-from hawk.decoding.drafter import Feedback
+from hawk.decoding.drafter import DrafterConfig, Feedback
 from hawk.decoding.grid import Grid, Identity
 from hawk.decoding.noise import Noise
 from hawk.decoding.rules import Coupled
 from hawk.decoding.sampler import Sampler, SamplerConfig
 from hawk.decoding.tree import Shapes, Tree
 from hawk.decoding.verifier import verify
-from hawk.drafters.draft_sampler import DraftSampler
 from hawk.drafters.jacobi import PICKS, RUNNERS_UP, Jacobi, Window
 
 VOCABULARY = 50
@@ -23,8 +22,11 @@ def new_jacobi(slots: int = 1, *, by_chance: bool = False, branching: bool = Tru
     identity = Identity(
         name="none", revision="0", grid=GRID, vocabulary=VOCABULARY, hidden_size=1, drafters={}
     )
-    guesses = DraftSampler(by_chance=by_chance)
-    return Jacobi(identity, slots=slots, guesses=guesses, device=CPU, branching=branching)
+    return Jacobi(
+        DrafterConfig(
+            identity=identity, slots=slots, by_chance=by_chance, branching=branching, device=CPU
+        )
+    )
 
 
 def noise_at(steps_BX: torch.Tensor, seed: int = SEED) -> torch.Tensor:
@@ -74,7 +76,7 @@ def next_law(
     count = int(feedback.commit.counts_B[0])
     depth = min(count, window.length)
     nodes = [node for node, its in enumerate(window.depths_N.tolist()) if its == depth]
-    last = int(feedback.commit.tokens_BD[0, count - 1])
+    last = int(feedback.commit.tokens_BL[0, count - 1])
     right = [node for node in nodes if int(tree.tokens_BN[0, node]) == last]
     return logits_NV[right or nodes].softmax(-1).mean(0).log()
 
@@ -95,7 +97,7 @@ def test_a_window_is_a_trunk_with_runners_up_in_front(nodes: int) -> None:
     beside = max(least for least in RUNNERS_UP if least <= nodes)
     assert nodes - 1 - window.length == sum(RUNNERS_UP[beside])
     if nodes > 1:
-        assert window.shapes.children_TNC[0, 0, 0] == 1  # the trunk is tested first
+        assert window.shapes.children_ZNM[0, 0, 0] == 1  # the trunk is tested first
     assert Window(nodes, CPU, branching=False).length == nodes - 1
 
 
@@ -103,7 +105,7 @@ def test_after_the_prompt_its_law_stands_for_every_step() -> None:
     torch.manual_seed(0)
     drafter = new_jacobi()
     law_V, feedback = joined(drafter)
-    tree = drafter.draft(feedback.commit.tokens_BD[:, 0], 12)
+    tree = drafter.draft(feedback.commit.tokens_BL[:, 0], 12)
     assert tree.tokens_BN[0, 1:].tolist() == [pick(law_V, step) for step in range(1, 12)]
 
 
@@ -115,7 +117,7 @@ def test_drafts_are_the_picks_of_the_last_pass_for_their_steps(nodes: int) -> No
     torch.manual_seed(1)
     drafter = new_jacobi()
     _, feedback = joined(drafter)
-    root, token = 0, feedback.commit.tokens_BD[:, 0]
+    root, token = 0, feedback.commit.tokens_BL[:, 0]
     seen = set()
     for _ in range(60):
         tree = drafter.draft(token, nodes)
@@ -129,7 +131,7 @@ def test_drafts_are_the_picks_of_the_last_pass_for_their_steps(nodes: int) -> No
         count = int(feedback.commit.counts_B[0])
         seen.add(count)
         root += count
-        token = feedback.commit.tokens_BD[:, count - 1]
+        token = feedback.commit.tokens_BL[:, count - 1]
         drafter.observe(feedback)
         after = drafter.draft(token, nodes)
         for node in range(1, nodes):
@@ -149,7 +151,7 @@ def test_windows_may_change_their_size_between_passes() -> None:
     torch.manual_seed(2)
     drafter = new_jacobi()
     _, feedback = joined(drafter)
-    token = feedback.commit.tokens_BD[:, 0]
+    token = feedback.commit.tokens_BL[:, 0]
     tree = drafter.draft(token, 4)
     logits = torch.randn(1, 4, VOCABULARY)
     feedback = taught(tree, logits, 0)
@@ -176,9 +178,9 @@ def test_under_chance_rules_drafts_come_with_their_laws_and_noise_of_their_own()
     torch.manual_seed(4)
     drafter = new_jacobi(by_chance=True)
     law_V, feedback = joined(drafter)
-    tree = drafter.draft(feedback.commit.tokens_BD[:, 0], 9)
+    tree = drafter.draft(feedback.commit.tokens_BL[:, 0], 9)
     assert tree.drawn is not None
-    torch.testing.assert_close(tree.drawn.scores_BLV, law_V.expand(1, 8, -1))
+    torch.testing.assert_close(tree.drawn.scores_BQV, law_V.expand(1, 8, -1))
     assert torch.equal(tree.drawn.which_BN, (tree.depths_BN - 1).clamp(min=0))
     assert tree.tokens_BN[0, 1:].tolist() != [pick(law_V, step) for step in range(1, 9)]
     assert PICKS > 1

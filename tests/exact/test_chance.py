@@ -49,7 +49,7 @@ def trees_before(target: Janus, drafter: str, seed: int, step: int) -> list[tupl
 
 def laws_up_to(step: int, root: int, tree: Tree) -> Tensor:
     assert tree.drawn is not None
-    return tree.drawn.scores_BLV[0, tree.drawn.which_BN[0]][root + tree.depths_BN[0] <= step]
+    return tree.drawn.scores_BQV[0, tree.drawn.which_BN[0]][root + tree.depths_BN[0] <= step]
 
 
 @pytest.mark.parametrize("drafter", [name for name in DRAFTERS if name != "plain"])

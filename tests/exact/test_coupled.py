@@ -162,7 +162,7 @@ class Scripted:
         ]
         shapes = Shapes(parents, roots_B.device)
         shape_B = torch.randint(0, 3, (rows,), generator=self._generator)
-        step_BN = self._next_S[:rows, None] + shapes.depths_TN[shape_B]
+        step_BN = self._next_S[:rows, None] + shapes.depths_ZN[shape_B]
         known = self._images[:rows].gather(1, step_BN.clamp(max=self._images.shape[1] - 1))
         wrong = torch.randint(0, 64, known.shape, generator=self._generator)
         right = torch.rand(known.shape, generator=self._generator) < self._right

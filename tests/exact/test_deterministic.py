@@ -35,18 +35,18 @@ class Spy:
         return getattr(self._decoder, name)
 
     def __call__(
-        self, hidden_RND: Tensor, positions_RN: Tensor, mask: Tensor, cache: Cache
+        self, hidden_RND: Tensor, positions_RE: Tensor, mask: Tensor, cache: Cache
     ) -> Tensor:
         if hidden_RND.shape[1] == mask.shape[-1]:
             self.prompts.append(hidden_RND.shape)
         else:
             self.trees.add((hidden_RND.shape, mask.shape))
-        return self._decoder(hidden_RND, positions_RN, mask, cache)
+        return self._decoder(hidden_RND, positions_RE, mask, cache)
 
 
 def kept_in_place(
     cache: Cache,
-    path_BD: Tensor,
+    path_BL: Tensor,
     counts_B: Tensor,
     counts: Sequence[int],
     *,
@@ -54,7 +54,7 @@ def kept_in_place(
     keep: Any = Cache.keep,
 ) -> None:
     assert not move, "keys and values of a token must be where plain decoding has them"
-    keep(cache, path_BD, counts_B, counts, move=False)
+    keep(cache, path_BL, counts_B, counts, move=False)
 
 
 @pytest.mark.parametrize("drafter", DRAFTERS)

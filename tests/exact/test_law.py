@@ -14,12 +14,12 @@ from torch import Tensor
 from hawk import Request, SamplerConfig, Session
 from hawk.decoding.budget import Budget
 from hawk.decoding.cache import Cache, Layout, Room
+from hawk.decoding.drafter import DrafterConfig
 from hawk.decoding.grid import Grid, Identity
 from hawk.decoding.rules import Residual
 from hawk.decoding.target import Branches, Output
 from hawk.decoding.tree import Tree
 from hawk.drafters.baselines.sjd import Scd, Sjd
-from hawk.drafters.draft_sampler import DraftSampler
 from hawk.drafters.jacobi import Jacobi
 
 V, CELLS = 6, 4
@@ -95,13 +95,14 @@ Chancy = type[Jacobi] | type[Sjd]
 def new_session(kind: Chancy, nodes: int) -> Session:
     target, rule = Toy(), Residual()
     budget = Budget.fixed(nodes)
-    drafter = kind(
-        target.identity,
+    config = DrafterConfig(
+        identity=target.identity,
         slots=SLOTS,
-        guesses=DraftSampler(by_chance=rule.by_chance),
+        by_chance=rule.by_chance,
+        branching=True,
         device=CPU,
     )
-    return Session(target, drafter, rule, budget=budget, slots=SLOTS, guided=False)
+    return Session(target, kind(config), rule, budget=budget, slots=SLOTS, guided=False)
 
 
 def images(kind: Chancy, nodes: int) -> Tensor:

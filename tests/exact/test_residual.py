@@ -92,7 +92,7 @@ def all_drafts(case: Case, name: str) -> tuple[Tree, list[float]]:
     """One row for every possible draft, and its probability."""
     parents, ranks = TREES[name]
     pools = [in_turn(case.sources_2JV[:, step], GUESSES[step]) for step in (0, 1)]
-    depths = Shapes([parents], CPU).depths_TN[0].tolist()
+    depths = Shapes([parents], CPU).depths_ZN[0].tolist()
     tokens, weights = [], []
     for (first, p), (second, q) in itertools.product(*pools):
         pool = ((0,), first, second)
@@ -105,7 +105,7 @@ def all_drafts(case: Case, name: str) -> tuple[Tree, list[float]]:
         shape_B=torch.zeros(rows, dtype=torch.int64),
         tokens_BN=torch.tensor(tokens),
         drawn=Drawn(
-            scores_BLV=case.sources_2JV.flatten(0, 1).log().expand(rows, -1, -1),
+            scores_BQV=case.sources_2JV.flatten(0, 1).log().expand(rows, -1, -1),
             which_BN=torch.tensor(which).expand(rows, -1),
         ),
     )
@@ -116,7 +116,7 @@ def output_law(case: Case, name: str) -> Tensor:
     """Law of three tokens: those that one pass commits, completed by plain decoding."""
     tree, weights = all_drafts(case, name)
     chance_BN, rest_BNV = residual(tree, case.after(tree))
-    children = tree.shapes.children_TNC[0].tolist()
+    children = tree.shapes.children_ZNM[0].tolist()
     total = torch.zeros(V, V, V, dtype=torch.float64)
 
     def spread(node: int, open_B: Tensor, way: list[Tensor]) -> None:
@@ -200,7 +200,7 @@ def first_tokens(case: Case, name: str) -> Tensor:
     drafts_BJM = guesses.best(noisy, 3)
     shapes = Shapes([parents], CPU)
     ranks_BN = torch.tensor(ranks).expand(SEEDS, -1)
-    depths_BN = shapes.depths_TN.expand(SEEDS, -1)
+    depths_BN = shapes.depths_ZN.expand(SEEDS, -1)
     columns_BN = (depths_BN - 1).clamp(min=0) * 3 + ranks_BN
     tree = Tree(
         shapes=shapes,
@@ -212,19 +212,19 @@ def first_tokens(case: Case, name: str) -> Tensor:
     after = law_of(case.after(tree).log().float())
     verdict = Residual().judge(tree, after, noise_of(seeds_B, depths_BN))
     commit = verify(tree, verdict, torch.full((SEEDS,), 99))
-    tokens_BD = commit.tokens_BD[:, :2].clone()
+    tokens_BL = commit.tokens_BL[:, :2].clone()
     # The rest of the image by plain decoding.
-    second, _ = law_of(case.second_VV[tokens_BD[:, :1]].log().float()).picks(
+    second, _ = law_of(case.second_VV[tokens_BL[:, :1]].log().float()).picks(
         noise_of(seeds_B, torch.ones(SEEDS, 1, dtype=torch.int64)).tokens_BNV
     )
-    tokens_BD[:, 1:] = torch.where(commit.counts_B[:, None] > 1, tokens_BD[:, 1:], second)
-    return tokens_BD
+    tokens_BL[:, 1:] = torch.where(commit.counts_B[:, None] > 1, tokens_BL[:, 1:], second)
+    return tokens_BL
 
 
 @pytest.mark.parametrize("name", ["chain", "full"])
 @pytest.mark.parametrize("case", ["flat", "unlike"])
 def test_with_its_noise_the_output_has_the_law_of_the_target(case: str, name: str) -> None:
-    tokens_BD = first_tokens(CASES[case], name)
-    seen = torch.bincount(tokens_BD[:, 0] * V + tokens_BD[:, 1], minlength=V * V)
+    tokens_BL = first_tokens(CASES[case], name)
+    seen = torch.bincount(tokens_BL[:, 0] * V + tokens_BL[:, 1], minlength=V * V)
     wanted = SEEDS * CASES[case].joint().sum(-1).flatten()
     assert float(((seen - wanted) ** 2 / wanted).sum()) < LIMIT

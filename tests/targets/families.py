@@ -96,12 +96,12 @@ def check_trees(
         output = target.forward(tree, guidance, cache)
         for row, image in enumerate(images):
             for node in range(shapes.nodes):
-                way = shapes.path_TND[row, node, : shapes.depths_TN[row, node] + 1]
+                way = shapes.path_ZNL[row, node, : shapes.depths_ZN[row, node] + 1]
                 both = laws[row](image + tree.tokens_BN[row, way].tolist(), 2)
                 mixed = both[1] + guidance[row] * (both[0] - both[1])
                 got = output.logits_BNV[row, node]
                 assert torch.allclose(got, mixed, atol=2e-3, rtol=1e-3), (row, len(image), node)
-        path = shapes.path_TND[torch.tensor([0, 1]), torch.tensor([6, 6])]
+        path = shapes.path_ZNL[torch.tensor([0, 1]), torch.tensor([6, 6])]
         cache.keep(path, torch.tensor(counts), counts, move=True)
         for row, image in enumerate(images):
             image += tree.tokens_BN[row, path[row, : counts[row]]].tolist()

@@ -72,7 +72,7 @@ def test_ragged_trees_give_the_hidden_states_of_plain_sequences(tiny: Janus) -> 
     for row, (ids, _) in enumerate(prompts):
         rows = [ids, reference.unconditional(ids, bos=0, boi=2, pad=1)]
         for node in range(5):
-            way = tree.shapes.path_TND[row, node, : tree.shapes.depths_TN[row, node] + 1]
+            way = tree.shapes.path_ZNL[row, node, : tree.shapes.depths_ZN[row, node] + 1]
             tokens = tree.tokens_BN[row, way].tolist()
             logits = last_logits(tiny.model, rows, tokens)
             mixed = logits[1] + 3.0 * (logits[0] - logits[1])

@@ -7,38 +7,29 @@ token stays where its law did not move much. Both are meant for the rule `residu
 have windows of 16, 32 and 64.
 """
 
-import torch
+from dataclasses import replace
+
 from torch import Tensor
 
-from hawk.decoding.drafter import Feedback
-from hawk.decoding.grid import Identity
-from hawk.drafters.draft_sampler import DraftSampler
+from hawk.decoding.drafter import DrafterConfig, Feedback
 from hawk.drafters.jacobi import Jacobi
 
-FRESH_BIT = 40  # of a seed; above it the pass is written in, of which there are few
+PASS_BIT = 40  # lowest bit of a seed that holds the number of the pass
 
 
 class Scd(Jacobi):
-    """Draws that share their noise; a chain."""
+    """Chains whose draws of a step share their noise."""
 
     name = "scd"
 
-    def __init__(
-        self,
-        identity: Identity,
-        *,
-        slots: int,
-        guesses: DraftSampler,
-        device: torch.device,
-        branching: bool = False,
-    ) -> None:
-        super().__init__(identity, slots=slots, guesses=guesses, device=device, branching=False)
+    def __init__(self, config: DrafterConfig) -> None:
+        super().__init__(replace(config, branching=False))
 
 
 class Sjd(Scd):
-    """Draws anew in every pass."""
+    """Chains that are drawn anew in every pass."""
 
     name = "sjd"
 
     def seeds(self, feedback: Feedback) -> Tensor:
-        return feedback.seeds_B ^ ((feedback.steps_B + 1) << FRESH_BIT)
+        return feedback.seeds_B ^ ((feedback.steps_B + 1) << PASS_BIT)
