@@ -3,15 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO = $(BIN)/hawk generate --prompts-file examples/prompts.txt --out demo --slots 1 --compare
+WORKERS ?= 2
+# What `make test` leaves out: what takes minutes, or more than Python.
+QUICK := not ray and not browser and not slow
 BATCH = $(BIN)/hawk batch examples/prompts.txt demo/batch --workers 2 --overwrite
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve-demo test lint build docs licences clean
+.PHONY: help demo serve-demo test test-rest test-all lint build docs licences clean
 
 help:
 	@echo "make demo   make images of examples/prompts.txt, and of the same a batch job, in demo/"
 	@echo "make serve-demo   OpenAI's images API and a page to play on, on this machine"
-	@echo "make test   lint, types and tests (CPU, no download beyond the packages)"
+	@echo "make test   lint, types and quick tests in WORKERS=2 processes (CPU, no download beyond the packages)"
+	@echo "make test-rest   what make test leaves out: tests that start Ray or a browser, and slow ones"
+	@echo "make test-all   both"
 	@echo "make lint   lint and types"
 	@echo "make build  the wheel and the source, in dist/"
 	@echo "make docs   the API reference, in site/"
@@ -26,7 +31,14 @@ serve-demo: $(VENV)/installed-serve
 	$(BIN)/hawk serve
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal -m "$(QUICK)"
+
+# By file: tests of one share a Ray, a service or a browser.
+test-rest: $(VENV)/installed-dev
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile -m "not ($(QUICK))"
+
+test-all: test
+	$(MAKE) test-rest
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check

@@ -5,6 +5,9 @@ import uuid
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a hub
+# Before torch is imported, here and in what tests start: tiny models gain nothing from threads, and
+# those of several processes on few cores wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Before anything imports ray, which reads them then: loopback only, and with a token.
 os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
@@ -58,8 +61,3 @@ def load(folder: Path) -> Janus:
     target = load_target(str(folder), dtype=torch.float32, device=torch.device("cpu"))
     assert isinstance(target, Janus)
     return target
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Batch tests last: their Ray stays up until the end, and no other can be joined beside it."""
-    items.sort(key=lambda item: item.path.parent.name == "batch")

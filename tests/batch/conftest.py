@@ -1,4 +1,4 @@
-"""What tests of jobs share: a Ray, whose start takes as long as many of them, and an S3."""
+"""What tests of jobs share: a Ray for all of a file, and an S3."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.batch.places import Place, place_on, s3_server
 from tests.batch.runs import CPUS, S3_ENVIRONMENT
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """Of a cluster on this machine, in whose workers accidents happen on demand."""
     ray.init(

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
 from benchmarks.paper_table import METHODS, main
+
+pytestmark = pytest.mark.slow
 
 app = Typer()
 app.command()(main)

@@ -30,6 +30,7 @@ def report(number: int = 1) -> dict[str, Any]:
     return json.loads(Path(f"hawk-check/report-{number}.json").read_text("utf-8"))
 
 
+@pytest.mark.slow
 def test_the_embedded_model_passes() -> None:
     stdout, _ = hawk("emoji", "--json", "--seed", 3, "--dtype", "float32", "--device", "cpu")
     found = json.loads(stdout.splitlines()[-1])

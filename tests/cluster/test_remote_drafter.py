@@ -70,10 +70,13 @@ def tokens_of(lanes: Lanes, asked: list[Request]) -> list[list[int]]:
     return [finished[ticket] for ticket in tickets]
 
 
+CASES = [(1, 1, "full"), (3, 2, "top-k"), (4, 2, "top-p")]  # slots, lanes, sampler
+
+
 @pytest.mark.parametrize(
-    ("slots", "lanes", "sampler"), [(1, 1, "full"), (3, 2, "top-k"), (4, 2, "top-p")]
+    ("drafter", "slots", "lanes", "sampler"),
+    [(drafter, *CASES[turn % len(CASES)]) for turn, drafter in enumerate(DRAFTERS)],
 )
-@pytest.mark.parametrize("drafter", DRAFTERS)
 def test_every_drafter_gives_the_tokens_of_plain_decoding(
     tiny: Janus,
     expected: dict[str, list[list[int]]],

@@ -31,6 +31,7 @@ def tokens(target: RandomTarget, drafter: str) -> list[list[int]]:
     return tokens_of(new_session(target, drafter, 2), ASKED)
 
 
+@pytest.mark.slow
 def test_compiled_layers_give_the_tokens_of_plain_decoding(target: RandomTarget) -> None:
     plain = tokens(target, "plain")
     counters.clear()

@@ -124,7 +124,9 @@ def chi_square(tokens_NC: Tensor, law: Tensor) -> float:
     return float(((seen - wanted) ** 2 / wanted).sum())
 
 
-@pytest.mark.parametrize("kind", [Jacobi, Sjd, Scd])
+@pytest.mark.parametrize(
+    "kind", [Jacobi, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (Sjd, Scd))]
+)
 def test_images_have_the_law_of_the_target(kind: Chancy) -> None:
     """1295 degrees of freedom, 35 for two neighbouring tokens. The odds of each limit are 1 in 10
     million, and the seeds are fixed."""

@@ -70,6 +70,7 @@ def test_codes_are_the_nearest_patches_and_white_is_one_code() -> None:
     assert torch.allclose(vectors.norm(dim=1), torch.ones(1024))
 
 
+@pytest.mark.slow
 def test_training_resumes_and_exports_a_model_that_hawk_runs(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.mark.slow
 def test_weights_page_and_licences_are_in_it(wheel: Path) -> None:
     assert wheel.name == f"hawk_t2i-{hawk.__version__}-py3-none-any.whl"
     names = set(zipfile.ZipFile(wheel).namelist())
@@ -54,6 +55,7 @@ def test_weights_page_and_licences_are_in_it(wheel: Path) -> None:
     assert not any(name.startswith(("tests/", "benchmarks/", "docs/")) for name in names)
 
 
+@pytest.mark.slow
 def test_it_makes_an_image_where_nothing_else_is(wheel: Path, tmp_path: Path) -> None:
     home = tmp_path / "venv"
     venv.create(home, with_pip=False)
@@ -85,6 +87,7 @@ def test_the_version_is_written_once_and_the_changelog_knows_it() -> None:
     assert latest == hawk.__version__
 
 
+@pytest.mark.slow
 def test_the_reference_is_made_of_docstrings(tmp_path: Path) -> None:
     options = ["--docformat", "google", "--no-show-source", "--output-directory", tmp_path]
     run(sys.executable, "-m", "pdoc", *options, "hawk.pipeline", folder=ROOT)

@@ -87,6 +87,7 @@ def test_readme_has_commands_to_run() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [c for c in COMMANDS if c.marked and c.program not in NOT_RUN],

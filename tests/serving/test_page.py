@@ -12,7 +12,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.serving.conftest import Listen
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.browser
 
 WAIT_S = 120
 KEY = "k" * 32

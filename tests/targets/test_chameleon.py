@@ -89,9 +89,14 @@ def next_logits(target: Chameleon, request: Request, *, row_end: bool) -> famili
 
 
 @pytest.mark.parametrize(
-    ("guidance", "drafter"), [(1.0, "jacobi"), (3.0, "jacobi"), (3.0, "plain")]
+    ("guidance", "drafter", "sampler"),
+    [
+        (1.0, "jacobi", "full"),
+        (3.0, "jacobi", "top-k-p"),
+        (3.0, "jacobi", "greedy"),
+        (3.0, "plain", "full"),
+    ],
 )
-@pytest.mark.parametrize("sampler", families.SAMPLERS)
 def test_anole_gives_the_tokens_of_the_reference(
     anole: Chameleon, guidance: float, drafter: str, sampler: str
 ) -> None:

@@ -14,7 +14,7 @@ PROMPTS = ["a red heart, twemoji style", "a blue heart, flat style"]
 
 @pytest.fixture(scope="module")
 def drawn() -> Result:
-    return Pipeline.from_pretrained("emoji", drafter="jacobi", slots=4)(PROMPTS, seed=0, n=2)
+    return Pipeline.from_pretrained("emoji", drafter="jacobi", slots=2)(PROMPTS, seed=0)
 
 
 def test_it_loads_in_transformers_as_it_stands() -> None:
@@ -37,17 +37,14 @@ def test_it_stays_small_and_carries_its_notices() -> None:
 
 
 def test_colours_are_those_of_the_prompt(drawn: Result) -> None:
-    red, blue = (
-        np.stack([np.asarray(image) for image in drawn.images[at : at + 2]]).mean((0, 1, 2))
-        for at in (0, 2)
-    )
+    red, blue = (np.asarray(image).mean((0, 1)) for image in drawn.images)
     assert red[0] > red[2] + 20
     assert blue[2] > blue[0] + 20
 
 
 def test_drafting_leaves_its_images_alone(drawn: Result) -> None:
-    plain = Pipeline.from_pretrained("emoji", drafter="plain", slots=2)(PROMPTS[:1], seed=0, n=2)
-    assert [p.tokens for p in plain.pictures] == [p.tokens for p in drawn.pictures[:2]]
+    plain = Pipeline.from_pretrained("emoji", drafter="plain", slots=1)(PROMPTS[:1], seed=0)
+    assert plain.pictures[0].tokens == drawn.pictures[0].tokens
     assert drawn.stats.tokens == drawn.stats.forwards + drawn.stats.accepted
 
 

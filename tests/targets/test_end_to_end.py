@@ -43,7 +43,7 @@ def published(family: str, folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     "device",
     [
-        *("cpu", "cpu,cpu"),
+        "cpu,cpu",
         *(pytest.param(device, marks=NEEDS_CUDA) for device in ("cuda", "cuda,cpu")),
     ],
 )

@@ -138,9 +138,14 @@ def next_logits(target: LlamaGen, request: Request) -> families.NextLogits:
 
 
 @pytest.mark.parametrize(
-    ("guidance", "drafter"), [(1.0, "jacobi"), (2.0, "jacobi"), (2.0, "plain")]
+    ("guidance", "drafter", "sampler"),
+    [
+        (1.0, "jacobi", "full"),
+        (2.0, "jacobi", "top-k-p"),
+        (2.0, "jacobi", "greedy"),
+        (2.0, "plain", "full"),
+    ],
 )
-@pytest.mark.parametrize("sampler", families.SAMPLERS)
 def test_it_gives_the_tokens_of_the_reference(
     target: LlamaGen, guidance: float, drafter: str, sampler: str
 ) -> None:
