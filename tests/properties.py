@@ -1,4 +1,5 @@
-"""How property tests draw: bounded, and the same in every run."""
+"""How property tests draw: bounded, and the same in every run of the same tests (constants of the
+modules that are loaded are among what is drawn)."""
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st

@@ -21,6 +21,14 @@ from hawk.storage.folder import Location, StorageError
 KINDS = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}  # behind all of them but Parquet
 ROWS_AT_ONCE = 1024
+# What reading a damaged file raises: arrow takes a wrong type for one that it cannot read yet.
+DAMAGE = (
+    UnicodeDecodeError,
+    csv.Error,
+    RecursionError,
+    pa.ArrowInvalid,
+    pa.ArrowNotImplementedError,
+)
 
 
 def kind_of(path: str) -> str | None:
@@ -48,7 +56,7 @@ def opened(
                 yield _parquet(open_files.enter_context(stream), columns)
             else:
                 yield _table(location, path, name, open_files)
-    except (UnicodeDecodeError, csv.Error, pa.ArrowInvalid, RecursionError) as error:
+    except DAMAGE as error:
         what = "UTF-8 text" if isinstance(error, UnicodeDecodeError) else kind
         raise ValueError(f"{path} is not {what}: {error}") from error
     except MalformedError as error:
