@@ -31,7 +31,7 @@ from tests.batch.runs import (
 )
 
 pytestmark = pytest.mark.ray
-KILLS = 5
+KILLS = 3
 
 
 def test_killed_drivers_and_workers_change_nothing(
@@ -40,7 +40,7 @@ def test_killed_drivers_and_workers_change_nothing(
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """300 rows: five drivers die at random moments, then two workers finish, one of which dies."""
+    """300 rows: drivers die at random moments, then two workers finish, one of which dies."""
     memory = tmp_path_factory.mktemp("m") / "m"  # a short name: it has to fit into a prompt
     prompts = [f"a red apple {number}" for number in range(299)] + [f"once {memory}"]
     file, out = write_prompts(tmp_path / "p.txt", prompts), tmp_path / "out"
@@ -160,18 +160,17 @@ def test_two_runs_at_once_end_with_a_right_folder(
     assert not list(out.glob(".*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_command_and_all_it_started(
-    address: str, tiny_folder: Path, tmp_path: Path, number: signal.Signals
+    address: str, tiny_folder: Path, tmp_path: Path
 ) -> None:
     prompts = [f"a tree {row}" for row in range(200)]
     file, out = write_prompts(tmp_path / "p.txt", prompts), tmp_path / "out"
     process = start(_command, file, out, tiny_folder, address)
     wait_for(lambda: list(out.glob("*.parquet")), process)
     assert process.pid
-    os.kill(process.pid, number)
+    os.kill(process.pid, signal.SIGTERM)
     process.join(DEADLINE_S)
-    assert process.exitcode == 128 + number
+    assert process.exitcode == 128 + signal.SIGTERM
     assert not list(out.glob(".*"))
     assert not (out / SUCCESS).exists()
     deadline = time.monotonic() + DEADLINE_S

@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SLOTS, WAITING, MOST_REPLICAS = 2, 10, 2
 CAPACITY = (SLOTS + WAITING) * MOST_REPLICAS
-KILLS = 5
+KILLS = 3
 
 
 @pytest.fixture(scope="module")
