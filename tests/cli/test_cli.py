@@ -82,7 +82,7 @@ def test_prompts_come_from_files_too(tiny_folder: Path, tmp_path: Path) -> None:
         ([], 2, "no prompts: give some"),
         ([""], 2, "the prompt is empty"),
         (["a" * 5000], 2, "reads up to"),
-        (["a", "--drafter", "psychic"], 2, "choose from auto, hawk, local"),
+        (["a", "--drafter", "psychic"], 2, "choose from auto, jacobi, hawk, plain"),
         (["a", "--rule", "lenient"], 2, "choose from coupled"),
         (["a", "--seed", "-1"], 2, "seed must be between 0"),
         (["a", "--top-p", "0"], 2, r"top_p must be in (0, 1], got 0.0"),

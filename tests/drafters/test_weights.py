@@ -58,7 +58,9 @@ def test_a_folder_is_the_drafter_in_it(tiny: Janus) -> None:
     )
     assert kind == "local"
     weights.load("local", identity, ContextNetwork, CPU)
-    with pytest.raises(ValueError, match="no drafter 'nowhere': choose from auto, jacobi, hawk, plain"):
+    with pytest.raises(
+        ValueError, match="no drafter 'nowhere': choose from auto, jacobi, hawk, plain"
+    ):
         choose("nowhere", tiny.identity)
 
 
