@@ -1,6 +1,6 @@
-"""Bounds: what the settings of an image may be, for Python, commands, files and HTTP alike.
+"""Bounds of an image's settings, the same for Python, commands, files and HTTP.
 
-Imports nothing heavy, so that a process that loads no model can know them.
+The module imports nothing heavy, so that a process that loads no model can know them.
 """
 
 import operator
@@ -8,7 +8,7 @@ import re
 from numbers import Real
 from typing import Any
 
-SEED_LIMIT = 1 << 63  # seeds are below
+SEED_LIMIT = 1 << 63  # every seed is smaller
 LEAST_GUIDANCE, MOST_GUIDANCE = 1, 100  # 1 is none; official scripts use up to 7.5
 # Below, logits divided by the temperature are too large for float32; 0 takes the likeliest token.
 LEAST_TEMPERATURE, MOST_TEMPERATURE = 1e-3, 100
@@ -16,7 +16,7 @@ MOST_TOP_K = 1_000_000  # more than any vocabulary has
 
 
 def seed(value: object) -> int:
-    """A seed, of numpy too, as an int. ValueError for all else."""
+    """The seed as an int. ValueError where it is no whole number in its bounds."""
     found = whole("seed", value)
     if not 0 <= found < SEED_LIMIT:
         raise ValueError(f"seed must be between 0 and 2**63 - 1, got {found}")
@@ -24,7 +24,7 @@ def seed(value: object) -> int:
 
 
 def guidance(value: object) -> float:
-    """A scale of guidance. ValueError for all else."""
+    """The guidance scale as a float. ValueError where it is no number in its bounds."""
     found = _number("guidance", value)
     if not LEAST_GUIDANCE <= found <= MOST_GUIDANCE:
         least, most = LEAST_GUIDANCE, MOST_GUIDANCE
@@ -33,7 +33,7 @@ def guidance(value: object) -> float:
 
 
 def temperature(value: object) -> float:
-    """A temperature. ValueError for all else."""
+    """The temperature as a float. ValueError where it is no number in its bounds."""
     found = _number("temperature", value)
     if found != 0 and not LEAST_TEMPERATURE <= found <= MOST_TEMPERATURE:
         least, most = LEAST_TEMPERATURE, MOST_TEMPERATURE
@@ -42,7 +42,7 @@ def temperature(value: object) -> float:
 
 
 def top_k(value: object) -> int:
-    """How many tokens to keep, 0 for all. ValueError for all else."""
+    """Number of tokens to keep, 0 for all. ValueError where it is no whole number in its bounds."""
     found = whole("top_k", value)
     if not 0 <= found <= MOST_TOP_K:
         raise ValueError(f"top_k must be between 0 (off) and {MOST_TOP_K}, got {found}")
@@ -50,7 +50,7 @@ def top_k(value: object) -> int:
 
 
 def top_p(value: object) -> float:
-    """The mass to keep. ValueError for all else."""
+    """Probability mass to keep. ValueError where it is no number in its bounds."""
     found = _number("top_p", value)
     if not 0 < found <= 1:
         raise ValueError(f"top_p must be in (0, 1], got {found}")
@@ -58,7 +58,7 @@ def top_p(value: object) -> float:
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
-    """(height, width) of WIDTHxHEIGHT, or None. ValueError for anything else."""
+    """(height, width) of a text WIDTHxHEIGHT; None for None. ValueError for another text."""
     if text is None:
         return None
     found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text.lower())
@@ -68,7 +68,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 
 def whole(name: str, value: Any) -> int:
-    """A whole number, of numpy too, as an int. ValueError for all else, `True` and 1.0 included."""
+    """A whole number, numpy's included, as an int. ValueError for all else, `True` and 1.0 too."""
     try:
         if not isinstance(value, bool):
             return operator.index(value)
@@ -78,7 +78,7 @@ def whole(name: str, value: Any) -> int:
 
 
 def _number(name: str, value: Any) -> float:
-    """A number, of numpy too, as a float. ValueError for all else, `True` included."""
+    """A number, numpy's included, as a float. ValueError for all else, `True` too."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError(f"{name} must be a number, got {value!r}")
     return float(value)

@@ -3,8 +3,8 @@
 An image owns a slot, and a slot owns one row, or two where guidance runs a second branch. Active
 slots are packed at the front, so a pass works on views and copies nothing but its new entries.
 A pass writes its whole tree behind each row's length; `keep` then moves the accepted path together
-and forgets the rest. All that a row stores for one entry lies together, so that both are copies of
-whole entries by their index.
+and forgets the rest. The keys and values of one entry lie together in a layer's memory, so that
+both are copies of whole entries by index.
 """
 
 from collections.abc import Sequence
@@ -17,20 +17,24 @@ from torch import Tensor
 from hawk.decoding.graphs import Graphs
 from hawk.decoding.tree import Tree
 
-# The visible length grows in steps, so that few attention shapes occur. Each of them is
-# a graph to capture, on a GPU, where entries that nobody sees cost little.
+# Steps in which the visible length grows, so that few attention shapes occur. On a GPU each shape
+# is a graph to capture, and masked entries cost little.
 VISIBLE_STEP, VISIBLE_STEP_OF_GRAPHS = 32, 128
-PROMPT_STEP = 64  # entries that there is more room for, where a prompt does not fit
-WORD = torch.complex128  # 16 bytes: copies by index go number by number, and these are the largest
+PROMPT_STEP = 64  # entries by which the memory grows where a prompt does not fit
+WORD = torch.complex128  # 16 bytes, the largest number: copies by index go number by number
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What a decoder stores for one token: `layers` x 2 x `heads` x `head_size` of `dtype`.
+    """Keys and values of one token: `layers` x 2 x `heads` x `head_size` numbers of `dtype`.
 
     Attributes:
-        device: where passes begin and end.
-        layer_devices: of each layer, where that is not all.
+        layers: Number of layers.
+        heads: Number of heads of keys, and of values.
+        head_size: Numbers of a head.
+        dtype: Type of the numbers.
+        device: Device where passes begin and end.
+        layer_devices: Device of each layer; empty where it is `device` for all.
     """
 
     layers: int
@@ -47,18 +51,18 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """Entries of a row.
+    """Size of a row's memory, in entries.
 
     Attributes:
-        prompt_limit: longest prompt.
-        image: entries behind a prompt: the image and the largest tree.
+        prompt_limit: Tokens of the longest prompt.
+        image: Entries behind a prompt: those of the image and of the largest tree.
     """
 
     prompt_limit: int
     image: int
 
     def capacity(self, prompt: int) -> int:
-        """Entries of every row where the longest prompt has so many; it grows in steps."""
+        """Entries of every row where the longest prompt has `prompt` tokens, in whole steps."""
         stepped = -(-prompt // PROMPT_STEP) * PROMPT_STEP
         entries = min(stepped, self.prompt_limit) + self.image
         return -(-entries // VISIBLE_STEP) * VISIBLE_STEP
@@ -68,18 +72,18 @@ class Cache:
     """Static key/value memory.
 
     Args:
-        layout: of the decoder.
-        slots: images in flight at most.
-        branches: rows a slot, 2 with guidance.
-        room: entries that a row takes, which grow with the prompts that are there.
-        entries: of every pass over trees: smaller ones are padded to it, over all slots, and see
-            the whole memory, so that no pass has another shape. None lets shapes vary.
+        layout: Keys and values of one token.
+        slots: Largest number of images in flight.
+        branches: Rows of a slot, 2 with guidance.
+        room: Size of a row's memory, which grows with the prompts in flight.
+        entries: Number of entries of every pass over trees: smaller passes are padded to it, over
+            all slots, and see the whole memory, so that all have one shape. None lets shapes vary.
 
     Attributes:
-        capacity: entries that each row has room for now.
-        visible: entries of the memory that the coming pass over trees sees.
-        index: row [R, 1] and place [R, N] of the entries of the pass, for `write`.
-        graphs: CUDA graphs of passes over trees; None on a CPU or several devices.
+        capacity: Entries that each row has memory for now.
+        visible: Entries of a row's memory that the coming pass sees.
+        index: Row [F] and place [F] in the memory of every entry of the pass, for `write`.
+        graphs: CUDA graphs of passes over trees; None on a CPU or on several devices.
     """
 
     def __init__(
@@ -110,12 +114,12 @@ class Cache:
         return self.lengths_SG.device
 
     def _make_room(self, prompt: int) -> None:
-        """Have every row fit a prompt of so many entries."""
+        """Enlarge the memory where a prompt of `prompt` entries does not fit."""
         capacity = self._room.capacity(prompt)
         if capacity <= self.capacity:
             return
         if self.graphs is not None:
-            self.graphs.clear()  # they are of the old memory
+            self.graphs.clear()  # captured over the old memory
         used = max(self._longest)
         for number, old in enumerate(self._layers):
             new = old.new_zeros(*old.shape[:2], capacity, old.shape[3])
@@ -126,15 +130,15 @@ class Cache:
         self._rows_R1 = torch.arange(len(self._layers[0]), device=self.device)[:, None]
 
     def pretend(self, length: int) -> None:
-        """Make every row as long as if it held `length` entries; for timing passes."""
+        """Set the length of every row to `length` entries, to time passes."""
         self.lengths_SG.fill_(length)
         self._longest = [length] * self.slots
 
     def begin_prompts(self, slots: range, lengths_BG: Tensor) -> tuple[Tensor, Tensor]:
-        """The next forward writes whole prompts, padded on the right, into fresh slots.
+        """Begin a pass that writes whole prompts, padded on the right, into fresh slots.
 
         Returns:
-            positions int64 [R, P] and mask [1, 1, P, P] for the attention, P of the longest.
+            Positions int64 [R, E] and mask [1, 1, E, E] for the attention, E of the longest prompt.
         """
         self.lengths_SG[slots.start : slots.stop] = lengths_BG
         lengths = lengths_BG.amax(1).tolist()
@@ -149,15 +153,15 @@ class Cache:
         return places_RE, self._added(later_EE[None, None])
 
     def begin_tree(self, tree: Tree) -> tuple[Tensor, Tensor]:
-        """The next forward writes row b of the tree behind the rows of slot b.
+        """Begin a pass that writes row b of the tree behind the rows of slot b.
 
         Returns:
-            depths int64 [B, N] and ancestors bool [B, N, N] of its entries, for `place`.
+            Depths int64 [B, E] and ancestors bool [B, E, E] of its entries, for `place`.
         """
         return self._begin_nodes(tree.depths_BN, tree.shapes.ancestors_ZNN[tree.shape_B])
 
     def _begin_nodes(self, depths_BE: Tensor, ancestors_BEE: Tensor) -> tuple[Tensor, Tensor]:
-        """`begin_tree` for nodes at the given depths, which see their ancestors and themselves."""
+        """`begin_tree` for entries at the given depths that see their ancestors and themselves."""
         longest = max(self._longest[: len(depths_BE)])
         if self.entries is not None:
             depths_BE, ancestors_BEE = _padded(depths_BE, ancestors_BEE, self.slots, self.entries)
@@ -174,17 +178,17 @@ class Cache:
         return depths_BE, ancestors_BEE
 
     def place(self, depths_BE: Tensor, ancestors_BEE: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the entries of a tree are stored, and what each sees. A part of the pass itself: a
-        graph of it must look at the lengths of its own time.
+        """Set where the entries of a tree are stored, and what each sees. It is a part of the pass:
+        a graph of a pass must read the lengths of the moment.
 
         Returns:
-            positions int64 [R, E] and mask [R, 1, E, V] for the attention.
+            Positions int64 [R, E] and mask [R, 1, E, U] for the attention.
         """
         rows, entries = depths_BE.shape
         lengths_R1 = self.lengths_SG[:rows].reshape(-1, 1)
         self._index(lengths_R1 + self._positions_U[:entries])
-        # By how far an entry of the memory lies behind the last one before the tree: all see what
-        # lies before, none what lies behind the tree.
+        # Distance of each place of the memory behind the last entry before the tree: all entries
+        # see what lies before the tree, none what lies behind it.
         unseen_BEX = F.pad(F.pad(~ancestors_BEE, (1, 0)), (0, 1), value=True)
         behind_RU = (self._positions_U[: self.visible] + 1 - lengths_R1).clamp(0, entries + 1)
         unseen_REU = unseen_BEX.repeat_interleave(self.branches, 0).gather(
@@ -198,22 +202,22 @@ class Cache:
         self.index = rows_RE.flatten(), places_RE.flatten()
 
     def _added(self, unseen: Tensor) -> Tensor:
-        """A mask as what is added to scores: attention would make that of it in every layer."""
+        """The mask as an addend of the scores, which attention would compute in every layer."""
         zeros = torch.zeros(unseen.shape, dtype=self._layout.dtype, device=unseen.device)
         return zeros.masked_fill_(unseen, -torch.inf)
 
     def seen(self, layer: int) -> Tensor:
-        """Memory [R, 2 x H, V, E] of the rows of the pass: heads of keys, then those of values."""
+        """Memory [R, 2 x heads, U, D] of the pass's rows: heads of keys, then those of values."""
         return self._layers[layer][self._rows, :, : self.visible]
 
     def keep(self, path_BL: Tensor, counts_B: Tensor, counts: Sequence[int], *, move: bool) -> None:
-        """Keep the first `counts` nodes of each path; everything else of the last tree is dropped.
+        """Keep the first `counts` nodes of each path and drop all else of the last tree.
 
         Args:
             path_BL: int64, nodes of the last tree, root first.
-            counts_B: nodes kept in each slot.
-            counts: the same on the host.
-            move: whether some kept node is not already in its place (path[d] != d).
+            counts_B: int64, number of nodes to keep in each slot.
+            counts: `counts_B` on the host.
+            move: True where some kept node is not in its place already (path[d] != d).
         """
         lengths_BG = self.lengths_SG[: len(path_BL)]
         if move:
@@ -231,8 +235,8 @@ class Cache:
             self._longest[slot] += count
 
     def clear(self, slot: int, *, whole: bool) -> None:
-        """Forget what lies behind a slot's entries, or the entries too: what is no number would
-        count even where it is masked."""
+        """Zero the memory behind a slot's entries; with `whole`, the entries too. A NaN would
+        spread even where it is masked."""
         for branch, length in enumerate(self.lengths_SG[slot].tolist()):
             row, first = slot * self.branches + branch, 0 if whole else length
             for memory in self._layers:
@@ -248,8 +252,8 @@ class Cache:
 
 
 def write(seen: Tensor, row_F: Tensor, place_F: Tensor, entries: Tensor) -> None:
-    """Write entries [T, 2 x H, E] into memory [R, 2 x H, V, E] where they belong."""
-    if not torch.compiler.is_compiling():  # a compiled copy is one anyway
+    """Write entries [F, 2 x heads, D] to their places in memory [R, 2 x heads, U, D]."""
+    if not torch.compiler.is_compiling():  # compiled, it is one copy anyway
         seen, entries = seen.view(WORD), entries.view(WORD)
     seen.transpose(1, 2).index_put_((row_F, place_F), entries)
 
@@ -257,10 +261,8 @@ def write(seen: Tensor, row_F: Tensor, place_F: Tensor, entries: Tensor) -> None
 def _padded(
     depths_BE: Tensor, ancestors_BEE: Tensor, rows: int, nodes: int
 ) -> tuple[Tensor, Tensor]:
-    """More rows and nodes; those added see themselves, since attention to nothing is not a number.
-
-    ValueError where there are too many already.
-    """
+    """Depths and ancestors of `rows` rows of `nodes` entries. Added entries see themselves, since
+    attention to nothing is NaN. ValueError where there are too many entries already."""
     more_rows, more = rows - len(depths_BE), nodes - depths_BE.shape[1]
     if more < 0:
         raise ValueError(f"a pass of {depths_BE.shape[1]} entries does not fit into one of {nodes}")

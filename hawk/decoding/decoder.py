@@ -22,11 +22,11 @@ class Decoder(nn.Module):
     """The layers of a transformers decoder (`LlamaModel` and its kin).
 
     Args:
-        theirs: the decoder. It goes on to work, on parts of the merged weights: nothing is held
-            twice.
+        theirs: The decoder of transformers. It goes on working, on parts of the merged weights:
+            nothing is held twice.
 
     Attributes:
-        layout: what is stored for one token.
+        layout: Keys and values of one token.
     """
 
     def __init__(self, theirs: Any) -> None:
@@ -47,7 +47,7 @@ class Decoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where passes begin and end."""
+        """Device where passes begin and end."""
         return self.norm.weight.device
 
     def forward(
@@ -56,9 +56,10 @@ class Decoder(nn.Module):
         """Hidden states [R, N, D] of entries that the cache has begun and placed.
 
         Args:
-            hidden_RED: their embeddings.
-            positions_RE: int64; those behind the last of the model have the turn of the last.
-            mask_R1EU: added to the scores of attention.
+            hidden_RED: Embeddings of the entries.
+            positions_RE: int64; positions behind the model's last one have the turn of the last.
+            mask_R1EU: Addend of the scores of attention.
+            cache: Memory that holds the rows.
         """
         places_F = positions_RE.flatten().clamp(max=len(self._turns_U2D) - 1)
         cosine_F1D, sine_F1D = self._turns_U2D[places_F].split(1, 1)
@@ -76,7 +77,7 @@ class Decoder(nn.Module):
 
 
 def layout_of(config: Any, dtype: torch.dtype, device: torch.device) -> Layout:
-    """What a decoder of some configuration stores for one token."""
+    """Keys and values of one token by the configuration of a decoder."""
     heads = int(config.num_attention_heads)
     return Layout(
         layers=int(config.num_hidden_layers),
@@ -91,8 +92,8 @@ class Layer(nn.Module):
     """Attention, and the gated product behind it.
 
     Args:
-        theirs: the layer of transformers.
-        heads: of keys and values.
+        theirs: Layer of transformers.
+        heads: Number of heads of keys, and of values.
     """
 
     def __init__(self, theirs: Any, heads: int) -> None:
@@ -111,7 +112,7 @@ class Layer(nn.Module):
             self._head_norm = _joined(norms, "weight"), _joined(norms, "bias")
 
     def forward(self, hidden_FD: Tensor, *given: Tensor) -> Tensor:
-        """Hidden states behind the layer; the rest is for `_attended`."""
+        """Hidden states [F, D] behind the layer; `given` are the other arguments of `_attended`."""
         first, second = self._norms
         if self._swin:
             hidden_FD = hidden_FD + _normed(self._attended(hidden_FD, *given), first)
@@ -129,10 +130,14 @@ class Layer(nn.Module):
         row_F: Tensor,
         place_F: Tensor,
     ) -> Tensor:
-        """
+        """Output of the attention.
+
         Args:
-            seen: memory [R, 2 x H, V, E] of keys and values, to be written at `index` first.
-            mask: [R, 1, N x G, V], added to scores.
+            hidden_FD: Hidden states before the layer, normed.
+            seen: Memory [R, 2 x heads, U, D] of keys and values, to be written first.
+            cosine_F1D, sine_F1D: Turn of each entry.
+            mask: Addend of the scores [R, 1, E x query heads of a head, U].
+            row_F, place_F: Row and place of each entry in the memory.
         """
         heads, size, rows = self._heads, self._size, len(seen)
         qkv = self._qkv(hidden_FD).view(len(hidden_FD), -1, size)
@@ -157,7 +162,8 @@ class Layer(nn.Module):
 
 
 class SideBySide(nn.Module):
-    """Products of one input side by side, which are not plain matrices: quantised, or adapted."""
+    """Products of one input side by side, by modules that are no plain matrices: quantised ones, or
+    those with adapters."""
 
     def __init__(self, parts: Any) -> None:
         super().__init__()

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-WORTH_IT = 2  # a shape is captured when it comes up so many times; many come up once
-MOST = 256  # graphs at a time, some megabytes each; the one that was not used for longest goes
+WORTH_IT = 2  # number of times that a shape comes up until it is captured; many come up once
+MOST = 256  # graphs held at a time, some megabytes each; the least recently used one goes
 
 Inputs = tuple[Tensor, ...]
 Outputs = tuple[Tensor, ...]
@@ -25,7 +25,7 @@ class Graphs:
     """Graphs by the shapes of their inputs, captured as shapes come up again.
 
     Attributes:
-        replayed: whether the last run was one of a graph that was there: others take longer.
+        replayed: True where the last run replayed a graph that was there; other runs take longer.
     """
 
     def __init__(self) -> None:
@@ -38,13 +38,19 @@ class Graphs:
         return len(self._graphs)
 
     def clear(self) -> None:
-        """Forget all: the memory that they were captured over is another."""
+        """Drop all graphs, as the memory that they were captured over is gone."""
         self._graphs.clear()
         self._seen.clear()
 
     def run(self, compute: Compute, inputs: Inputs, size: int) -> Outputs:
-        """`compute(*inputs)`, which must do the same for inputs of equal shapes and equal `size`:
-        no branch on values, no transfer to the host. Outputs are the caller's to keep."""
+        """Outputs of `compute(*inputs)`, which are the caller's to keep.
+
+        Args:
+            compute: Function that does the same for inputs of equal shapes and equal `size`: no
+                branch on values, no transfer to the host.
+            inputs: Tensors that may change between runs.
+            size: Any other number that decides what is computed.
+        """
         key = (size, *(tensor.shape for tensor in inputs))
         graph = self._graphs.pop(key, None)
         self.replayed = graph is not None
@@ -64,14 +70,14 @@ class _Graph:
     """One captured computation.
 
     Args:
-        compute, inputs: as for `Graphs.run`.
-        pool: of memory.
+        compute, inputs: Arguments of `Graphs.run`.
+        pool: Memory pool that all graphs share.
     """
 
     def __init__(self, compute: Compute, inputs: Inputs, pool: Any) -> None:
         self._inputs = tuple(tensor.clone() for tensor in inputs)
         self._graph = torch.cuda.CUDAGraph()
-        # Of this thread alone: others may use the device meanwhile, to decode pictures.
+        # Capture this thread alone: others may use the device meanwhile, to decode pictures.
         with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
             self._outputs = compute(*self._inputs)
 

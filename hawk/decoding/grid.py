@@ -23,15 +23,15 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """A target, seen from outside.
+    """What a drafter has to know of its target.
 
     Attributes:
-        name: what it was loaded as.
-        revision: fingerprint of its weights; trained drafters fit exactly one.
-        grid: of the image it makes.
-        vocabulary: number of image tokens.
-        hidden_size: of its last hidden states.
-        drafters: folders of trained drafters by kind.
+        name: Name by which it was loaded.
+        revision: Fingerprint of its weights; trained drafters fit exactly one.
+        grid: Grid of its images.
+        vocabulary: Number of image tokens.
+        hidden_size: Size of its last hidden states.
+        drafters: Folders of trained drafters, by kind.
     """
 
     name: str

@@ -29,7 +29,7 @@ _MULTIPLIERS = (0x7FEB352D, 0x846CA68B - (1 << 32))
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """The noise that the token after each node of a tree is picked under.
+    """Noise under which the token after each node of a tree is picked.
 
     Attributes:
         seeds_B: int64, seed of each row.
@@ -45,7 +45,7 @@ class Noise:
     def draw(
         cls, seeds_B: Tensor, steps_BN: Tensor, scales_B11: Tensor, vocabulary: int
     ) -> "Noise":
-        """Drawn anew; `scales_B11` float32, 0 for rows at temperature 0, else 1."""
+        """Noise that is drawn anew; `scales_B11` float32, 0 for rows at temperature 0, else 1."""
         ids_V = torch.arange(vocabulary, dtype=torch.int32, device=seeds_B.device)
         tokens_BNV = gumbel(seeds_B, steps_BN, ids_V).mul_(scales_B11)
         return cls(seeds_B=seeds_B, steps_BN=steps_BN, tokens_BNV=tokens_BNV)
@@ -57,30 +57,30 @@ def gumbel(seeds_B: Tensor, steps_BN: Tensor, ids: Tensor, stream: int = TOKENS)
     Args:
         seeds_B: int64, 0 <= seed < 2**63.
         steps_BN: int64, raster step of each position.
-        ids: int32 token ids, [K] for the same ids everywhere or [B, N, K].
-        stream: which of the independent streams.
+        ids: int32 token ids, [V] for the same ids everywhere, or [B, N, V].
+        stream: Number of one of the independent streams.
 
     Returns:
-        float32 [B, N, K]. The bits behind it are equal on every device; the two logarithms are
+        float32 [B, N, V]. The bits behind it are equal on every device; the two logarithms are
         taken in float64 so that rounding to float32 hides how a device computes them.
     """
     return uniform(seeds_B, steps_BN, ids, stream).log_().neg_().log_().neg_().float()
 
 
 def uniform(seeds_B: Tensor, steps_BN: Tensor, ids: Tensor, stream: int) -> Tensor:
-    """Uniform numbers between 0 and 1, neither included, float64 [B, N, K]; else as `gumbel`."""
+    """Uniform numbers float64 [B, N, V], above 0 and below 1; arguments as in `gumbel`."""
     return bits(seeds_B, steps_BN, ids, stream).double().mul_(2.0**-32).add_(0.5 + 2.0**-33)
 
 
 def seed_of(seed: int, text: str) -> int:
-    """Another seed, for independent noise where equal seeds meet unequal texts."""
+    """Seed for independent noise where equal seeds meet unequal texts."""
     word = hashlib.blake2b(f"{seed} {text}".encode(), digest_size=8).digest()
     return int.from_bytes(word, "little") % SEED_LIMIT
 
 
 def bits(seeds_B: Tensor, steps_BN: Tensor, ids: Tensor, stream: int = TOKENS) -> Tensor:
-    """Uniform signed 32-bit integers [B, N, K]; arguments as in `gumbel`."""
-    if seeds_B.device.type == "cpu":  # numpy takes half of torch's time for what is so small
+    """Uniform signed 32-bit integers [B, N, V]; arguments as in `gumbel`."""
+    if seeds_B.device.type == "cpu":  # numpy takes half of torch's time for small arrays
         seeds_B1 = seeds_B.numpy()[:, None]
         words = [seeds_B1, seeds_B1 >> 32, steps_BN.numpy(), ids.numpy()]
         mixed = _scramble([word.astype(np.uint32) for word in words], stream, _mix_words)
@@ -91,8 +91,8 @@ def bits(seeds_B: Tensor, steps_BN: Tensor, ids: Tensor, stream: int = TOKENS) -
 
 
 def _scramble(words: Sequence[Any], stream: int, mix: Callable[[Any], Any]) -> Any:
-    """The hash of low and high words of the seeds [B, 1], steps [B, N] and ids: arrays or tensors
-    that keep the low 32 bits of whatever is done to them."""
+    """Hash of the low and high words of the seeds [B, 1], of the steps [B, N] and of the ids, all
+    arrays or tensors of 32-bit integers that wrap around."""
     low_B1, high_B1, steps_BN, ids = words
     golden = _GOLDEN if isinstance(ids, Tensor) else _GOLDEN % (1 << 32)
     key = mix(mix(low_B1 + golden) ^ high_B1)
@@ -113,7 +113,7 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def _mix_words(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """As `_mix`."""
+    """`_mix` for numpy's unsigned integers."""
     for shift, multiplier in zip((16, 15), _MULTIPLIERS, strict=True):
         x ^= x >> shift
         x *= multiplier % (1 << 32)

@@ -1,7 +1,7 @@
-"""NoiseBuffer: the noise of the steps ahead of every image, drawn once in its life.
+"""NoiseBuffer: the noise of the steps ahead of every image, drawn once.
 
-A step is seen by several passes before it is committed, each time under the same noise. The ring
-keeps that of the steps between the committed end and as far ahead as anyone asks.
+A step is seen by several passes before it is committed, each time under the same noise. The buffer
+holds the noise of the steps from the committed end to as far ahead as trees reach.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,11 @@ class NoiseBuffer:
     """Noise of all images in flight.
 
     Args:
-        slots: images in flight at most.
-        vocabulary: number of image tokens.
-        cells: steps of an image; nobody asks for those behind.
-        ahead: steps from the next one on that may be asked for.
+        slots: Largest number of images in flight.
+        vocabulary: Number of image tokens.
+        cells: Steps of an image; there is no noise behind them.
+        ahead: Number of steps from the next one on that it holds.
+        device: Device of the noise.
     """
 
     def __init__(
@@ -31,15 +32,16 @@ class NoiseBuffer:
         self._slots_S1 = torch.arange(slots, device=device)[:, None]
         self._seeds_S = torch.zeros(slots, dtype=torch.int64, device=device)
         self._scales_S = torch.zeros(slots, device=device)
-        self._next = [0] * slots  # host: the step that each image commits next
-        self._drawn = [0] * slots  # host: the first step whose noise is not there yet
+        self._next = [0] * slots  # step that each image commits next
+        self._drawn = [0] * slots  # first step of each image whose noise is not drawn yet
 
     def enter(self, slots: range, seeds: Sequence[int], scales_B: Tensor) -> None:
-        """New images, which have no token yet.
+        """Take in new images, which have no token yet.
 
         Args:
-            seeds: of their noise.
-            scales_B: float32, what noise is multiplied by: 0 for images at temperature 0.
+            slots: Slots of the images.
+            seeds: Seeds of their noise.
+            scales_B: float32, factor of the noise: 0 for images at temperature 0, else 1.
         """
         where = slice(slots.start, slots.stop)
         self._seeds_S[where] = torch.tensor(seeds)
@@ -49,26 +51,26 @@ class NoiseBuffer:
         self._draw(slots)
 
     def advance(self, counts: Sequence[int], first: int = 0) -> None:
-        """The rows from `first` on have committed so many more tokens."""
+        """Move on by the tokens that the rows from `first` on have committed."""
         for slot, count in enumerate(counts, first):
             self._next[slot] += count
         self._draw(range(first, first + len(counts)))
 
     def at(self, first: int, steps_BX: Tensor) -> Tensor:
-        """float32 [B, X, V] of some steps of the rows from `first` on; those behind the image's
-        end mean nothing."""
+        """Noise float32 [B, X, V] of some steps of the rows from `first` on; that of steps behind
+        the image's end means nothing."""
         rows = self._slots_S1[first : first + len(steps_BX)]
         return self._ring_SXV[rows, steps_BX % self._ahead]
 
     def move(self, source: int, target: int) -> None:
-        """The image of slot `source` goes on in slot `target`."""
+        """Move the image in slot `source` to slot `target`."""
         for rows in (self._ring_SXV, self._seeds_S, self._scales_S):
             rows[target] = rows[source]
         for host in (self._next, self._drawn):
             host[target] = host[source]
 
     def _draw(self, slots: range) -> None:
-        """Draw what is missing."""
+        """Draw the noise that is missing."""
         missing: list[tuple[int, int]] = []
         for slot in slots:
             end = min(self._next[slot] + self._ahead, self._cells)

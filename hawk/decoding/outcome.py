@@ -1,4 +1,4 @@
-"""Outcome: what the host has to know of a step, in one transfer."""
+"""Outcome: all that the host has to know of a step, in one transfer."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ from hawk.decoding.verifier import Commit
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What became of a step, on the host.
+    """Outcome of a step, on the host.
 
     Attributes:
-        counts: tokens that each row committed.
-        broken: whether logits that a row's tokens came from were no numbers.
-        dirty: whether any logits of a row were none, reached or not.
-        move: whether keys and values have to move, as a node off the trunk was accepted.
-        valid: whether all drafts were tokens of the vocabulary.
+        counts: Number of tokens that each row committed.
+        broken: For each row, True where its tokens came from logits that are not finite.
+        dirty: For each row, True where any of its logits are not finite, reached or not.
+        move: True where keys and values have to move, as a node off the trunk was accepted.
+        valid: True where all drafts were tokens of the vocabulary.
     """
 
     counts: list[int]
@@ -29,12 +29,13 @@ class StepResult:
 
 
 class Outcome:
-    """A result on its way from a device to the host. The device goes on, and so does the host until
-    it reads.
+    """A StepResult on its way from a device to the host. The device goes on, and so does the host
+    until it reads.
 
     Args:
-        verdict, commit: of the step.
-        valid: bool [], as in `StepResult`.
+        verdict: Verdict of the step.
+        commit: Commit of the step.
+        valid: bool [], True where all drafts were tokens of the vocabulary.
     """
 
     def __init__(self, verdict: Verdict, commit: Commit, valid: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""PassTimer: what a pass of a target costs, for a budget to begin with."""
+"""PassTimer: seconds of a target's passes, the first guess of a budget."""
 
 import time
 
@@ -9,11 +9,18 @@ from hawk.decoding.tree import Shapes, Tree
 
 REPEATS = 3
 WARM_UP = 2  # passes of a shape until its graph is replayed, see `hawk.decoding.graphs`
-ENOUGH_S = 0.1  # of one shape: what disturbs long passes is small beside them
+ENOUGH_S = 0.1  # seconds spent on one shape; disturbances are small beside long passes
 
 
 class PassTimer:
-    """Times a target's passes on scratch memory, half an image long."""
+    """Timer of a target's passes on memory of its own, half an image long.
+
+    Args:
+        target: Target whose passes are timed.
+        slots: Largest number of images in a pass.
+        guided: True where an image has a second branch.
+        most_nodes: Nodes of the largest tree.
+    """
 
     def __init__(self, target: Target, *, slots: int, guided: bool, most_nodes: int) -> None:
         self._target = target
@@ -23,9 +30,9 @@ class PassTimer:
 
     def __call__(self, rows: int, nodes: int) -> float:
         """Seconds of a pass over `nodes` nodes for each of `rows` images, in a shape that is warm:
-        the first passes of one compile it, or capture its graph.
+        its first passes compile it, or capture its graph.
 
-        The least of up to three: whatever else the machine does only adds to them.
+        The minimum of up to three, as other work of the machine only adds to them.
         """
         device = self._target.device
         tree = Tree(

@@ -11,7 +11,7 @@ from hawk.decoding.rules import Trial, Verdict, by_odds, unless_greedy
 from hawk.decoding.sampler import Law
 from hawk.decoding.tree import Tree
 
-CHUNK = 1024  # rows of the distance table that are in memory at once
+CHUNK = 1024  # rows of the distance table in memory at once
 
 
 class Typical:
@@ -22,9 +22,9 @@ class Typical:
     `medusa_model.py` (`posterior_threshold`, `posterior_alpha`).
 
     Args:
-        epsilon: probability that is always enough, in (0, 1].
-        delta: what is enough as a share of exp(-H), the probability of a token were all of the
-            likely ones alike, in (0, 1].
+        epsilon: Probability that is always enough, in (0, 1].
+        delta: Share of exp(-H) that is enough, in (0, 1]; exp(-H) is the probability of a likely
+            token if all likely ones were equal.
     """
 
     name = "typical"
@@ -66,11 +66,11 @@ class Neighbour:
     is cleared, so that something always is.
 
     Args:
-        codebook_VD: vectors of the tokens.
-        neighbours: K, how many nearest entries may be in A, all of them where there are fewer.
-        limit: mass that neighbours may add, in (0, 1].
-        ratio: times the draft's own mass that A may reach, above 1; 0 is off, else it replaces
-            `limit`.
+        codebook_VD: Codebook vector of each token.
+        neighbours: K, largest number of nearest entries in A, all of them where there are fewer.
+        limit: Mass that neighbours may add, in (0, 1].
+        ratio: Mass that A may reach, in multiples of the draft's own mass, above 1; it replaces
+            `limit` unless it is 0.
     """
 
     name = "neighbour"
@@ -97,7 +97,7 @@ class Neighbour:
         return by_odds(self.weigh, tree, law, noise)
 
     def weigh(self, rest_BNV: Tensor, trial: Trial) -> tuple[Tensor, Tensor]:
-        """P(A) / q, and p outside of A."""
+        """Odds P(A) / q, and p outside of A."""
         own_BN1 = rest_BNV.gather(-1, trial.tokens_BN1)
         around_BNK = self._nearest_VK[trial.tokens_BN1.squeeze(-1)].long()
         mass_BNK = rest_BNV.gather(-1, around_BNK).cumsum(-1)
@@ -121,10 +121,10 @@ class Cluster:
     distance of two entries of the codebook.
 
     Args:
-        codebook_VD: vectors of the tokens.
-        ranks: how far C may reach to either side in the order of p, 1 or more.
-        gap: how much the probabilities may differ, in (0, 1].
-        distance: how far apart vectors may be, squared, above 0.
+        codebook_VD: Codebook vector of each token.
+        ranks: Number of tokens that C may reach to either side in the order of p, 1 or more.
+        gap: Largest difference of probabilities, in (0, 1].
+        distance: Largest squared distance of vectors, above 0.
     """
 
     name = "cluster"
@@ -138,7 +138,7 @@ class Cluster:
         _between("gap", gap, 0, 1)
         _between("distance", distance, 0, float("inf"))
         vectors_VD = codebook_VD.double()
-        # Of two entries drawn with replacement; twice the variance, summed over dimensions.
+        # The mean squared distance of two entries is twice the variance, summed over dimensions.
         self._limit = distance * 2 * float(vectors_VD.var(0, correction=0).sum())
         self._vectors_VD, self._gap = vectors_VD, gap
         self._window_X = torch.arange(-int(ranks), int(ranks) + 1, device=codebook_VD.device)
@@ -147,7 +147,7 @@ class Cluster:
         return by_odds(self.weigh, tree, law, noise)
 
     def weigh(self, rest_BNV: Tensor, trial: Trial) -> tuple[Tensor, Tensor]:
-        """P(C) / Q(C), and all of p."""
+        """Odds P(C) / Q(C), and all of p."""
         own_BN1 = rest_BNV.gather(-1, trial.tokens_BN1)
         order_BNV = rest_BNV.argsort(dim=-1, stable=True)
         rank_BN1 = (order_BNV == trial.tokens_BN1).int().argmax(-1, keepdim=True)
@@ -164,7 +164,7 @@ class Cluster:
 
 
 def nearest(codebook_VD: Tensor, count: int) -> Tensor:
-    """The entries nearest to each, itself left out, nearest first: int32 [V, count]."""
+    """Nearest other entries of each entry, nearest first, int32 [V, count]."""
     vectors_VD, chunks = codebook_VD.double(), []
     for first in range(0, len(vectors_VD), CHUNK):
         distance = torch.cdist(vectors_VD[first : first + CHUNK], vectors_VD)

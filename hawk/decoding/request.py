@@ -1,4 +1,4 @@
-"""Request: one image to make, and what comes back."""
+"""Request: one image to make; Finished and Progress: the image when done, and on the way."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,14 +15,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One image to make. ValueError where a value is not what `hawk.decoding.bounds` allows.
+    """One image to make. ValueError where a value is out of the bounds of `hawk.decoding.bounds`.
 
     Attributes:
-        prompt: what it shows.
-        seed: 0 <= seed < 2**63; the same seed gives the same image.
-        guidance: scale of classifier-free guidance; 1 is none.
-        sampler: temperature, top-k, top-p.
-        negative_prompt: what guidance leads away from, for models that read one; None is theirs.
+        prompt: Text of what the image shows.
+        seed: Seed of its noise, 0 <= seed < 2**63; the same seed gives the same image.
+        guidance: Scale of classifier-free guidance; 1 is none.
+        sampler: Temperature, top-k and top-p.
+        negative_prompt: Text that guidance leads away from, for models that read one; None is the
+            model's own.
     """
 
     prompt: str
@@ -36,7 +37,7 @@ class Request:
             raise ValueError("the prompt is empty: say what the image should show")
         if self.negative_prompt is not None:
             _text("negative prompt", self.negative_prompt)
-        # As plain numbers; the dataclass is frozen.
+        # Plain numbers instead of numpy's; the dataclass is frozen.
         object.__setattr__(self, "seed", bounds.seed(self.seed))
         object.__setattr__(self, "guidance", bounds.guidance(self.guidance))
         sampler: Any = self.sampler
@@ -45,7 +46,7 @@ class Request:
 
 
 def _text(name: str, text: Any) -> str:
-    """The text itself. ValueError where it is none, or none that a tokenizer can read."""
+    """The text itself. ValueError where it is no text, or one that no tokenizer can read."""
     if not isinstance(text, str):
         raise ValueError(f"the {name} must be text, got {text!r}")
     try:
@@ -60,13 +61,13 @@ class Finished:
     """An image that is complete, or has failed.
 
     Attributes:
-        ticket: as `Session.submit` returned it.
-        request: what was asked.
-        tokens_T: int64, all cells of the grid, on the target's device; none after an error.
-        commits: tokens of each forward in turn, the prompt's own first; all but the last of a
-            forward were drafted and accepted.
-        stats: what it cost; shared passes count for each image in them, seconds are not split.
-        error: why there is no image; None where there is one.
+        ticket: Ticket that `submit` returned for it.
+        request: Request that it answers.
+        tokens_T: int64, tokens of all cells, on the target's device; empty after an error.
+        commits: Number of tokens of each forward in turn, the prompt's first; all but the last
+            token of a forward were drafted and accepted.
+        stats: Cost of the image; a shared pass counts for each image in it, without its seconds.
+        error: Reason why there is no image; None where there is one.
     """
 
     ticket: int
@@ -79,14 +80,14 @@ class Finished:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """An image in flight: the tokens it has so far, and `commits` as in `Finished`."""
+    """An image in flight: its tokens so far, and `commits` as in `Finished`."""
 
     tokens_T: Tensor
     commits: list[int]
 
 
 class Defaults(Protocol):
-    """What a model says where a request says nothing."""
+    """Settings of a model that hold where a request has none."""
 
     @property
     def default_guidance(self) -> float: ...

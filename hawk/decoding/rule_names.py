@@ -1,4 +1,4 @@
-"""Rulebook: rules by name and parameters, as in `coupled` or `neighbour:ratio=2:neighbours=50`."""
+"""Rules by name and parameters, as in `coupled` or `neighbour:ratio=2:neighbours=50`."""
 
 import inspect
 from collections.abc import Callable
@@ -18,7 +18,7 @@ RULES: dict[str, Callable[..., Rule]] = {
 
 
 def load_rule(text: str, target: Target) -> Rule:
-    """The rule for a target; ValueError where there is none, or a parameter is out of range."""
+    """The rule for a target. ValueError where it is unknown or a parameter is out of range."""
     name, parameters = read_rule(text)
     maker = RULES[name]
     if "codebook_VD" in inspect.signature(maker).parameters:
@@ -27,7 +27,7 @@ def load_rule(text: str, target: Target) -> Rule:
 
 
 def read_rule(text: str) -> tuple[str, dict[str, float]]:
-    """Name and parameters; ValueError where there is no such rule or parameter."""
+    """Name and parameters of a rule. ValueError where either is unknown."""
     name, *parts = text.split(":")
     if name not in RULES:
         raise ValueError(f"no rule {name!r}: choose from {', '.join(RULES)}")

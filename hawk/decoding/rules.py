@@ -1,4 +1,4 @@
-"""Rules: which drafts are accepted, and what follows where they end. Those here are exact."""
+"""Rules: which drafts are accepted, and which token follows them. The rules here are exact."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from hawk.decoding.noise import ACCEPTANCE, Noise, uniform
 from hawk.decoding.sampler import Law
 from hawk.decoding.tree import Tree
 
-# Two laws whose difference has less mass than this are the same up to rounding.
+# Mass of the difference of two laws below which they are equal up to rounding.
 ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What a rule says of every node, whether the walk gets there or not.
+    """Decision of a rule on every node, whether the walk reaches it or not.
 
     Attributes:
-        accepted_BN: bool, the node may follow its parent; true for the root.
-        extra_BN: int64, the token after each node that no accepted child follows.
-        healthy_BN: bool, whether the target's logits after the node were numbers.
+        accepted_BN: bool, True where a node may follow its parent, and for the root.
+        extra_BN: int64, token after each node where no accepted child follows.
+        healthy_BN: bool, True where the target's logits after a node are finite.
     """
 
     accepted_BN: Tensor
@@ -34,12 +34,12 @@ class Rule(Protocol):
     """Decides which drafts agree with the target.
 
     Attributes:
-        name: as users give it.
-        exact: whether images have the law of the target alone.
-        by_chance: whether drafts must be drawn by noise of their own, and tell from which law
-            (`Tree.drawn`). What a tree offers at a step, laws and number of guesses, may then
-            depend on what is decided and on drafts of earlier steps, never on drafts of that step
-            or later ones.
+        name: Name that users give.
+        exact: True where images have the law of the target alone.
+        by_chance: True where drafts must be drawn under noise of their own, with the laws that they
+            were drawn from (`Tree.drawn`). The laws and the number of drafts of a step may then
+            depend on decisions and on drafts of earlier steps, never on drafts of that step or of
+            later ones.
     """
 
     name: str
@@ -50,9 +50,9 @@ class Rule(Protocol):
         """Judge every node.
 
         Args:
-            tree: the drafts.
-            law: the target's law after each node.
-            noise: of the token after each node.
+            tree: Tree of drafts.
+            law: The target's law after each node.
+            noise: Noise of the token after each node.
         """
         ...
 
@@ -69,7 +69,7 @@ class Coupled:
     by_chance = False
 
     def judge(self, tree: Tree, law: Law, noise: Noise) -> Verdict:
-        """The node's token is the pick at its parent; equal siblings are accepted together."""
+        """Accept a node whose token is the pick after its parent; equal siblings go together."""
         picks_BN, best_BN = law.picks(noise.tokens_BNV)
         parents_BN = tree.parents_BN
         accepted_BN = tree.tokens_BN == picks_BN.gather(1, parents_BN)
@@ -99,14 +99,14 @@ class Residual:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """The next child of every node at once, and the law that it was drawn from.
+    """The next child of every node, and the law that it was drawn from.
 
     Attributes:
-        children_BN: int64, that child; 0 where there is none.
-        there_BN1: bool, whether there is one.
-        tokens_BN1: int64, its token.
-        law_BNV: float64, probabilities; zero where there is no child.
-        own_BN1: the token's probability, 1 where there is no child.
+        children_BN: int64, the child; 0 where there is none.
+        there_BN1: bool, True where there is a child.
+        tokens_BN1: int64, the child's token.
+        law_BNV: float64, probabilities of the law; zero where there is no child.
+        own_BN1: float64, probability of the child's token, 1 where there is no child.
     """
 
     children_BN: Tensor
@@ -120,27 +120,27 @@ Weigh = Callable[[Tensor, Trial], tuple[Tensor, Tensor]]
 
 
 def own_mass(rest_BNV: Tensor, trial: Trial) -> tuple[Tensor, Tensor]:
-    """p / q of the token itself, and all of p to go on with."""
+    """Odds p / q of the token itself, and all of p, which counts after a refusal."""
     return rest_BNV.gather(-1, trial.tokens_BN1) / trial.own_BN1, rest_BNV
 
 
 def by_odds(weigh: Weigh, tree: Tree, law: Law, noise: Noise) -> Verdict:
-    """Decide by the odds of `residual`; the other arguments as in `Rule.judge`."""
+    """Verdict by the odds of `residual` with `weigh`; other arguments as in `Rule.judge`."""
     odds = residual(tree, law.scores_BNV.double().softmax(-1), weigh)
     return unless_greedy(decide(tree, *odds, noise), tree, law, noise)
 
 
 def residual(tree: Tree, target_BNV: Tensor, weigh: Weigh = own_mass) -> tuple[Tensor, Tensor]:
-    """The odds of every decision, as a function of drafts and laws alone.
+    """Odds of every decision, a function of drafts and laws alone.
 
     Args:
-        tree: the drafts, and where they were drawn.
+        tree: Tree of drafts with the laws that they were drawn from.
         target_BNV: float64, the target's probabilities after each node.
-        weigh: from p and a trial the odds [B, N, 1] of its token, and what of p [B, N, V] counts
-            where it is refused.
+        weigh: Function from p and a trial to the odds [B, N, 1] of its token, and to the part of
+            p [B, N, V] that counts after a refusal.
 
     Returns:
-        probability [B, N] that a node is accepted where the siblings before it were refused, and
+        Probability [B, N] that a node is accepted where the siblings before it were refused, and
         law [B, N, V] of the token after a node where all its children were refused.
     """
     rest_BNV = target_BNV
@@ -158,7 +158,7 @@ def residual(tree: Tree, target_BNV: Tensor, weigh: Weigh = own_mass) -> tuple[T
 
 
 def trials(tree: Tree, vocabulary: int) -> Iterator[Trial]:
-    """First children, then second ones, and so on."""
+    """Trials of the first children of all nodes, then of the second ones, and so on."""
     children_BNM = tree.shapes.children_ZNM[tree.shape_B]
     if not children_BNM.shape[-1]:
         return
@@ -176,11 +176,11 @@ def trials(tree: Tree, vocabulary: int) -> Iterator[Trial]:
         law_BNV = laws_BQV.gather(1, which_BN1.expand(-1, -1, vocabulary))
         law_BNV = law_BNV.masked_fill(taken_BNV, 0)
         mass_BN1 = law_BNV.sum(-1, keepdim=True)
-        # A law with fewer tokens than it was asked for has no more drafts to offer.
+        # A law with fewer tokens than drafts has no more drafts to offer.
         there_BN1 = (children_BN > 0)[..., None] & (mass_BN1 > 0)
         law_BNV = torch.where(there_BN1, law_BNV / mass_BN1, 0.0)
         own_BN1 = torch.where(there_BN1, law_BNV.gather(-1, tokens_BN1), 1.0)
-        assert not (own_BN1 == 0).any(), "a draft that its law, without its siblings, cannot give"
+        assert not (own_BN1 == 0).any(), "the law of a draft, without its siblings, cannot give it"
         yield Trial(
             children_BN=children_BN,
             there_BN1=there_BN1,
@@ -192,12 +192,12 @@ def trials(tree: Tree, vocabulary: int) -> Iterator[Trial]:
 
 
 def decide(tree: Tree, chance_BN: Tensor, rest_BNV: Tensor, noise: Noise) -> Verdict:
-    """Roll the dice: siblings in order, the first that is accepted counts.
+    """Verdict by chance: siblings are tested in order, and the first that is accepted counts.
 
     Args:
-        tree: the drafts.
-        chance_BN, rest_BNV: odds as `residual` returns them.
-        noise: as in `Rule.judge`.
+        tree: Tree of drafts.
+        chance_BN, rest_BNV: Odds that `residual` returns.
+        noise: Noise of the token after each node.
     """
     which = tree.shape_B
     children_BNM = tree.shapes.children_ZNM[which]
@@ -206,7 +206,7 @@ def decide(tree: Tree, chance_BN: Tensor, rest_BNV: Tensor, noise: Noise) -> Ver
     hit_BN = dice_BN1.squeeze(-1) < chance_BN
     hit_BN[:, 0] = False
     nobody = children_BNM.new_zeros(*children_BNM.shape[:2], 1)
-    # A last place for nobody, which counts where no child was accepted.
+    # The last place stands for no child, and counts where none was accepted.
     hit_BNM = hit_BN[:, None].expand(-1, hit_BN.shape[1], -1).gather(-1, children_BNM)
     hit_BNM = torch.nn.functional.pad(hit_BNM, (0, 1), value=True)
     first_BN1 = hit_BNM.int().argmax(-1, keepdim=True)
@@ -220,7 +220,7 @@ def decide(tree: Tree, chance_BN: Tensor, rest_BNV: Tensor, noise: Noise) -> Ver
 
 
 def unless_greedy(verdict: Verdict, tree: Tree, law: Law, noise: Noise) -> Verdict:
-    """The verdict, but that of `Coupled` for rows at temperature 0."""
+    """The verdict, with that of `Coupled` for rows at temperature 0."""
     greedy_B1 = law.sampler.noise_scale_B11.squeeze(-1) == 0
     certain = Coupled().judge(tree, law, noise)
     return Verdict(

@@ -1,4 +1,4 @@
-"""RequestRunner protocol: whatever moves images on, step by step. A Session is one."""
+"""RequestRunner protocol: it takes requests and makes their images step by step, as a Session."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -9,12 +9,12 @@ from hawk.decoding.stats import Stats
 
 
 class RequestRunner(Protocol):
-    """Images in flight.
+    """Images in flight, and those that wait.
 
     Attributes:
-        budget: what passes cost.
-        slots: images in flight at most.
-        stats: counts since it was made.
+        budget: Costs of passes.
+        slots: Largest number of images in flight.
+        stats: Counts since it was made.
     """
 
     budget: Budget
@@ -25,30 +25,30 @@ class RequestRunner(Protocol):
 
     @property
     def active(self) -> int:
-        """Slots in use."""
+        """Number of slots in use."""
         ...
 
     @property
     def busy(self) -> bool:
-        """Whether images are waiting or in flight."""
+        """True while images are waiting or in flight."""
         ...
 
     def submit(self, request: Request) -> int:
-        """Queue an image; returns its ticket. ValueError where the prompt does not fit."""
+        """Queue an image and return its ticket. ValueError where the prompt does not fit."""
         ...
 
     def cancel(self, ticket: int) -> bool:
-        """Forget an image, waiting or in flight. False if unknown."""
+        """Drop an image, waiting or in flight. False where no image has the ticket."""
         ...
 
     def progress(self, ticket: int) -> Progress | None:
-        """How far an image in flight has come; None while it waits, and where it is unknown."""
+        """Tokens so far of an image in flight; None while it waits, or where it is unknown."""
         ...
 
     def step(self) -> list[Finished]:
-        """One pass over some images in flight; returns those that finished."""
+        """Make one pass over some images in flight and return those that finished."""
         ...
 
     def run(self) -> Iterator[Finished]:
-        """Step until nothing is left, yielding images as they finish."""
+        """Images as they finish, until none is left."""
         ...

@@ -15,17 +15,17 @@ from torch import Tensor
 
 from hawk.decoding import bounds
 
-TRIES = 3  # winners that are looked at before a law is filtered as a whole
+TRIES = 3  # winners that are tested before a law is filtered as a whole
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerConfig:
-    """How one image is sampled.
+    """Sampler settings of one image.
 
     Attributes:
-        temperature: divides the logits; 0 takes the most probable token (no noise).
-        top_k: keep the k most probable tokens; 0 keeps all.
-        top_p: keep the most probable tokens up to this mass, at least one.
+        temperature: Divisor of the logits; 0 takes the most probable token (no noise).
+        top_k: Number of most probable tokens to keep; 0 keeps all.
+        top_p: Probability mass of most probable tokens to keep, at least one token.
     """
 
     temperature: float = 1.0
@@ -33,7 +33,7 @@ class SamplerConfig:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        # As plain numbers; the dataclass is frozen.
+        # Plain numbers instead of numpy's; the dataclass is frozen.
         object.__setattr__(self, "temperature", bounds.temperature(self.temperature))
         object.__setattr__(self, "top_k", bounds.top_k(self.top_k))
         object.__setattr__(self, "top_p", bounds.top_p(self.top_p))
@@ -45,7 +45,7 @@ class SamplerConfig:
         top_k: int | None = None,
         top_p: float | None = None,
     ) -> "SamplerConfig":
-        """The same but for what is given."""
+        """A copy with the settings that are given."""
         asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
         given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         return replace(self, **given)
@@ -57,7 +57,7 @@ class Law:
 
     Attributes:
         unfiltered_BNV: float32, logits over temperature, before top-k and top-p.
-        sampler: temperature and filters of the rows.
+        sampler: Sampler of the rows.
     """
 
     unfiltered_BNV: Tensor
@@ -74,8 +74,8 @@ class Law:
         return Law(unfiltered_BNV=self.unfiltered_BNV[rows_B1, nodes_BX], sampler=self.sampler)
 
     def picks(self, noise_BNV: Tensor) -> tuple[Tensor, Tensor]:
-        """The target's tokens int64 [B, N] under some noise, and their perturbed scores, which are
-        no finite numbers where logits are broken."""
+        """The target's tokens int64 [B, N] under some noise, and their scores with noise, which are
+        not finite where logits are not."""
         if self.sampler.filters and not self.sampler.may_ask:
             scores_BN, tokens_BN = (self.scores_BNV + noise_BNV).max(-1)
             return tokens_BN, scores_BN
@@ -89,15 +89,20 @@ class Law:
 class Sampler:
     """The sampler settings of B rows, as tensors.
 
-    Both filters keep tokens that score as much as the last one they keep: what is kept depends on
-    the law alone, in whatever order it is looked at. So a token survives top-k if fewer than k
-    score more, and top-p if those that score more have less than that mass.
+    Both filters keep all tokens that score as much as the last one they keep, so that what is kept
+    depends on the law alone. A token survives top-k if fewer than k tokens score more, and top-p if
+    the tokens that score more have less than that mass.
+
+    Args:
+        configs: Settings of each row.
+        vocabulary: Number of image tokens.
+        device: Device of the laws.
 
     Attributes:
-        configs: the settings of each row.
+        configs: Settings of each row.
         noise_scale_B11: float32, 0 for rows at temperature 0, else 1.
-        filters: whether any row has a top-k or top-p.
-        may_ask: whether the host can look at values without waiting for a device.
+        filters: True where any row has a top-k or top-p.
+        may_ask: True where the host can read values without waiting for a device.
     """
 
     def __init__(
@@ -125,7 +130,7 @@ class Sampler:
         self.may_ask = device.type == "cpu"
 
     def law(self, logits_BNV: Tensor) -> Law:
-        """Temperature, then top-k, then top-p, as in transformers."""
+        """The law of logits: temperature, then top-k, then top-p, as in transformers."""
         unfiltered_BNV = logits_BNV.float()
         if self._tempered:
             unfiltered_BNV = unfiltered_BNV * self._inverse_temperature_B11
@@ -144,12 +149,14 @@ class Sampler:
     ) -> None:
         """Replace winners that the filters leave out by the best that they keep, in place.
 
-        Most winners survive, and to see that one does takes no sorting. The others are struck out,
-        and the next one is looked at; laws where that goes on are filtered as a whole.
+        Most winners survive, and a test of one takes no sorting. A winner that does not is struck
+        out, and the next one is tested; after a few of them the law is filtered as a whole.
 
         Args:
-            perturbed_BNV: scores with noise; overwritten.
-            tokens_BN, scores_BN: their best; changed.
+            unfiltered_BNV: Scores without noise.
+            perturbed_BNV: Scores with noise; overwritten.
+            tokens_BN: Winners; changed in place.
+            scores_BN: Scores of the winners, with noise; changed in place.
         """
         vocabulary = unfiltered_BNV.shape[-1]
         law_FV, noisy_FV = unfiltered_BNV.view(-1, vocabulary), perturbed_BNV.view(-1, vocabulary)
@@ -174,7 +181,7 @@ class Sampler:
         scores_F[at_F], tokens_F[at_F] = noisy_FV.max(-1)
 
     def _survives(self, law_FV: Tensor, tokens_F1: Tensor, k_F1: Tensor, p_F1: Tensor) -> Tensor:
-        """Whether the filters keep a token, bool [F]; for rows with one filter at most."""
+        """bool [F], True where the filters keep a token; for rows with at most one filter."""
         above_FV = law_FV > law_FV.gather(-1, tokens_F1)
         survives_F1 = torch.ones_like(k_F1, dtype=torch.bool)
         if self._most_k:
@@ -182,11 +189,11 @@ class Sampler:
         if self._filters_p:
             mass_F1 = (law_FV.softmax(-1) * above_FV).sum(-1, keepdim=True)
             survives_F1 &= (mass_F1 < p_F1) | (p_F1 == 1)
-        # Of logits that are no numbers none survives: they are told by their score.
+        # No token survives in NaN logits, so they pass here: their score tells them.
         return survives_F1.squeeze(-1) | law_FV.isnan().any(-1)
 
     def _filtered(self, scores: Tensor, k: Tensor, p: Tensor) -> Tensor:
-        """As `filter`; scores [..., V], k and p [..., 1]."""
+        """`filter` by values: scores [..., V], k and p [..., 1]."""
         if self._most_k:
             best = scores.topk(self._most_k, dim=-1).values
             last = best.gather(-1, (k - 1).clamp(max=self._most_k - 1))

@@ -2,8 +2,8 @@
 
 Every step is draft -> forward -> verify -> commit over all active slots. Images join and leave at
 any step and progress at their own speed: the noise of an image depends on its seed alone, so its
-tokens do not depend on who is in flight beside it. Nor do its errors: an image whose logits are no
-numbers ends with an error, and the others go on.
+tokens do not depend on the other images in flight. Nor do its errors: an image whose logits are not
+finite ends with an error, and the others go on.
 """
 
 from collections import deque
@@ -28,23 +28,25 @@ from hawk.decoding.target import Branches, Output, Target
 from hawk.decoding.tree import Shapes, Tree
 from hawk.decoding.verifier import Commit, verify
 
-FIXED_NODES = 32  # of every pass where all have one shape
+FIXED_NODES = 32  # nodes of every pass where all passes have one shape
 
 
 class Session:
     """A batch of images in flight.
 
     Args:
-        target, drafter, rule: as loaded.
-        budget: chooses how many nodes trees have.
-        slots: images in flight at most.
-        guided: whether requests may have guidance; without it an image takes one row, not two.
-        deterministic: every pass has one shape, `slots` images of `FIXED_NODES` nodes, whatever is
-            in flight and whatever drafts: so it is rounded alike, in half precision too. Trees must
-            not branch.
-        ahead: whether the next tree is drafted before the host knows what became of this one. On a
-            GPU the host then has the work of a step ready while the pass runs. Not for drafters
-            that must hear first who left.
+        target: Model that verifies.
+        drafter: Drafter for this target, with as many slots.
+        rule: Rule of acceptance.
+        budget: Chooses the number of nodes of trees.
+        slots: Largest number of images in flight.
+        guided: True where requests may have guidance; without it an image takes one row, not two.
+        deterministic: True where every pass has one shape, `slots` images of `FIXED_NODES` nodes,
+            whatever is in flight and whatever drafts: rounding is then equal, in half precision
+            too. Trees must not branch.
+        ahead: True where the next tree is drafted before the host knows the outcome of this one. On
+            a GPU the host then prepares a step while the pass runs. Not for drafters that have to
+            know first which images left.
     """
 
     def __init__(  # noqa: PLR0913  each is a choice of its own
@@ -82,11 +84,11 @@ class Session:
         self._root = Shapes.chain(0, target.device)
         self._ahead = ahead
         self._next: tuple[Tree, Tensor] | None = None  # drafted ahead, for the rows as they are
-        self._nodes: int | None = None  # of the next tree, once it was asked
-        self._failed: list[Finished] = []  # images that ended with their prompt's pass
+        self._nodes: int | None = None  # nodes of the next tree, once they are chosen
+        self._failed: list[Finished] = []  # images that failed in their prompt's pass
 
     def submit(self, request: Request) -> int:
-        """Queue an image; returns its ticket. ValueError where the prompt does not fit."""
+        """Queue an image and return its ticket. ValueError where the prompt does not fit."""
         ids = self.check(request)
         self._tickets += 1
         self._waiting.append((self._tickets, request, ids))
@@ -99,7 +101,7 @@ class Session:
         return self.target.encode(request.prompt, request.negative_prompt)
 
     def cancel(self, ticket: int) -> bool:
-        """Forget an image, waiting or in flight; its slot is free at once. False if unknown."""
+        """Drop an image, waiting or in flight; its slot is free at once. False if unknown."""
         for entry in self._waiting:
             if entry[0] == ticket:
                 self._waiting.remove(entry)
@@ -110,7 +112,7 @@ class Session:
         return slot is not None
 
     def progress(self, ticket: int) -> Progress | None:
-        """How far an image in flight has come; None while it waits, and where it is unknown."""
+        """Tokens so far of an image in flight; None while it waits, or where it is unknown."""
         slot = self._slots.find(ticket)
         if slot is None:
             return None
@@ -119,7 +121,7 @@ class Session:
 
     @property
     def active(self) -> int:
-        """Slots in use."""
+        """Number of slots in use."""
         return len(self._slots)
 
     @property
@@ -129,11 +131,11 @@ class Session:
 
     @property
     def busy(self) -> bool:
-        """Whether images are waiting or in flight."""
+        """True while images are waiting or in flight."""
         return bool(self.active or self._waiting or self._failed)
 
     def run(self) -> Iterator[Finished]:
-        """Step until nothing is left, yielding images as they finish."""
+        """Images as they finish, until none is left."""
         while self.busy:
             yield from self.step()
 
@@ -180,8 +182,8 @@ class Session:
         return self._nodes
 
     def _draft(self) -> tuple[Tree, Tensor]:
-        """The drafter's tree, and whether its tokens are tokens; those that are not are clamped
-        until the step's one transfer to the host tells."""
+        """The drafter's tree, and bool [], True where all its tokens are of the vocabulary. Others
+        are clamped until the host learns of them in the step's one transfer."""
         tree = self.drafter.draft(self.roots_B, self.next_nodes())
         self._nodes = None
         tokens_BN = tree.tokens_BN.clamp(0, self.target.vocabulary - 1)
@@ -208,7 +210,7 @@ class Session:
         commit: Commit,
         first: int = 0,
     ) -> Feedback:
-        """What a pass over the rows from `first` on taught."""
+        """Feedback of a pass over the rows from `first` on."""
         return Feedback(
             tree=tree,
             law=law,
@@ -222,10 +224,8 @@ class Session:
         )
 
     def _keep(self, commit: Commit, result: StepResult) -> None:
-        """Keep what was committed, and clear what is no number: masked, it would still count.
-
-        RuntimeError where the drafter's tokens are not of the vocabulary.
-        """
+        """Keep the committed path, and clear keys and values that are not finite: they would spread
+        even where they are masked. RuntimeError where drafts are not of the vocabulary."""
         if not result.valid:
             raise RuntimeError(
                 f"the drafter {self.drafter.name} proposed tokens outside of 0 .. "
@@ -263,14 +263,14 @@ class Session:
         self._first_tokens(slots, output)
 
     def _seed(self, request: Request) -> int:
-        """Seed of an image's noise. Sizes are learned from all images in flight: where they may not
-        know an image's noise, no other image may have the same."""
+        """Seed of an image's noise. Tree sizes are learned from all images in flight: where they must
+        not depend on an image's noise, no other image may share it."""
         if self.rule.by_chance:
             return seed_of(request.seed, request.prompt)
         return request.seed
 
     def _first_tokens(self, slots: range, output: Output) -> None:
-        """The prompt's own pass is a tree that is only a root, one step before the image."""
+        """Commit first tokens: a prompt's pass is a tree of a root alone, before the first step."""
         law = self._slots.sampler_of(slots).law(output.logits_BNV)
         zeros_B = torch.zeros_like(self._slots.seeds_B[slots.start :])
         picks_B1, best_B1 = law.picks(self._noise.at(slots.start, zeros_B[:, None]))
@@ -292,7 +292,7 @@ class Session:
         rows, nodes = tree.tokens_BN.shape
         self._count(self._slots.images, counts, drafted=nodes - 1)
         if self._cache.graphs is None or self._cache.graphs.replayed:
-            # As a whole: on a GPU only the sum of the parts is a time of its own.
+            # The whole time of the step: on a GPU its parts overlap.
             self.budget.observe(rows, nodes, sum(counts), seconds)
 
     def _count(self, images: Sequence[InFlight], counts: Sequence[int], drafted: int) -> None:
@@ -303,7 +303,7 @@ class Session:
             self.stats += stats
 
     def _finish(self, broken: Sequence[bool]) -> list[Finished]:
-        """Let images go that are complete, and those whose last logits were broken."""
+        """Release images that are complete, and those whose last logits were not finite."""
         finished: list[Finished] = []
         for slot in reversed(range(self.active)):
             image, tokens_T = self._slots.images[slot], self._slots.tokens_T(slot)
@@ -317,7 +317,7 @@ class Session:
         return finished[::-1]
 
     def _leave(self, slot: int) -> None:
-        """Free a slot; what moves into it moves everywhere."""
+        """Free a slot; the image that moves into it moves in every part."""
         self._next = None
         last = self._slots.leave(slot)
         if slot != last:

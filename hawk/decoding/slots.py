@@ -1,4 +1,4 @@
-"""Slots: what the images in flight have so far, a row of every tensor each."""
+"""Slots: state of the images in flight, one row of every tensor for each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from hawk.decoding.target import Target
 
 @dataclass(kw_only=True)
 class InFlight:
-    """The image of an active slot; `commits` and `stats` as in `Finished`."""
+    """An image in a slot; `commits` and `stats` as in `Finished`."""
 
     ticket: int
     request: Request
@@ -22,7 +22,7 @@ class InFlight:
     stats: Stats = field(default_factory=lambda: Stats(images=1))
 
     def finished(self, tokens_T: Tensor, error: str | None = None) -> Finished:
-        """The image with its tokens, or with what went wrong."""
+        """The image with its tokens, or with its error."""
         return Finished(
             ticket=self.ticket,
             request=self.request,
@@ -33,7 +33,7 @@ class InFlight:
         )
 
     def failed(self, model: str, tokens_T: Tensor) -> Finished:
-        """The image without its tokens, as the model's logits for the last one were no numbers."""
+        """The image without tokens, as the model's logits for the last one are not finite."""
         return self.finished(
             tokens_T[:0],
             f"{model} returned logits that are not numbers: its weights are broken or too large "
@@ -43,16 +43,16 @@ class InFlight:
 
 
 class Slots:
-    """See above.
+    """Images in slots; the active ones come first.
 
     Args:
-        target: of the images.
-        slots: images at most.
-        most: tokens of a commit at most.
+        target: Target of the images.
+        slots: Largest number of images.
+        most: Largest number of tokens of a commit.
 
     Attributes:
-        images: one for each active row.
-        levels_L: 0, 1, ... up to the tokens of a commit.
+        images: Images of the active slots, in order.
+        levels_L: int64, 0, 1, ... `most` - 1.
     """
 
     def __init__(self, target: Target, slots: int, most: int) -> None:
@@ -72,7 +72,7 @@ class Slots:
 
     @property
     def counts_B(self) -> Tensor:
-        """int64, tokens of each image."""
+        """int64, number of tokens of each image."""
         return self._counts_S[: len(self)]
 
     @property
@@ -99,16 +99,16 @@ class Slots:
         return Sampler(configs, self._target.vocabulary, self._target.device)
 
     def find(self, ticket: int) -> int | None:
-        """The slot of an image."""
+        """Slot of the image with a ticket; None where there is none."""
         tickets = [image.ticket for image in self.images]
         return tickets.index(ticket) if ticket in tickets else None
 
     def tokens_T(self, slot: int) -> Tensor:
-        """A copy of the tokens that are counted in its stats."""
+        """A copy of the tokens that the image's stats count."""
         return self._tokens_ST[slot, : self.images[slot].stats.tokens].clone()
 
     def enter(self, images: Sequence[InFlight], seeds: Sequence[int], guidance_B: Tensor) -> None:
-        """Take the next slots, without a token."""
+        """Put images into the next slots, without a token."""
         where = slice(len(self), len(self) + len(images))
         self._counts_S[where] = 0
         self._seeds_S[where] = torch.tensor(seeds)
@@ -117,14 +117,14 @@ class Slots:
         self._sampler = None
 
     def append(self, tokens_BL: Tensor, counts_B: Tensor, first: int = 0) -> None:
-        """Write the first so many tokens behind those of the rows from `first` on."""
+        """Write the first `counts_B` tokens of each row behind those of the rows from `first` on."""
         had_B = self.counts_B[first:]
         places_BL = had_B[:, None] + self.levels_L[: tokens_BL.shape[1]]
         self._tokens_ST[first : len(self)].scatter_(1, places_BL, tokens_BL)
         had_B += counts_B
 
     def leave(self, slot: int) -> int:
-        """Free a slot. The last active row, whose number this returns, moves into it."""
+        """Free a slot: the last active image moves into it. Returns the slot that it had."""
         last = len(self) - 1
         self.images[slot] = self.images[last]
         for rows in (self._tokens_ST, self._counts_S, self._seeds_S, self._guidance_S):

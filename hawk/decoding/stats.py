@@ -1,4 +1,4 @@
-"""Stats: counts only; ratios are properties. They add and subtract. And the clock behind them."""
+"""Stats: counts that add and subtract, with ratios as properties; Clock: seconds between laps."""
 
 import time
 from dataclasses import dataclass, fields
@@ -6,15 +6,19 @@ from dataclasses import dataclass, fields
 
 @dataclass(kw_only=True)
 class Stats:
-    """What some images cost.
+    """Cost of some images.
 
     Attributes:
-        images, tokens: finished or not, tokens are those committed.
-        forwards: passes that an image took part in, its prompt's included, summed over images.
-        passes: passes of the target, however many images were in them, prompts included.
-        drafted, accepted: tree nodes besides roots; `accepted` excludes the extra token of a pass.
-        draft_s, forward_s, verify_s: seconds in drafting (learning from outcomes included), in the
-            target (prompts included), and in sampling and verification.
+        images: Number of images, finished or not.
+        tokens: Number of committed tokens.
+        forwards: Number of passes that an image took part in, its prompt's included, summed over
+            images.
+        passes: Number of passes of the target, prompts included, whatever images were in them.
+        drafted: Number of tree nodes besides roots.
+        accepted: Number of accepted nodes; the extra token of a pass does not count.
+        draft_s: Seconds of drafting, learning from outcomes included.
+        forward_s: Seconds of the target, prompts included.
+        verify_s: Seconds of sampling and verification.
     """
 
     images: int = 0
@@ -39,17 +43,17 @@ class Stats:
 
     @property
     def tokens_per_forward(self) -> float:
-        """The extra token of each pass included; plain decoding has 1."""
+        """Mean tokens of a forward, the extra token included; plain decoding has 1."""
         return self.tokens / self.forwards if self.forwards else 0.0
 
     @property
     def nodes_per_forward(self) -> float:
-        """Mean size of a tree, root included: what the budget chose."""
+        """Mean size of a tree, root included."""
         return 1 + self.drafted / self.forwards if self.forwards else 0.0
 
 
 class Clock:
-    """Seconds between laps. On a GPU they show where the host waited."""
+    """Clock of the host: on a GPU, laps show where the host waited."""
 
     def __init__(self) -> None:
         self._last = time.perf_counter()

@@ -17,11 +17,11 @@ Branches = list[list[int]]  # token ids of a prompt's branches, conditional firs
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What a forward returns for every node.
+    """Output of a forward for every node.
 
     Attributes:
-        logits_BNV: float32, after guidance, image vocabulary only.
-        hidden_BND: last hidden states of the conditional branch.
+        logits_BNV: float32, logits over the image vocabulary after guidance.
+        hidden_BND: Last hidden states of the conditional branch.
     """
 
     logits_BNV: Tensor
@@ -32,13 +32,14 @@ class Target(Protocol):
     """A model that writes an image as a raster of discrete tokens.
 
     Attributes:
-        name: what it was loaded as.
-        grid: of the image it makes.
-        vocabulary: V, number of image tokens.
-        hidden_size: D.
-        prompt_limit: longest prompt in tokens.
-        default_guidance, default_sampler: of the model's own settings or official script.
-        identity: what its drafters have to know; a `Pipeline` does without.
+        name: Name by which it was loaded.
+        grid: Grid of its images.
+        vocabulary: Number of image tokens.
+        hidden_size: Size of its hidden states.
+        prompt_limit: Tokens of the longest prompt.
+        default_guidance: Guidance scale of the model's own settings or official script.
+        default_sampler: Sampler settings from the same source.
+        identity: What its drafters have to know; a `Pipeline` does without.
     """
 
     name: str
@@ -55,23 +56,23 @@ class Target(Protocol):
 
     @property
     def codebook_VD(self) -> Tensor:
-        """What the image decoder sees of each token, for rules that ask how alike tokens look."""
+        """Vectors that the image decoder reads for each token, for rules that compare tokens."""
         ...
 
     @property
     def embeddings_VX(self) -> Tensor:
-        """Embeddings of the image tokens; drafters in training start from them."""
+        """Embeddings of the image tokens, from which training of a drafter starts."""
         ...
 
     @property
     def head_VX(self) -> Tensor:
-        """Last matrix of the image head; drafters in training start from it."""
+        """Last matrix of the image head, from which training of a drafter starts."""
         ...
 
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
-        """Token ids of the whole prompt form, for the conditional branch and the other.
+        """Token ids of the whole prompt form, for the conditional branch and the other one.
 
-        ValueError where it is longer than the limit, and for a negative prompt where the model
+        ValueError where they are more than the limit, and for a negative prompt where the model
         reads none.
         """
         ...
@@ -81,18 +82,18 @@ class Target(Protocol):
     ) -> Cache:
         """Memory for `slots` images and trees of up to `nodes` nodes.
 
-        With `fixed_shape`, every pass is padded to so many images and nodes.
+        With `fixed_shape`, every pass is padded to `slots` images and `nodes` nodes.
         """
         ...
 
     def prefill(
         self, prompts: Sequence[Branches], slots: range, guidance_B: Tensor, cache: Cache
     ) -> Output:
-        """Write prompts into fresh slots; the one node of the output is the first image token's."""
+        """Write prompts into fresh slots; the output's one node yields the first image token."""
         ...
 
     def forward(self, tree: Tree, guidance_B: Tensor, cache: Cache) -> Output:
-        """One pass over the trees of the first B slots."""
+        """Make one pass over the trees of the first B slots."""
         ...
 
     def pixels(self, tokens_BT: Tensor) -> Tensor:
@@ -101,10 +102,8 @@ class Target(Protocol):
 
 
 def identity_of(target: Target) -> Identity:
-    """Its identity; of one that has none, that of unknown weights, which no trained drafter fits.
-
-    TypeError for an object that is no target.
-    """
+    """The target's identity; without one, an identity of unknown weights, which no trained drafter
+    fits. TypeError for an object that is no target."""
     names = [*Target.__annotations__, *(name for name in vars(Target) if not name.startswith("_"))]
     missing = [name for name in names if name != "identity" and not _has(target, name)]
     if missing:
@@ -125,5 +124,5 @@ def identity_of(target: Target) -> Identity:
 
 
 def _has(target: object, name: str) -> bool:
-    """Whether there is an attribute; a property is not computed for it."""
+    """Whether the object has an attribute; a property is not computed."""
     return hasattr(type(target), name) or hasattr(target, name)

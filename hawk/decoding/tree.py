@@ -13,17 +13,22 @@ from torch import Tensor
 
 
 class Shapes:
-    """A few tree shapes of equal size, with the index tables that a pass needs, computed once.
+    """A few tree shapes of equal size, with the index tables that a pass reads, computed once.
+
+    Args:
+        parents: For each shape, the parent of each node, root first.
+        device: Device of the tables.
 
     Attributes:
         parents_ZN: int64, parent of each node; the root is its own parent.
-        depths_ZN: int64, 0 for the root.
-        ancestors_ZNN: bool, [t, n, m] is true where m is n or an ancestor of n.
-        path_ZNL: int64, the node at depth d on the way from the root to n, and n itself below it.
+        depths_ZN: int64, depth of each node, 0 for the root.
+        ancestors_ZNN: bool, True at [z, n, m] where m is n or an ancestor of n.
+        path_ZNL: int64, node at each depth on the way from the root to n, and n itself below it.
         children_ZNM: int64, children of each node in order, padded with 0 (the root is no child).
-        place_ZN: int64, how many siblings come before a node.
-        nodes, levels: N and D.
-        widest: most nodes at each depth in any of the shapes, on the host.
+        place_ZN: int64, number of siblings before a node.
+        nodes: N, number of nodes, root included.
+        levels: L, depth of the deepest node plus one.
+        widest: Largest number of nodes at each depth in any of the shapes, on the host.
     """
 
     def __init__(self, parents: Sequence[Sequence[int]], device: torch.device) -> None:
@@ -49,7 +54,7 @@ class Shapes:
 
     @classmethod
     def chain(cls, drafts: int, device: torch.device) -> "Shapes":
-        """One shape: `drafts` nodes in a row behind the root; 0 leaves the root alone."""
+        """One shape: `drafts` nodes in a row behind the root, which may be none."""
         return cls([[0, *range(drafts)]], device)
 
 
@@ -74,14 +79,14 @@ def _families(parents: Sequence[int]) -> tuple[list[int], list[list[int]]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """The laws that drafts were drawn from, for rules that weigh them against the target's.
+    """Laws that drafts were drawn from, for rules that weigh them against the target's.
 
     A draft is drawn from its law without the tokens of the siblings before it, whichever law those
     were drawn from; siblings therefore never repeat a token.
 
     Attributes:
-        scores_BQV: unnormalised log-probabilities of the L laws of each row.
-        which_BN: int64, the law of each node; the root's means nothing.
+        scores_BQV: Unnormalised log-probabilities of the laws of each row.
+        which_BN: int64, number of the law of each node; the root's means nothing.
     """
 
     scores_BQV: Tensor
@@ -93,10 +98,10 @@ class Tree:
     """One draft for every row.
 
     Attributes:
-        shapes: all shapes that occur.
-        shape_B: int64, which of them each row has.
-        tokens_BN: int64; column 0 is the root.
-        drawn: where the tokens come from; None where no rule asks, or there are no drafts.
+        shapes: All shapes that occur.
+        shape_B: int64, number of the shape of each row.
+        tokens_BN: int64, token of each node; column 0 is the root.
+        drawn: Laws of the tokens; None where no rule asks for them, or there are no drafts.
     """
 
     shapes: Shapes

@@ -11,17 +11,17 @@ from hawk.decoding.tree import Tree
 
 @dataclass(frozen=True, kw_only=True)
 class Commit:
-    """What a pass adds to each row.
+    """Tokens that a pass adds to each row.
 
     `accepted` drafts come first, then one extra token from the target itself: a `bonus` when the
     path ended in a leaf, `corrected` where the drafts went wrong. Rows near the end of their image
     commit fewer.
 
     Attributes:
-        end_B: int64, last accepted node that was committed (0: none).
-        counts_B: int64, tokens committed, accepted drafts plus the extra token.
-        tokens_BL: int64, the committed tokens; entries from `counts_B` on mean nothing.
-        path_BL: int64, the accepted nodes root first, one for each committed token: the nodes whose
+        end_B: int64, last accepted node that was committed, 0 for the root alone.
+        counts_B: int64, number of committed tokens, accepted drafts plus the extra token.
+        tokens_BL: int64, committed tokens; entries from `counts_B` on mean nothing.
+        path_BL: int64, accepted nodes root first, one for each committed token: the nodes whose
             keys and values stay.
     """
 
@@ -35,9 +35,9 @@ def verify(tree: Tree, verdict: Verdict, remaining_B: Tensor) -> Commit:
     """Accept the deepest path whose every node is accepted.
 
     Args:
-        tree: the drafts of B rows.
-        verdict: what the rule says of its nodes.
-        remaining_B: int64, tokens that each image still lacks, at least 1.
+        tree: Tree of drafts.
+        verdict: Decision of the rule on its nodes.
+        remaining_B: int64, number of tokens that each image still lacks, at least 1.
     """
     shapes, which = tree.shapes, tree.shape_B
     accepted_B1N = verdict.accepted_BN[:, None]
@@ -46,7 +46,7 @@ def verify(tree: Tree, verdict: Verdict, remaining_B: Tensor) -> Commit:
     counts = torch.minimum(length, remaining_B)
     path = shapes.path_ZNL[which, deepest]
     end = path.gather(1, counts[:, None] - 1).squeeze(1)
-    # What follows a node of the path is the next node's token, and at the end the extra one.
+    # A node of the path is followed by the next node's token, the last one by the extra token.
     following = path.roll(-1, 1)
     ended = torch.arange(path.shape[1], device=path.device) >= length[:, None] - 1
     tokens = torch.where(
