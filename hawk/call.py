@@ -1,4 +1,4 @@
-"""Call: some requests on their way through a loop, to pictures."""
+"""Call: some requests on their way through a runner, to pictures."""
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ from hawk.pictures import Callback, Failure, Picture, Step
 
 @dataclass(kw_only=True)
 class Call:
-    """See above.
+    """One call of a pipeline.
 
     Attributes:
-        session: the loop; nothing else is in it.
-        requests: what to make.
-        draw: makes a picture of tokens that may be too few.
-        callback: is told of every image after every step, and may stop it.
-        places: of the images that are not done, by ticket.
+        session: Runner that makes the images of this call alone.
+        requests: Images to make.
+        draw: Function from tokens, which may be too few, to a picture.
+        callback: Function that is called with every image after every step, and may stop it.
+        places: Indices of the requests that are not done, by ticket.
     """
 
     session: RequestRunner
@@ -30,7 +30,7 @@ class Call:
     places: dict[int, int] = field(default_factory=dict)
 
     def stream(self) -> Generator[Picture | Failure, None, None]:
-        """What becomes of the requests, as it happens; nothing of an image that is stopped."""
+        """Pictures and failures as they happen; nothing of an image that is stopped."""
         if self.session.busy:
             raise ValueError("this pipeline is in the middle of another call: finish that first")
         try:

@@ -1,4 +1,4 @@
-"""Devices: where models run, and in which type of numbers."""
+"""Devices that models run on, and types of their numbers."""
 
 import torch
 
@@ -6,7 +6,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def resolve_device(device: str) -> torch.device:
-    """A device that is there; `auto` is CUDA where there is some. ValueError otherwise."""
+    """The device of a name; `auto` is CUDA where there is a GPU. ValueError where it is missing."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -18,13 +18,13 @@ def resolve_device(device: str) -> torch.device:
 
 
 def resolve_devices(devices: str) -> tuple[torch.device, ...]:
-    """One or more devices, with commas between them; else as `resolve_device`."""
+    """Devices of names with commas between them; see `resolve_device`."""
     return tuple(resolve_device(device) for device in devices.split(","))
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """One of `DTYPES` by its name; `auto` is bfloat16 on CUDA, float32 elsewhere. ValueError
-    otherwise."""
+    """The type of a name in `DTYPES`; `auto` is bfloat16 on CUDA, float32 elsewhere. ValueError for
+    another name."""
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     if dtype not in DTYPES:
@@ -33,5 +33,5 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def dtype_name(dtype: str, device: torch.device) -> str:
-    """As `resolve_dtype`, by its name."""
+    """Name of the type that `resolve_dtype` returns."""
     return str(resolve_dtype(dtype, device)).removeprefix("torch.")

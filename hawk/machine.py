@@ -1,4 +1,4 @@
-"""Machine: what a measurement was made on, to be kept beside its numbers."""
+"""Machine: facts about the machine of a measurement, to be kept beside its numbers."""
 
 import importlib.metadata
 import os
@@ -11,7 +11,7 @@ PACKAGES = ("hawk-t2i", "torch", "transformers", "numpy")
 
 
 def machine(device: torch.device) -> dict[str, object]:
-    """Processor, threads, and the GPU if that is the device."""
+    """Processor and threads, and the GPU where that is the device."""
     found: dict[str, object] = {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
@@ -25,7 +25,7 @@ def machine(device: torch.device) -> dict[str, object]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that matter to speed; of those that are installed."""
+    """Versions of Python and of the packages that matter to speed."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""Pictures: what a call of a pipeline gives back, on the way and in the end."""
+"""Pictures: results of a call of a pipeline, on the way and in the end."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -21,12 +21,13 @@ class Picture:
     """One finished image.
 
     Attributes:
-        place: index of its request among those of the call.
-        request: prompt, seed and settings; they make the same image again.
-        image: RGB.
-        tokens: in raster order.
-        commits: tokens of each forward in turn; all but the last of a forward were drafted.
-        stats: what it cost.
+        place: Index of its request among those of the call.
+        request: Prompt, seed and settings; they make the same image again.
+        image: RGB image.
+        tokens: Tokens in raster order.
+        commits: Number of tokens of each forward in turn; all but the last of a forward were
+            drafted.
+        stats: Cost of the image.
     """
 
     place: int
@@ -42,9 +43,9 @@ class Failure:
     """An image that could not be made, while others were.
 
     Attributes:
-        place: index of its request among those of the call.
-        request: what was asked.
-        error: why it failed, one sentence.
+        place: Index of its request among those of the call.
+        request: Request that failed.
+        error: Reason, one sentence.
     """
 
     place: int
@@ -57,11 +58,11 @@ class Step:
     """An image after a step, for a callback.
 
     Attributes:
-        place: index of its request among those of the call.
-        request: what was asked.
-        commits: tokens of each forward so far, in turn.
-        tokens_T: int64, the tokens so far in raster order, on the target's device.
-        draw: makes a picture of tokens that may be too few.
+        place: Index of its request among those of the call.
+        request: Request of the image.
+        commits: Number of tokens of each forward so far, in turn.
+        tokens_T: int64, tokens so far in raster order, on the target's device.
+        draw: Function from tokens, which may be too few, to a picture.
     """
 
     place: int
@@ -72,11 +73,11 @@ class Step:
 
     @property
     def tokens(self) -> list[int]:
-        """The tokens so far in raster order."""
+        """Tokens so far in raster order."""
         return self.tokens_T.tolist()
 
     def image(self) -> Image.Image:
-        """The rows that are done, the others grey. Takes a pass of the image decoder."""
+        """Picture of the rows that are done, the others grey. Takes a pass of the image decoder."""
         return self.draw(self.tokens_T)
 
 
@@ -88,13 +89,13 @@ class Result:
     """All pictures in the order of their prompts, and what they cost together.
 
     Attributes:
-        pictures: those of one prompt next to each other; none of an image that failed or was
+        pictures: Pictures in the order of their prompts, without images that failed or were
             stopped.
-        failures: images that could not be made.
-        stats: counts of the whole call.
-        seconds: from the first prompt to the last picture.
-        model, drafter, rule: what made them.
-        exact: whether the rule leaves the target's law as it is.
+        failures: Images that could not be made.
+        stats: Counts of the whole call.
+        seconds: Time from the first prompt to the last picture.
+        model, drafter, rule: Names of what made them.
+        exact: True where the images have the law of the model alone.
     """
 
     pictures: list[Picture]
@@ -111,7 +112,7 @@ class Result:
         return [picture.image for picture in self.pictures]
 
     def summary(self) -> dict[str, Any]:
-        """What it cost, ready for JSON."""
+        """Cost of the call, ready for JSON."""
         return {
             "model": self.model,
             "drafter": self.drafter,
@@ -144,11 +145,12 @@ def collected(
 
 @torch.inference_mode()
 def partial_pixels(target: Target, tokens_T: Tensor) -> Tensor:
-    """uint8 [height, width, 3] of an image's tokens so far: whole rows are drawn, others grey."""
+    """Pixels uint8 [height, width, 3] of an image's tokens so far: whole rows are drawn, others
+    are grey."""
     height, width = target.grid.height, target.grid.width
     done = len(tokens_T) // width
     rows_HW = tokens_T[: done * width].view(done, width)
-    # The decoder wants a whole grid. What it sees below the last row, it sees beside it too.
+    # The decoder needs a whole grid: the last row is repeated below itself.
     padding = (
         rows_HW[-1:].expand(height - done, width) if done else rows_HW.new_zeros(height, width)
     )

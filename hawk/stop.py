@@ -18,7 +18,7 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE_S, HASTE_S = 15.0, 1.0
 KEEP_S = 0.001
-ACTION_BYTES = 256  # more than a `struct sigaction` has anywhere
+ACTION_BYTES = 256  # larger than a `struct sigaction` on any system
 
 
 class Stopped(BaseException):
@@ -33,11 +33,11 @@ class Stop:
     """The first signal of a command that listens; later ones do not disturb its end.
 
     Attributes:
-        advice: what the sentence ends with.
-        patience_s: how long the command may take to end.
-        number: of the signal that came.
-        again: whether another has come since.
-        held: how many blocks are at work that a signal must not break.
+        advice: End of the sentence that tells the user.
+        patience_s: Seconds that the command may take to end.
+        number: Number of the signal that came; None before.
+        again: True where another signal has come since.
+        held: Number of running blocks that a signal must not break.
     """
 
     def __init__(self, advice: str) -> None:
@@ -48,19 +48,19 @@ class Stop:
         self._ended = threading.Event()
 
     def check(self) -> None:
-        """Raises Stopped where a signal has come."""
+        """Raise Stopped where a signal has come."""
         if self.number is not None:
             raise Stopped(self.number)
 
     def say(self, number: int) -> int:
-        """Tell the user; returns what to exit with."""
+        """Tell the user and return the exit status."""
         sys.stderr.write(f"hawk: stopped by {signal.Signals(number).name}{self.advice}\n")
         sys.stderr.flush()
         return 128 + number
 
     @contextlib.contextmanager
     def listening(self) -> Generator[None, None, None]:
-        """Handlers are ours; a thread, which learns of signals at once, ends what does not end."""
+        """A block with our handlers, and a thread that ends the process where it does not end."""
         reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         thread = threading.Thread(target=self._enforce, args=[reader], daemon=True)
@@ -123,7 +123,7 @@ def stoppable(advice: str = "") -> Generator[Stop, None, None]:
 
 @contextlib.contextmanager
 def held() -> Generator[None, None, None]:
-    """A block that signals do not break; what came meanwhile is raised after it."""
+    """A block that signals do not break; one that came meanwhile is raised after it."""
     stop = _current or Stop("")
     stop.held += 1
     try:
@@ -136,7 +136,7 @@ def held() -> Generator[None, None, None]:
 
 @contextlib.contextmanager
 def in_haste() -> Generator[None, None, None]:
-    """A block that has nothing to lose: it need not end by itself."""
+    """A block that may be ended soon after a signal, as it has nothing to lose."""
     stop = _current or Stop("")
     before, stop.patience_s = stop.patience_s, HASTE_S
     try:
@@ -146,14 +146,14 @@ def in_haste() -> Generator[None, None, None]:
 
 
 def check() -> None:
-    """Raises Stopped where a signal has come; what waits calls it now and then."""
+    """Raise Stopped where a signal has come; code that waits calls it now and then."""
     if _current is not None:
         _current.check()
 
 
 @contextlib.contextmanager
 def handlers_kept() -> Generator[None, None, None]:
-    """Nobody changes handlers in the block.
+    """A block in which handlers of signals stay as they are.
 
     Ray's `init` takes SIGTERM for itself in Python, and below it for Abseil, which prints the stack
     and aborts the process three seconds later; its `shutdown` resets it and goes on for seconds.

@@ -1,1 +1,1 @@
-"""Bench: what drafting is worth on this machine."""
+"""Bench: speed of drafters on this machine."""

@@ -1,4 +1,4 @@
-"""The report of a bench: JSON for programs, a table for people."""
+"""Report of a bench: JSON for programs, a table for people."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,10 +23,10 @@ class BenchReport:
     """A bench.
 
     Attributes:
-        rows: contenders by batch size; the first of each batch size is plain decoding.
-        settings: model, dtype, sampler: what the numbers depend on.
-        machine, versions: what they were measured on.
-        grid: of the images.
+        rows: Rows of contenders by batch size; the first of each batch size is plain decoding.
+        settings: Settings that the numbers depend on: model, dtype, sampler.
+        machine, versions: Machine and packages of the measurement.
+        grid: Grid of the images.
     """
 
     rows: Sequence[BenchRow]
@@ -36,7 +36,7 @@ class BenchReport:
     grid: Grid
 
     def to_json(self) -> dict[str, Any]:
-        """`rows` hold what is compared, `details` (in the same order) what explains it."""
+        """The report for JSON: `rows` to compare, and `details` that explain them in order."""
         return {
             "rows": [_numbers(row) for row in self.rows],
             "machine": self.machine,
@@ -77,7 +77,7 @@ def table(report: BenchReport) -> Table:
 
 
 def cells(row: BenchRow) -> list[str]:
-    """A row of the table."""
+    """Cells of a row of the table."""
     return [
         str(row.batch),
         row.drafter,
@@ -96,7 +96,7 @@ def times(speedup: float | None) -> str:
 
 
 def drafting_cells(row: BenchRow) -> list[str]:
-    """Nodes, images as by plain decoding, shares of the time."""
+    """Cells of a contender's drafts: nodes, images as by plain decoding, shares of the time."""
     drafting = row.drafting
     if drafting is None:
         return [""] * (2 + len(SHARES))
@@ -108,7 +108,7 @@ def drafting_cells(row: BenchRow) -> list[str]:
 
 
 def name(row: BenchRow) -> str:
-    """Short name of a contender: the usual rule and free sizes go without saying."""
+    """Short name of a contender, without the default rule and without free tree sizes."""
     parts = [row.drafter]
     if row.rule not in (None, "coupled"):
         parts.append(row.rule)

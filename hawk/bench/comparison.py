@@ -22,12 +22,12 @@ def compare(
     """Let every method make the images, at one batch size after the other.
 
     Args:
-        pipeline: whatever its drafter; the others share its target.
-        methods: see `contenders.methods`.
-        requests: all with the same settings, see `contenders.plan`.
-        batches: numbers of images in flight.
-        transformers: whether its own `generate` takes part too.
-        each: called at first and after every batch with the numbers of images made and to make.
+        pipeline: Pipeline of any drafter, whose target all methods share.
+        methods: Methods to compare, see `contenders.methods`.
+        requests: Images to make, all with the same settings, see `contenders.plan`.
+        batches: Numbers of images in flight.
+        transformers: True where the `generate` of transformers takes part.
+        each: Called first and after every batch, with the numbers of images made and to make.
     """
     target, first = pipeline.target, requests[0]
     contenders = len(methods) + transformers

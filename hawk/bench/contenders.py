@@ -1,4 +1,4 @@
-"""Contenders: the ways to make images that a bench holds against each other."""
+"""Contenders: the ways to make images that a bench compares."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,9 +32,10 @@ class Method:
     """A way to decode.
 
     Attributes:
-        drafter, rule: names of both, as `Pipeline` takes them.
-        nodes: number of nodes of every tree, the root included; None leaves it to the budget.
-        deterministic: whether all passes have one shape.
+        drafter: Name of the drafter.
+        rule: Name of the rule, with parameters.
+        nodes: Number of nodes of every tree, root included; None leaves it to the budget.
+        deterministic: True where all passes have one shape.
     """
 
     drafter: str
@@ -44,11 +45,12 @@ class Method:
 
 
 class Contender(Protocol):
-    """Makes images.
+    """A way to make images.
 
     Attributes:
-        drafter, rule: its name in a report; the rule is None where Hawk does not decide.
-        nodes: number of nodes of every tree; None where it varies, or there are no trees.
+        drafter: Name in a report.
+        rule: Name of the rule; None where Hawk does not decode.
+        nodes: Number of nodes of every tree; None where it varies, or there are no trees.
     """
 
     @property
@@ -61,11 +63,11 @@ class Contender(Protocol):
     def nodes(self) -> int | None: ...
 
     def prepare(self, *, guided: bool) -> None:
-        """Do once what is not part of making an image."""
+        """Do once all that is not part of making an image."""
         ...
 
     def make(self, requests: Sequence[Request]) -> Result | None:
-        """All images at once; None from what only takes its time."""
+        """Make all images at once; None where nothing is counted."""
         ...
 
 
@@ -73,7 +75,9 @@ class Ours:
     """A method around a target.
 
     Args:
-        batch: images in flight.
+        target: Model that all methods share.
+        method: Drafter, rule and tree size.
+        batch: Number of images in flight.
     """
 
     def __init__(self, target: Target, method: Method, *, batch: int) -> None:
@@ -95,7 +99,7 @@ class Ours:
 
     @property
     def session(self) -> RequestRunner:
-        """The one that was prepared."""
+        """Session that `prepare` made."""
         [session] = self._pipeline.sessions
         return session
 

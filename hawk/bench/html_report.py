@@ -1,4 +1,4 @@
-"""The report of a bench as one HTML file: its table, plots, and the JSON that they show."""
+"""Report of a bench as one HTML file: its table, plots, and the JSON that they show."""
 
 import html
 import io
@@ -40,7 +40,7 @@ HEADS = (
     *("batch", "drafter", "rule", "s / image", "over plain", "over transformers"),
     *("tokens / forward", "nodes", "as plain", *SHARES, "MB"),
 )
-INCHES = 3.0  # of a small plot
+INCHES = 3.0  # side of a small plot
 
 
 def check_installed() -> None:
@@ -53,7 +53,9 @@ def write(report: BenchReport, picture: Image.Image, path: Path) -> None:
     """Write the page.
 
     Args:
-        picture: one of the images, to lay the map of accepted cells over.
+        report: Report to show.
+        picture: One of the images, under the map of accepted cells.
+        path: File to write.
     """
     batches = list(dict.fromkeys(row.batch for row in report.rows))
     drafting = [row for row in report.rows if row.drafting and row.drafter != "plain"]
@@ -179,7 +181,7 @@ def _figure(plots: int, width: float = INCHES) -> tuple[Any, list[Any]]:
 
 
 def _svg(figure: Any) -> str:
-    """For use inside of HTML: without the XML declaration."""
+    """SVG of a figure for HTML, without the XML declaration."""
     text = io.StringIO()
     figure.savefig(text, format="svg")
     return text.getvalue()[text.getvalue().index("<svg") :]

@@ -1,8 +1,8 @@
-"""Measure: the same images by every contender in turn.
+"""Measurement: the same images by every contender in turn.
 
 Contenders take turns after every batch, so that a drift of the machine's speed falls on all of
 them; a speed-up is the median over batches of the ratio of two neighbouring times. Tokens per
-forward says what a drafter saves, seconds say what is left of it after its own cost.
+forward tell what a drafter saves, seconds tell what is left of it after its own cost.
 """
 
 import gc
@@ -22,16 +22,16 @@ from hawk.pictures import Picture, Result
 
 @dataclass(frozen=True, kw_only=True)
 class DraftingStats:
-    """How drafts of one contender fared.
+    """Statistics of one contender's drafts.
 
     Attributes:
-        exact: whether images have the law of the model.
-        nodes_per_forward: mean size of a tree, root included.
-        identical_to_plain: images with the tokens of plain decoding.
-        passes_by_accepted: how many passes of an image accepted 0, 1, 2, ... drafts.
-        accepted_by_cell_T: share of images whose token in a cell was an accepted draft.
-        shares: of the time, in `draft`, `target`, `verify` and `rest`.
-        cost_ms: of a pass by its number of nodes, as the budget knows it by the end.
+        exact: True where images have the law of the model.
+        nodes_per_forward: Mean size of a tree, root included.
+        identical_to_plain: Number of images with the tokens of plain decoding.
+        passes_by_accepted: Number of passes of images that accepted 0, 1, 2, ... drafts.
+        accepted_by_cell_T: Share of images whose token in a cell was an accepted draft.
+        shares: Shares of the time in `draft`, `target`, `verify` and `rest`.
+        cost_ms: Milliseconds of a pass by its number of nodes, by the budget at the end.
     """
 
     exact: bool
@@ -48,16 +48,17 @@ class BenchRow:
     """One contender at one batch size.
 
     Attributes:
-        drafter, rule, nodes: see `Contender`.
-        batch: images in flight.
-        images: how many it made.
-        tokens_per_forward: the extra token of each pass included.
-        seconds_per_image: median over batches.
-        speedup_over_plain, speedup_over_transformers: median over batches of the ratio of times;
-            None where the other did not take part.
-        peak_memory_mb: of the process, or the GPU, while it alone was loaded; None where the
-            system does not say.
-        drafting: None for transformers.
+        drafter, rule, nodes: Attributes of the `Contender`.
+        batch: Number of images in flight.
+        images: Number of images that it made.
+        tokens_per_forward: Mean tokens of a forward, the extra token included.
+        seconds_per_image: Seconds of an image, median over batches.
+        speedup_over_plain: Median over batches of the ratio of plain decoding's time to its own.
+        speedup_over_transformers: The same ratio with the time of transformers; None where it did
+            not take part.
+        peak_memory_mb: Peak memory of the process, or of the GPU, while it alone was loaded; None
+            where the system does not tell.
+        drafting: Statistics of its drafts; None for transformers.
     """
 
     drafter: str
@@ -75,14 +76,14 @@ class BenchRow:
 
 @dataclass(kw_only=True)
 class ContenderRuns:
-    """What a contender has done so far.
+    """Batches that a contender has made so far.
 
     Attributes:
-        contender: who.
-        batch: images in flight.
-        peak_mb: its peak memory.
-        seconds: of each batch.
-        results: of each batch; empty where it returns none.
+        contender: The contender.
+        batch: Number of images in flight.
+        peak_mb: Peak memory in megabytes.
+        seconds: Seconds of each batch.
+        results: Result of each batch; empty where it returns none.
     """
 
     contender: Contender
@@ -108,11 +109,12 @@ def measure(
     """Let every method make the images in turn, and transformers if it takes part.
 
     Args:
-        target: that all are around.
-        methods: the first is what the others are held against.
-        requests: images to make; the last batch is filled up from the first ones.
-        batch: images in flight.
-        each: called with the number of images after every batch of a contender.
+        target: Model that all methods share.
+        methods: Methods; the others are compared with the first.
+        requests: Images to make; the last batch is filled up from the first ones.
+        batch: Number of images in flight.
+        transformers: True where the `generate` of transformers takes part.
+        each: Called with the number of images after every batch of a contender.
     """
     batches = list(batched(requests, batch))
     guided = any(request.guidance != 1 for request in requests)
@@ -141,7 +143,7 @@ def measure(
 
 
 def rows(turns: Sequence[ContenderRuns]) -> list[BenchRow]:
-    """What the turns of one batch size come to; the first is what the others are held against."""
+    """Rows of the contenders at one batch size; the others are compared with the first."""
     return [_row(turn, turns) for turn in turns]
 
 
@@ -154,7 +156,7 @@ def batched(requests: Sequence[Request], batch: int) -> Iterator[list[Request]]:
 def _peak_memory(
     contender: Contender, requests: Sequence[Request], target: Target, *, guided: bool
 ) -> int | None:
-    """Of making a batch, megabytes. It is the warm-up, too: what a first run pays for is paid."""
+    """Peak megabytes of making one batch, which warms up, too."""
     memory = PeakMemory(target.device)
     gc.collect()
     memory.reset()
@@ -218,10 +220,10 @@ def _drafting(turn: ContenderRuns, plain: ContenderRuns) -> DraftingStats:
 
 
 def passes_by_accepted(commits: Sequence[Sequence[int]]) -> list[int]:
-    """Passes of images by how many drafts they accepted, those of prompts left out.
+    """Number of passes that accepted 0, 1, 2, ... drafts, without those of prompts.
 
     Args:
-        commits: of each image, as in `Picture`.
+        commits: `Picture.commits` of each image.
     """
     accepted = [count - 1 for image in commits for count in image[1:]]
     return [accepted.count(number) for number in range(max(accepted, default=0) + 1)]

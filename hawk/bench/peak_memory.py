@@ -1,4 +1,4 @@
-"""Memory: the most that was in use since the last look."""
+"""Peak of the memory in use."""
 
 from pathlib import Path
 
@@ -9,7 +9,8 @@ RESET_PEAK = "5"  # proc(5): sets the peak of resident memory to what is residen
 
 
 class PeakMemory:
-    """Of a GPU's memory where that is the device, else resident memory of this process (Linux)."""
+    """Peak of a GPU's memory where that is the device, else of this process's resident memory
+    (Linux)."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -21,7 +22,7 @@ class PeakMemory:
             CLEAR.write_text(RESET_PEAK)
 
     def megabytes(self) -> int | None:
-        """Since `reset`; None where the system does not say."""
+        """Peak megabytes since `reset`; None where the system does not tell."""
         if self._device.type == "cuda":
             return round(torch.cuda.max_memory_allocated(self._device) / 2**20)
         if not CLEAR.exists():

@@ -1,7 +1,7 @@
-"""Step times of a model's shape, beside what the memory of the device allows.
+"""Step times of a model's shape, beside the limit of the device's memory.
 
-A pass reads every weight once and the keys and values of its images; no pass is quicker than that
-takes. How far the cost of a pass stays flat as it verifies more nodes is what drafting lives on.
+A pass reads every weight and the keys and values of its images once; no pass is quicker than that.
+Drafting pays as far as the cost of a pass stays flat when it verifies more nodes.
 """
 
 import time
@@ -25,9 +25,10 @@ def measure(
     """Time passes over trees of several sizes, half an image long.
 
     Args:
-        batches: numbers of images in a pass.
-        guided: two rows an image.
-        compiled: have its layers compiled first.
+        target: Model to time.
+        batches: Numbers of images in a pass.
+        guided: True where an image has two rows.
+        compiled: True where its layers are compiled first.
     """
     if compiled:
         target.compile()
@@ -68,7 +69,7 @@ def measure(
 
 
 def copy_bandwidth(device: torch.device) -> float:
-    """Bytes a second that a copy reads and writes: the best of a few."""
+    """Bytes a second that a copy reads and writes, the best of five."""
     source = torch.ones(COPIED_BYTES, dtype=torch.uint8, device=device)
     place = torch.empty_like(source)
     best = float("inf")

@@ -1,4 +1,4 @@
-"""Report: what a check found, in a folder with the picture, to be attached to a bug report."""
+"""Report of a check, in a folder with the picture, to be attached to a bug report."""
 
 import json
 import tempfile
@@ -15,7 +15,7 @@ from hawk.machine import machine, versions
 
 
 def report(asked: Asked, examined: Examined, findings: Sequence[Finding]) -> dict[str, Any]:
-    """Everything, ready for JSON. Without the names of the user, of folders and of the machine."""
+    """The report for JSON, without the names of the user, of folders and of the machine."""
     outcomes = [finding.outcome for finding in findings]
     return {
         "passed": FAILED not in outcomes,
@@ -37,10 +37,10 @@ def report(asked: Asked, examined: Examined, findings: Sequence[Finding]) -> dic
 
 
 class ReportFolder:
-    """Where reports go; those of other checks stay.
+    """Folder of reports, which keeps those of other checks.
 
     Args:
-        path: made where it is not there. OSError where it cannot be written, before any check.
+        path: Folder, which is made where it is missing. OSError where it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,7 +50,7 @@ class ReportFolder:
         self._path = path
 
     def write(self, found: dict[str, Any], examined: Examined) -> Path:
-        """The report's file; the picture is beside it, by the same number."""
+        """Write the report, and the picture beside it with the same number; the report's path."""
         taken = {file.stem.rpartition("-")[2] for file in self._path.glob("report*.json")}
         number = next(number for number in count(1) if str(number) not in taken)
         file = self._path / f"report-{number}.json"

@@ -1,7 +1,7 @@
 """Examination: all checks of a model, with one copy of its weights in memory at a time.
 
-First the target says everything and is freed; then the oracle is loaded and says the same things;
-then both again in float32, unless that is the type of numbers anyway.
+First the target computes everything and is freed; then the oracle is loaded and computes the same;
+then both again in float32, unless that is the type of the weights anyway.
 """
 
 import gc
@@ -30,13 +30,13 @@ from hawk.targets import load_target, locate
 from hawk.targets.source import Source
 
 CPU = torch.device("cpu")
-BROKEN = "cannot load"  # so begins what `load_target` says of a model that is there
+BROKEN = "cannot load"  # beginning of `load_target`'s errors about a model that is there
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What to check, as `Pipeline.from_pretrained` takes it; prompt and seed are of the picture.
-    ValueError where these are none."""
+    """Model to check with its settings, and prompt and seed of the picture. ValueError where the
+    last two are none."""
 
     model: str
     drafter: str = "auto"
@@ -52,11 +52,11 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Examined:
-    """What was examined, besides the findings.
+    """Facts about what was examined, besides the findings.
 
     Attributes:
-        model: what the model is, ready for JSON; its name only where it could not be loaded.
-        picture: the image by the drafter, if it could be made.
+        model: Facts about the model, ready for JSON; its name alone where it could not be loaded.
+        picture: Image by the drafter; None where it could not be made.
     """
 
     model: dict[str, Any]
@@ -92,7 +92,7 @@ def examine(asked: Asked, record: Record) -> Examined:
 
 
 def _source(asked: Asked) -> Source:
-    """Where the files are."""
+    """Source of the model's files."""
     device, *others = resolve_devices(asked.device)
     location, revision = locate(asked.model)
     return Source(
@@ -117,7 +117,7 @@ def _target(source: Source) -> Target:
 
 
 def _loaded(source: Source) -> CheckResult:
-    """BadUsage where there is no such model; one that is broken fails."""
+    """Load the target. BadUsage where there is no such model; a broken one fails the check."""
     started = time.perf_counter()
     try:
         target = _target(source)
@@ -150,14 +150,14 @@ def _described(target: Target, source: Source) -> dict[str, Any]:
 
 
 def _public_name(source: Source) -> str:
-    """Without the folders that it is in."""
+    """Name of the model without the folders that it is in."""
     folder = Path(source.location)
     return folder.name if folder.is_dir() else source.name
 
 
 def _draw(record: Record, target: Target, asked: Asked, dtype: torch.dtype) -> Picture | None:
-    """In half precision the rounding of a pass depends on its shape, so that only passes of one
-    shape have to make the same image."""
+    """Make the picture by the drafter and by plain decoding. In half precision rounding depends on
+    a pass's shape, so only passes of one shape have to make the same image."""
     request = Request(
         prompt=asked.prompt,
         seed=asked.seed,
@@ -182,7 +182,7 @@ def _compare(
     devices: Sequence[torch.device],
     dtype: torch.dtype,
 ) -> None:
-    """The oracle stays loaded."""
+    """Check logits, guidance and tokens against the oracle, which stays loaded."""
     name = _name(dtype)
     theirs = record.note(f"logits, {name}", same_logits, ours, oracle, devices)
     record.note(f"guidance, {name}", same_guidance, ours, theirs)

@@ -1,8 +1,8 @@
 """Families: the oracle of each family that transformers has.
 
-Prompt forms, row ends and branches of guidance are written here again, from the sources that are
-named; of `hawk.targets` nothing is used but where the files are, and Emu3's negative prompt and way
-to split text, which transformers' copy of its tokenizer does otherwise.
+Prompt forms, row ends and branches of guidance are written here again, from the named sources. Of
+`hawk.targets` only the location of files is used, and Emu3's negative prompt and splitting of text,
+in which transformers' copy of its tokenizer differs.
 """
 
 from abc import abstractmethod
@@ -39,7 +39,7 @@ class JanusOracle(Oracle):
     processor = "JanusProcessor"
 
     def branches(self, prompt: str) -> Branches:
-        """The other branch as in `generate`: all but BOS and the start of the image are pads."""
+        """Branches as in `generate`: in the other one, all but BOS and image start are pads."""
         tokenizer = self.tokenizer()
         template = tokenizer.chat_template or self._template_of_processor()
         processor = JanusProcessor(JanusImageProcessorPil(), tokenizer, chat_template=template)
@@ -57,7 +57,7 @@ class JanusOracle(Oracle):
         return [ids, [word if word in kept else own.pad_token_id for word in ids]]
 
     def _template_of_processor(self) -> str | None:
-        """The one of `chat_template.json`, which tokenizers do not read."""
+        """Chat template in `chat_template.json`, which tokenizers do not read."""
         if self.source.file("chat_template.json") is None:
             return None
         _, settings = JanusProcessor.get_processor_dict(
@@ -80,7 +80,7 @@ class JanusOracle(Oracle):
 
 
 class WordOracle(Oracle):
-    """A family whose image tokens are words of the text vocabulary."""
+    """Oracle of a family whose image tokens are part of the text vocabulary."""
 
     @abstractmethod
     def decoder(self) -> Any:
@@ -88,10 +88,10 @@ class WordOracle(Oracle):
 
     @abstractmethod
     def words(self) -> Mapping[int, int]:
-        """Word id of each image token."""
+        """Id in the text vocabulary of each image token."""
 
     def row_end(self) -> int | None:
-        """Word id of what the model writes after each row."""
+        """Id of the token that the model writes after each row; None where it writes none."""
         return None
 
     @torch.inference_mode()
@@ -160,7 +160,7 @@ class ChameleonOracle(WordOracle):
         return [[*ids, start], [ids[0], start]]
 
     def _processed(self, text: str) -> tuple[list[int], int]:
-        """Token ids of a text, and the one that starts an image."""
+        """Token ids of a text, and the id of the token that starts an image."""
         tokenizer = self.tokenizer()
         if tokenizer.sep_token is None:
             raise NotApplicable("its tokenizer does not suit ChameleonProcessor: no sep_token")

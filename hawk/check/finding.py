@@ -1,4 +1,4 @@
-"""Finding: what one check found, and the record of all of them."""
+"""Finding: result of one check, and the record of all of them."""
 
 import time
 from collections.abc import Callable
@@ -14,22 +14,22 @@ T = TypeVar("T")
 
 
 class BadUsage(ValueError):  # as typer calls it
-    """What was asked for is not there, so that nothing can be examined."""
+    """A model or setting that does not exist, so that nothing can be examined."""
 
 
 class NotApplicable(Exception):  # it is no error
-    """There is nothing to compare with; the message says why."""
+    """A check without anything to compare with; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """What a check says.
+    """Result of a check.
 
     Attributes:
-        passed: whether all is as it should be.
-        line: one line for people.
-        numbers: what was measured, ready for JSON.
-        value: what was made, for the checks that follow.
+        passed: True where all is as it should be.
+        line: One line for people.
+        numbers: Measurements, ready for JSON.
+        value: Object that the check made, for the checks that follow.
     """
 
     passed: bool = True
@@ -40,13 +40,14 @@ class CheckResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """An answer with its name.
+    """Result of a check with the check's name.
 
     Attributes:
-        name: of the check.
-        outcome: `not applicable` where there is nothing to compare with; `line` says why.
-        line, numbers: as in `CheckResult`.
-        seconds: that the check took.
+        name: Name of the check.
+        outcome: Status of the check, `not applicable` where there is nothing to compare with.
+        line: One line for people.
+        numbers: Measurements, ready for JSON.
+        seconds: Duration of the check.
     """
 
     name: str
@@ -60,10 +61,10 @@ class Finding:
 
 
 class Record:
-    """Findings in the order in which they were made.
+    """Findings in the order of their checks.
 
     Args:
-        tell: called with each.
+        tell: Called with each finding.
     """
 
     def __init__(self, tell: Callable[[Finding], object]) -> None:
@@ -72,12 +73,12 @@ class Record:
 
     @property
     def passed(self) -> bool:
-        """Whether no check failed."""
+        """True where no check failed."""
         return all(finding.outcome != FAILED for finding in self.findings)
 
     def note(self, name: str, check: Callable[..., CheckResult], *arguments: Any) -> Any:
-        """Run a check, and return what it made; None where it could not. A check that raises has
-        failed, and leaves the others to be run; but for BadUsage."""
+        """Run a check and return its value; None where it has none. A check that raises has failed,
+        and the others still run, except after BadUsage."""
         started = time.perf_counter()
         try:
             answer = check(*arguments)
@@ -101,7 +102,7 @@ class Record:
 
 
 def required(value: T | None, why: str) -> T:
-    """The value. NotApplicable where there is none."""
+    """The value. NotApplicable where it is None."""
     if value is None:
         raise NotApplicable(why)
     return value

@@ -1,4 +1,4 @@
-"""Images: pixels of known codes, and what users get, by plain decoding and by a drafter."""
+"""Checks of images: pixels of known codes, and images by plain decoding and by a drafter."""
 
 from dataclasses import dataclass
 
@@ -12,19 +12,19 @@ from hawk.decoding.target import Target
 from hawk.pipeline import Pipeline
 
 SPREAD = 7919  # a prime: consecutive cells have codes far apart
-LEVELS = 2  # of 255, that convolutions may round apart
+LEVELS = 2  # largest difference by rounding of convolutions, in levels of 255
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedCodes:
-    """An image's tokens, alike on every machine, and their pixels, uint8 [height, width, 3]."""
+    """Tokens of an image, the same on every machine, and its pixels uint8 [height, width, 3]."""
 
     codes: list[int]
     pixels: Tensor
 
 
 def decoded(target: Target) -> CheckResult:
-    """Pixels of known codes."""
+    """Pixels of known codes by the target."""
     codes = [(cell * SPREAD + 1) % target.vocabulary for cell in range(target.grid.cells)]
     pixels = target.pixels(torch.tensor([codes], device=target.device))[0].cpu()
     height, width, _ = pixels.shape
@@ -33,7 +33,7 @@ def decoded(target: Target) -> CheckResult:
 
 
 def same_pixels(ours: DecodedCodes | None, oracle: Oracle) -> CheckResult:
-    """Whether the known codes have the same pixels."""
+    """Whether target and oracle draw the known codes alike."""
     ours = required(ours, "there are no pixels to compare")
     theirs = oracle.pixels(ours.codes).cpu()
     differences = (ours.pixels.int() - theirs.int()).abs()
@@ -51,9 +51,11 @@ class DraftingCheck:
     """One image and how it is made.
 
     Attributes:
-        request: what to make.
-        drafter, deterministic: as `Pipeline` takes them.
-        exact: whether plain decoding has to make the same image, or rounding may make another.
+        request: Image to make.
+        drafter: Name of the drafter.
+        deterministic: True where all passes have one shape.
+        exact: True where plain decoding has to make the same image; False where rounding may
+            differ.
     """
 
     request: Request
@@ -63,7 +65,8 @@ class DraftingCheck:
 
 
 def same_image(target: Target, drafting: DraftingCheck) -> CheckResult:
-    """Whether a drafter leaves the image alone, and what it saves; the picture is its value."""
+    """Whether a drafter makes the image of plain decoding, and what it saves; the value is the
+    picture."""
     plain, drafted = (
         Pipeline(
             target,

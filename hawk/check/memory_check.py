@@ -1,4 +1,4 @@
-"""Room: the memory that a model takes beside what is estimated, and where a copy of it fits."""
+"""Check of memory: a model's peak beside its estimate; and the device where a copy of it fits."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,8 @@ from hawk.targets.source import Source
 from hawk.targets.weight_shapes import shapes
 
 GIB = 2**30
-SLACK = 1.15  # activations of a pass, graphs and fragments, over weights and cache
-LEAST_GIB = 0.5  # of slack
+SLACK = 1.15  # ratio of the peak to weights and cache: activations, graphs and fragments
+LEAST_GIB = 0.5  # least slack
 
 
 def same_memory(source: Source, peak: PeakMemory) -> CheckResult:

@@ -1,5 +1,5 @@
-"""Oracle: the processor and the modules of transformers, from the files that the target was loaded
-from. They are what a target is compared with.
+"""Oracle: the processor and the modules of transformers, loaded from the target's files, with which
+the target is compared.
 """
 
 import gc
@@ -19,16 +19,17 @@ Branches = list[list[int]]  # token ids, those of the conditional branch first
 
 
 class Oracle(ABC):
-    """See above.
+    """Transformers' own computation of a model.
 
     Args:
-        source: where the files are.
-        grid: of the image.
-        family: what the target is called.
+        source: Source of the model's files.
+        grid: Grid of the image.
+        family: Name of the target's family.
 
     Attributes:
-        kind, processor: of the modules, and the name of what reads prompts.
-        model: once it is loaded.
+        kind: Class of the modules.
+        processor: Name of the class that reads prompts.
+        model: The modules; None until they are loaded.
     """
 
     kind: type[PreTrainedModel]
@@ -44,14 +45,14 @@ class Oracle(ABC):
 
     @abstractmethod
     def logits(self, ids: Sequence[int], tokens: Sequence[int]) -> Tensor:
-        """float32 [T + 1, V], what follows a branch of the prompt and each of the tokens."""
+        """Logits float32 [T + 1, V] after a branch of the prompt and after each of the tokens."""
 
     @abstractmethod
     def decoded(self, tokens_1T: Tensor) -> Tensor:
         """Images [1, 3, height, width] from -1 to 1. NotApplicable where there is no decoder."""
 
     def load(self, dtype: torch.dtype, device: torch.device) -> None:
-        """Read the weights; those of the image tokenizer in float32, as official scripts do."""
+        """Load the weights, those of the image tokenizer in float32, as official scripts do."""
         precise: Any = type(
             self.kind.__name__,
             (self.kind,),
@@ -63,14 +64,14 @@ class Oracle(ABC):
         self.model.to(device).eval()
 
     def free(self) -> None:
-        """Give the weights' memory back."""
+        """Free the memory of the weights."""
         self.model = None
         gc.collect()
         torch.cuda.empty_cache()
 
     @torch.inference_mode()
     def pixels(self, tokens: Sequence[int]) -> Tensor:
-        """uint8 [height, width, 3] of an image.
+        """Pixels uint8 [height, width, 3] of an image's tokens.
 
         NotApplicable where there is no decoder, or nothing is loaded.
         """
@@ -88,7 +89,7 @@ class Oracle(ABC):
 
 
 class NoOracle(Oracle):
-    """Of a family that transformers does not have."""
+    """Oracle of a family that transformers does not have."""
 
     def branches(self, prompt: str) -> Branches:
         self._refuse()

@@ -1,4 +1,4 @@
-"""Passes: what follows a prompt and some greedy tokens, by a target and by its oracle."""
+"""Checks of passes: logits after a prompt and some greedy tokens, by a target and by its oracle."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,27 +16,29 @@ from hawk.decoding.tree import Shapes, Tree
 from hawk.pictures import Step
 from hawk.pipeline import Pipeline
 
-GREEDY = 32  # tokens, or as many as reach into the second row of the grid
+GREEDY = 32  # number of tokens, or as many as reach into the second row of the grid
 INTO_ROW = 4
-# Of the difference between two laws, in standard deviations of a law's logits. Two right
-# computations in float32 differ by some 1e-5 of it; what is wrong differs by 1e-2 and more.
+# Largest difference of two laws, in standard deviations of a law's logits. Two right computations
+# in float32 differ by some 1e-5 of it, wrong ones by 1e-2 and more.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
-ROUNDED = 2  # times as far as one pass may another be from the oracle, by its rounding
-TAIL = 4  # times as far as its law may one token be
+ROUNDED = 2  # ratio by which rounding may put one pass further from the oracle than another
+TAIL = 4  # ratio by which one token may differ more than its law does
 NOTHING = "there are no passes to compare"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Passes:
-    """float32 logits on the host, and what they are of.
+    """float32 logits on the host, after the prompt and after each token, X = T + 1 in all.
 
     Attributes:
-        grid, guidance: of the image.
-        dtype: of the weights.
-        branches: token ids of the prompt.
-        tokens: greedy, with guidance.
-        conditional_XV, unconditional_XV: of either branch alone.
-        guided_XV: of both.
+        grid: Grid of the image.
+        guidance: Guidance scale.
+        dtype: Type of the weights.
+        branches: Token ids of the prompt's branches.
+        tokens: Greedy tokens, with guidance.
+        conditional_XV: Logits of the conditional branch alone.
+        unconditional_XV: Logits of the other branch alone.
+        guided_XV: Logits of both branches with guidance.
     """
 
     grid: Grid
@@ -134,7 +136,7 @@ def _branches(ours: Passes, theirs: Passes) -> list[CheckResult]:
 
 
 def _guided_tolerance(ours: Passes, theirs: Passes) -> float:
-    """Of both branches together: what is between those alone adds up, to g + (g - 1) times it."""
+    """Tolerance of both branches together: differences of either add up, g + (g - 1) times."""
     alone = max(answer.numbers["largest"] for answer in _branches(ours, theirs))
     floor = TOLERANCE[ours.dtype] / 100
     return (2 * ours.guidance - 1) * max(ROUNDED * alone, floor)
@@ -156,7 +158,7 @@ def _greedy(target: Target, prompt: str) -> list[int]:
 
 
 def _logits(target: Target, prompt: Branches, tokens: list[int], guidance: float) -> Tensor:
-    """[L, V] of one branch or both."""
+    """Logits [X, V] of one branch or both."""
     device = target.device
     cache = target.new_cache(slots=1, branches=len(prompt), nodes=len(tokens))
     scale_B = torch.tensor([guidance], device=device)
@@ -173,7 +175,7 @@ def _logits(target: Target, prompt: Branches, tokens: list[int], guidance: float
 def _compared(
     what: str, ours_XV: Tensor, theirs_XV: Tensor, tolerance: float, grid: Grid
 ) -> CheckResult:
-    """The law that differs most, by root mean square, in standard deviations of theirs."""
+    """Result for the law with the largest root mean square difference, in deviations of theirs."""
     differences_X = (ours_XV - theirs_XV).square().mean(1).sqrt() / theirs_XV.std(1)
     differences_X = differences_X.nan_to_num(torch.inf)
     largest, worst = (float(found) for found in differences_X.max(0))

@@ -1,4 +1,4 @@
-"""Prompts: token ids by a target and by the family's own processor."""
+"""Check of prompts: token ids by a target and by the family's own processor."""
 
 from hawk.check.finding import CheckResult
 from hawk.check.oracle import Oracle
@@ -14,7 +14,7 @@ NAMES = ("conditional", "unconditional")
 
 
 def same_prompts(target: Target, oracle: Oracle) -> CheckResult:
-    """Of both branches of guidance."""
+    """Whether both branches of some prompts have the processor's token ids."""
     for prompt in PROMPTS:
         pairs = zip(NAMES, target.encode(prompt), oracle.branches(prompt), strict=True)
         for name, ours, theirs in pairs:
@@ -32,7 +32,7 @@ def same_prompts(target: Target, oracle: Oracle) -> CheckResult:
 
 
 def _around(ids: list[int], other: list[int]) -> str:
-    """Its length, and what begins where the two part."""
+    """Number of ids, and the first ones that differ from `other`."""
     parted = next((n for n, (a, b) in enumerate(zip(ids, other, strict=False)) if a != b), None)
     place = min(len(ids), len(other)) if parted is None else parted
     return f"{len(ids)} tokens with {ids[place : place + 4]} from place {place} on"

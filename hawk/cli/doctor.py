@@ -1,4 +1,4 @@
-"""Doctor: what Hawk finds on this machine, and how to mend what is missing."""
+"""Doctor: findings about this machine, and how to mend what is missing."""
 
 import importlib.metadata
 import importlib.util
@@ -22,10 +22,11 @@ class Check:
     """One finding.
 
     Attributes:
-        name, found: what was looked at and what is there.
-        fine: whether it is as it should be.
-        needed: whether Hawk cannot run without it.
-        mend: what to do where it is not fine.
+        name: Part that was looked at.
+        found: State of the part.
+        fine: True where it is as it should be.
+        needed: True where Hawk cannot run without it.
+        mend: Remedy where it is not fine.
     """
 
     name: str

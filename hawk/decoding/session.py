@@ -263,8 +263,8 @@ class Session:
         self._first_tokens(slots, output)
 
     def _seed(self, request: Request) -> int:
-        """Seed of an image's noise. Tree sizes are learned from all images in flight: where they must
-        not depend on an image's noise, no other image may share it."""
+        """Seed of an image's noise. Tree sizes are learned from all images in flight: where they
+        must not depend on an image's noise, no other image may share it."""
         if self.rule.by_chance:
             return seed_of(request.seed, request.prompt)
         return request.seed

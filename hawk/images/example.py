@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A picture, what made it, and the options that shall be otherwise.
+    """A picture, its origin, and the options that replace parts of it.
 
     Attributes:
-        file: the picture.
-        origin: what made it.
-        given: names of options that the user gave; they hold.
+        file: File of the picture.
+        origin: Origin of the picture.
+        given: Names of options that the user gave, which go before the origin.
     """
 
     file: Path
@@ -25,7 +25,7 @@ class Example:
 
     @classmethod
     def read(cls, file: Path, given: frozenset[str]) -> "Example":
-        """ValueError where the picture does not say what made it."""
+        """The example in a file. ValueError where the picture does not hold its origin."""
         from hawk.images.encoding import read_origin
 
         return cls(file=file, origin=read_origin(file), given=given)
@@ -40,7 +40,7 @@ class Example:
             "negative_prompt": request.negative_prompt,
             **asdict(request.sampler),
             "model": maker.model,
-            # With this rule whatever drafts makes the same image.
+            # With this rule every drafter makes the same image.
             "drafter": "auto" if maker.rule == "coupled" else maker.drafter,
             "rule": maker.rule,
             "dtype": maker.dtype or "auto",
@@ -49,7 +49,7 @@ class Example:
         return {name: value for name, value in found.items() if name not in self.given}
 
     def refuse_other_weights(self, maker: "Maker") -> None:
-        """ValueError where the model has other weights than it had, and was not chosen anew."""
+        """ValueError where the picture's model has other weights now, unless --model was given."""
         was = self.origin.maker.model_revision
         if "model" not in self.given and was and was != maker.model_revision:
             raise ValueError(
@@ -58,8 +58,7 @@ class Example:
             )
 
     def compare(self, result: "Result") -> dict[str, Any] | None:
-        """Whether the first picture has the tokens of this one; None where it was asked for
-        something else."""
+        """Whether the first picture has the tokens of this one; None where its request differs."""
         from hawk.images.gallery import tokens_sha256
 
         first = result.pictures[0] if result.pictures else None

@@ -23,11 +23,10 @@ NUMBERED = re.compile(r"image-([0-9]{5,})\.png")
 
 
 class Gallery:
-    """Writes pictures into `folder` as they finish.
+    """Folder into which pictures are written as they finish.
 
-    Nothing that is there is replaced: numbers go on behind the last one.
-
-    OSError where the folder cannot be made or written, before any image is made.
+    No file is replaced: numbers go on behind the last one. OSError where the folder cannot be made
+    or written, before any image is made.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,7 +45,7 @@ class Gallery:
         self._paths: dict[int, Path] = {}
 
     def add(self, picture: "Picture", maker: Maker, size: str | None) -> None:
-        """Write a picture; `size` is that asked for."""
+        """Write a picture with its origin; `size` is WIDTHxHEIGHT where the user gave one."""
         origin = Origin(
             maker=maker,
             request=picture.request,
@@ -59,14 +58,15 @@ class Gallery:
         self._pictures[picture.place] = picture
 
     def write_sheet(self) -> Path:
-        """All pictures in the order of their prompts, numbered as the first of them."""
+        """Write a sheet of all pictures in the order of their prompts; its number is that of the
+        first of them. Returns its path."""
         images = [self._pictures[place].image for place in sorted(self._pictures)]
         data = encode(contact_sheet(images), "png")
         name = "contact-sheet-{:05d}.png" if self._first else "contact-sheet.png"
         return self._write(name, self._first, data)
 
     def describe(self, picture: "Picture") -> dict[str, object]:
-        """The picture's entry in machine-readable output."""
+        """Entry of the picture in the JSON output."""
         return {
             "path": str(self._paths[picture.place]),
             "prompt": picture.request.prompt,
@@ -75,9 +75,9 @@ class Gallery:
         }
 
     def _write(self, name: str, number: int, data: bytes) -> Path:
-        """A new file of that number, or of the next one that is free.
+        """Write a new file of number `number`, or of the next free one; its path.
 
-        Nothing that a user wrote gets into its name.
+        No text of a user gets into the name.
         """
         for free in itertools.count(number):
             path = self._folder / name.format(free)
@@ -103,7 +103,7 @@ def tokens_sha256(tokens: Sequence[int]) -> str:
 
 
 def contact_sheet(images: Sequence[Image.Image], columns: int | None = None) -> Image.Image:
-    """Images of one size in rows, as square as it goes unless `columns` is given."""
+    """Sheet of images of one size, about as many rows as columns unless `columns` is given."""
     columns = columns or math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
     factor = max(1, math.ceil(LEAST_PIXELS / images[0].width))

@@ -1,4 +1,4 @@
-"""Origin: what made a picture, enough to make it again."""
+"""Origin: all that made a picture, enough to make it again."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -15,14 +15,14 @@ NEEDED = ("prompt", "seed", "guidance", "temperature", "top_k", "top_p", "model"
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What made one picture.
+    """All that made one picture.
 
     Attributes:
-        maker: model, drafter, rule.
-        request: prompt, seed and settings.
-        size: WIDTHxHEIGHT in pixels, where it was asked for; None is the model's own.
-        tokens_sha256: of the image's tokens, so that one that is made again can be compared.
-        version: of Hawk.
+        maker: Model, drafter and rule.
+        request: Prompt, seed and settings.
+        size: WIDTHxHEIGHT in pixels that the user gave; None is the model's own size.
+        tokens_sha256: Digest of the image's tokens, to compare a picture that is made again.
+        version: Version of Hawk.
     """
 
     maker: Maker
@@ -32,7 +32,7 @@ class Origin:
     version: str = hawk.__version__
 
     def texts(self) -> dict[str, str]:
-        """All of it as text by name; what is not there is left out."""
+        """All values as text by name, without those that are None."""
         request, sampler = self.request, self.request.sampler
         values = {
             "prompt": request.prompt,
@@ -49,7 +49,7 @@ class Origin:
 
     @classmethod
     def read(cls, texts: Mapping[str, str]) -> "Origin":
-        """What `texts` gave. ValueError, with the reason, where it is not whole."""
+        """The origin in `texts`. ValueError, with the reason, where some are missing."""
         from hawk.decoding.request import (
             Request,  # imports torch, which writing an origin does not need
         )

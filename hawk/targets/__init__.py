@@ -15,8 +15,8 @@ from hawk.targets.llamagen import LlamaGen
 from hawk.targets.revision import fingerprint
 from hawk.targets.source import EMBEDDED, Source
 
-DRAFTER_CONFIGS = "drafters/*/config.json"  # trained drafters that lie beside a model
-# By `model_type` of config.json, or `hawk_family` where `hawk convert` wrote one.
+DRAFTER_CONFIGS = "drafters/*/config.json"  # trained drafters in a model's folder
+# Families by `model_type` of config.json, or by `hawk_family` where `hawk convert` wrote it.
 FAMILIES = {
     "janus": Janus,
     "emu3": Emu3,
@@ -40,14 +40,14 @@ def load_target(  # noqa: PLR0913  each is a choice of its own
     """Load an embedded model by name, or any other from a folder or transformers hub id.
 
     Args:
-        model: a hub id may end in `@` and a commit, tag or branch, which pins it.
+        model: Name, folder or hub id; a hub id may end in `@` and a commit, tag or branch.
         others: Further devices that share the decoder's layers, see
             `hawk.targets.layer_placement`.
         size: (height, width) of the images in pixels, for families that have a choice.
-        compile: the decoder's layers, see `DecoderTarget.compile`.
-        slots: images in flight that there has to be memory for.
-        prompt_limit: longest prompt in tokens; None is `PROMPT_LIMIT`, or what the model has
-            positions for.
+        compile: True compiles the decoder's layers, see `DecoderTarget.compile`.
+        slots: Number of images in flight that must fit into memory.
+        prompt_limit: Tokens of the longest prompt; None is `PROMPT_LIMIT`, or fewer where the model
+            has fewer positions.
 
     ValueError where the model cannot be found or its family is not supported.
     """
@@ -93,10 +93,8 @@ def _identity(source: Source, target: Target) -> Identity:
 
 
 def locate(model: str) -> tuple[str | Path, str | None]:
-    """Folder or hub id of a model by its name, and the revision of a hub id.
-
-    A folder may have an `@` in its name.
-    """
+    """Folder or hub id of a model by its name, and the revision of a hub id. The name of a folder
+    may hold an `@`."""
     if model in EMBEDDED:
         return EMBEDDED[model], None
     if "@" not in model or Path(model).exists():

@@ -1,6 +1,6 @@
-"""Catalogue: published models that Hawk can load, and what to expect of each.
+"""Catalogue: published models that Hawk loads, with their memory and default settings.
 
-Any other checkpoint of a family loads as well; these are the ones worth naming.
+Other checkpoints of the same families load as well.
 """
 
 import math
@@ -18,9 +18,9 @@ from hawk.targets.memory_estimate import FULL_BYTES, GIB, HALF_BYTES, decoding_b
 
 REAL, TOY = "real weights", "toy size only"
 PROMPT_TOKENS = 128  # assumed for the memory of an image in flight
-# Numbers in flight, in float32, for each image, node of a pass and image token: laws, noise, masks.
+# float32 numbers for each image, node of a pass and image token: laws, noise, masks.
 PASS_NUMBERS = 10
-IMAGES = (1, 8)  # in flight, whose memory is told
+IMAGES = (1, 8)  # numbers of images in flight whose memory is reported
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,19 +28,21 @@ class CatalogueEntry:
     """One published model.
 
     Attributes:
-        name: for people.
-        checkpoint: what `--model` takes, or what `hawk convert` reads where `convert` names a
+        name: Name for people.
+        checkpoint: Value of `--model`, or input of `hawk convert` where `convert` names a
             converter.
-        family: key of `FAMILIES`.
-        billions: numbers in the weights, in half precision, of all parts but the image tokenizer.
-        tokenizer_millions: numbers in those of the image tokenizer, which are float32.
+        family: Key of `FAMILIES`.
+        billions: Billions of weights, in half precision, without the image tokenizer.
+        tokenizer_millions: Millions of weights of the image tokenizer, which are float32.
+        channels: Channels of the last block of the decoder of pixels.
         grid, pixels: (height, width) at its usual size.
-        guidance, sampler: defaults of its own generation_config; None is the family's.
-        channels: of the last block of the decoder of pixels.
-        vocabulary: image tokens.
-        hidden, intermediate: widths of the decoder.
-        layers, heads, head_size: what the decoder stores for one token.
-        tried: `REAL` or `TOY`: whether it was run, or its family with small random weights only.
+        vocabulary: Number of image tokens.
+        hidden: Size of the decoder's hidden states.
+        intermediate: Width of its gated product.
+        layers, heads, head_size: Layers, heads of keys, and numbers of a head.
+        convert: Converter of its checkpoint; None where it loads as it is.
+        guidance, sampler: Defaults of its own generation_config; None is the family's.
+        tried: `REAL` where it was run, `TOY` where its family was run with random weights.
     """
 
     name: str
@@ -64,28 +66,28 @@ class CatalogueEntry:
 
     @property
     def slug(self) -> str:
-        """The name as one word of a command line."""
+        """Name as one word of a command line."""
         return self.name.lower().replace(" ", "-")
 
     @property
     def weights_gib(self) -> float:
-        """In bfloat16 but for the image tokenizer."""
+        """GiB of the weights, in bfloat16 except for the image tokenizer."""
         return (self.billions * 1e9 * HALF_BYTES + self.tokenizer_millions * 1e6 * FULL_BYTES) / GIB
 
     @property
     def decoding_gib(self) -> float:
-        """The most that decoding an image to pixels takes, one at a time."""
+        """Peak GiB of decoding one image to pixels."""
         family = FAMILIES[self.family]
         return decoding_bytes(family, self.channels, math.prod(self.pixels)) / GIB
 
     def peak_gib(self, images: int) -> float:
-        """With so many images in flight, guidance included."""
+        """Peak GiB with `images` images in flight, guidance included."""
         passes = images * kv_memory.NODES * self.vocabulary * PASS_NUMBERS * FULL_BYTES / GIB
         return self.weights_gib + images * self.image_gib + max(passes, self.decoding_gib)
 
     @property
     def image_gib(self) -> float:
-        """Keys and values of one image in flight, with guidance, in bfloat16."""
+        """GiB of the keys and values of one image in flight, with guidance, in bfloat16."""
         layout = Layout(
             layers=self.layers,
             heads=self.heads,
@@ -221,7 +223,7 @@ CATALOGUE = (
 
 
 def find(slug: str) -> CatalogueEntry:
-    """The entry of a name such as `janus-pro-7b`; ValueError lists those that exist."""
+    """Entry of a name such as `janus-pro-7b`. ValueError, with all names, where there is none."""
     for entry in CATALOGUE:
         if entry.slug == slug:
             return entry

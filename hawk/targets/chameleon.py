@@ -43,7 +43,7 @@ VQGAN_SOURCES = (
 
 
 class Chameleon(SharedVocabularyTarget):
-    """Anole: see `Target`."""
+    """Target of Anole."""
 
     feature_maps: ClassVar[float] = 4.03
     default_guidance = 3.0
@@ -101,7 +101,7 @@ class Chameleon(SharedVocabularyTarget):
 
     @torch.inference_mode()
     def codes(self, pixels_BHW3: Tensor) -> Tensor:
-        """int64 tokens [B, T] of uint8 pictures."""
+        """Tokens int64 [B, T] of uint8 pictures."""
         encoder: Any = self.model.model.vqmodel
         patch = 2 ** (len(encoder.config.channel_multiplier) - 1)
         size = (self.grid.height * patch, self.grid.width * patch)
@@ -110,7 +110,7 @@ class Chameleon(SharedVocabularyTarget):
         return codebook.nearest(latents, self.codebook_VD)
 
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
-        """The unconditional branch is BOS and the start of the image."""
+        """Token ids of both branches; the unconditional one is BOS and the start of the image."""
         no_negative(negative_prompt, self.name, "an empty prompt")
         return [self._ids(prompt, prompt), [self._bos, *self._start]]
 
@@ -126,7 +126,7 @@ class Chameleon(SharedVocabularyTarget):
 
 
 class Lumina(Chameleon):
-    """Lumina-mGPT: see `Target`."""
+    """Target of Lumina-mGPT."""
 
     default_guidance = 4.0
     default_sampler = SamplerConfig(top_k=2000)
@@ -154,7 +154,7 @@ class Lumina(Chameleon):
         return cls(*_load(source), source.name, size=(height, width))
 
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
-        """The unconditional branch is the start of the image alone."""
+        """Token ids of both branches; the unconditional one is the start of the image alone."""
         no_negative(negative_prompt, self.name, "an image without a prompt")
         height, width = self._size
         text = f"Generate an image of {width}x{height} according to the following prompt:\n{prompt}"
@@ -164,7 +164,7 @@ class Lumina(Chameleon):
 def _load(
     source: Source,
 ) -> tuple[ChameleonForConditionalGeneration, VQDecoder, PreTrainedTokenizerBase]:
-    """ValueError where there is no decoder for pixels."""
+    """Modules and tokenizer of a source. ValueError where there is no decoder for pixels."""
     decoder = source.weights(FILE)
     if decoder is None:
         lumina = LUMINA_CLASS in source.config().get("architectures", ())

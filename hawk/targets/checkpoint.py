@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-WRAPPERS = ("model", "module", "state_dict")  # what training scripts wrap weights in
+WRAPPERS = ("model", "module", "state_dict")  # keys under which training scripts store weights
 
 
 def read_pickle(file: Path) -> dict[str, Tensor]:

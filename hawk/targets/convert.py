@@ -23,11 +23,14 @@ def convert(
     """Write folder `out` from a checkpoint of one of `CONVERTERS`; see their modules.
 
     Args:
-        vq: checkpoint of the image tokenizer; None where the checkpoint itself has it.
-        size: WIDTHxHEIGHT to draw in.
-        text_encoder: hub id or folder of LlamaGen's T5.
+        family: One of `CONVERTERS`.
+        checkpoint: File or folder to read.
+        out: Folder to write, which must not exist.
+        vq: Checkpoint of the image tokenizer; None where the checkpoint itself has it.
+        size: WIDTHxHEIGHT of images in pixels.
+        text_encoder: Hub id or folder of LlamaGen's T5.
 
-    ValueError where it cannot be done; `out` is there whole or not at all.
+    ValueError where it cannot be converted; `out` is then not written.
     """
     if family not in CONVERTERS:
         raise ValueError(f"no converter for {family!r}: choose from {', '.join(CONVERTERS)}")

@@ -37,11 +37,12 @@ def convert_chameleon(
     """Write a folder for Anole (`family` "chameleon") or Lumina-mGPT ("lumina_mgpt").
 
     Args:
-        folder: a checkpoint in the layout of transformers.
-        out: folder to write; it must not exist.
-        vqgan: Meta's `vqgan.ckpt`, or a folder that has it; None where the checkpoint's folder or
-            the checkpoint itself has it.
-        size: (height, width) in pixels to draw in, for Lumina-mGPT; None is 768 x 768.
+        folder: Checkpoint in the layout of transformers.
+        out: Folder to write; it must not exist.
+        family: Family of the model.
+        vqgan: Meta's `vqgan.ckpt`, or a folder with it; None where the checkpoint's folder or the
+            checkpoint itself has it.
+        size: (height, width) of images in pixels, for Lumina-mGPT; None is 768 x 768.
 
     ValueError where a part of the model is missing; nothing is written then.
     """
@@ -64,8 +65,8 @@ def convert_chameleon(
 
 
 def find_vqgan(folder: Path, given: Path | None) -> Path | None:
-    """The file itself, or one in a folder, by default that of the checkpoint; None where there is
-    none. ValueError where what was given has none."""
+    """Path of `vqgan.ckpt`: the given file, or the file in the given folder or in that of the
+    checkpoint; None where there is none. ValueError where the given folder has none."""
     if given is not None and not given.is_dir():
         return given
     for place in FOLDERS:
@@ -77,7 +78,7 @@ def find_vqgan(folder: Path, given: Path | None) -> Path | None:
 
 
 def _image_tokenizer(shards: Sequence[Path], vqgan: Path | None) -> dict[str, Tensor]:
-    """Encoder, codebook and decoder, under the names of the official file."""
+    """Weights of encoder, codebook and decoder, under the names of the official file."""
     if vqgan is not None:
         return read_pickle(vqgan)
     found: dict[str, Tensor] = {}
@@ -92,7 +93,7 @@ def _image_tokenizer(shards: Sequence[Path], vqgan: Path | None) -> dict[str, Te
 
 
 def _decoder(tokenizer: Mapping[str, Tensor], config: Any) -> dict[str, Tensor]:
-    """What makes pixels of tokens. ValueError where it does not fit the model."""
+    """Weights of the decoder for pixels. ValueError where they do not fit the model."""
     found = {name: w.contiguous() for name, w in tokenizer.items() if name.startswith(vq.PARTS)}
     with torch.device("meta"):
         empty = vq.VQDecoder(config.vq_config)
@@ -108,8 +109,8 @@ def _decoder(tokenizer: Mapping[str, Tensor], config: Any) -> dict[str, Tensor]:
 def _added(
     shards: Sequence[Path], tokenizer: Mapping[str, Tensor], config: Any
 ) -> dict[str, Tensor]:
-    """Parts of the image tokenizer that transformers' model has and the checkpoint lacks, so that
-    the folder is whole for it too. ValueError where some part is in neither."""
+    """Weights of the image tokenizer that transformers' model has and the checkpoint lacks, which
+    make the folder whole for transformers too. ValueError where a weight is in neither."""
     with torch.device("meta"):
         model: Any = ChameleonForConditionalGeneration(config)
     lacking = set(model.state_dict()) - set(model.all_tied_weights_keys)
@@ -125,7 +126,7 @@ def _added(
 
 
 def _write_shards(shards: Sequence[Path], added: dict[str, Tensor], config: Any, out: Path) -> None:
-    """The checkpoint's files, with what is added in the first, and an index of several."""
+    """Write the checkpoint's files, the added weights in the first, and an index of several."""
     places: dict[str, str] = {}
     total_bytes = 0
     for shard in shards:

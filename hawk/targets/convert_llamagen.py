@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from hawk.targets import llamagen
 from hawk.targets.checkpoint import read_pickle
 
-HEADS = {3200: 32, 4096: 32}  # by width; the other published widths have heads of 64
+HEADS = {3200: 32, 4096: 32}  # number of heads by width; other published widths have heads of 64
 SIMPLE = {
     "tok_embeddings.weight": "decoder.embed_tokens.weight",
     "norm.weight": "decoder.norm.weight",
@@ -49,11 +49,11 @@ def convert_llamagen(
     """Write a folder for LlamaGen.
 
     Args:
-        gpt: the transformer, `t2i_XL_stage1_256.pt` or `t2i_XL_stage2_512.pt`.
-        out: folder to write; it must not exist.
-        vq: the image tokenizer, `vq_ds16_t2i.pt`.
-        size: (height, width) in pixels, of the stage: 256 x 256 or 512 x 512.
-        text_encoder: hub id or folder of the T5 whose encodings it reads.
+        gpt: File of the transformer, `t2i_XL_stage1_256.pt` or `t2i_XL_stage2_512.pt`.
+        out: Folder to write; it must not exist.
+        vq: File of the image tokenizer, `vq_ds16_t2i.pt`.
+        size: (height, width) in pixels of the training stage: 256 x 256 or 512 x 512.
+        text_encoder: Hub id or folder of the T5 whose encodings it reads.
     """
     height, width = size
     if height != width or height % llamagen.PATCH:
@@ -127,7 +127,8 @@ def _weights(published: dict[str, Tensor], own: dict[str, Any]) -> dict[str, Ten
 
 
 def _halves(weight: Tensor, head_size: int) -> Tensor:
-    """Rotary pairs are neighbours in the official code, half a head apart in transformers."""
+    """Weights with rotary pairs half a head apart, as in transformers; official pairs are
+    neighbours."""
     return weight.view(-1, head_size // 2, 2, weight.shape[1]).transpose(1, 2).reshape(weight.shape)
 
 

@@ -1,4 +1,4 @@
-"""What all families share: prompts and trees through our decoder, guided laws out.
+"""DecoderTarget: what all families share; prompts and trees go through our decoder.
 
 Transformers reads configurations, weights and tokenizers; its modules make no pass.
 """
@@ -22,14 +22,14 @@ from hawk.decoding.tree import Tree
 from hawk.targets import guidance
 from hawk.targets.row_ends import RowEndCache, image_entries
 
-# One row or node is a case of its own, and so are a few ways that tensors lie in memory.
+# Variants of compiled code: one row, one node and some layouts of tensors each take one.
 RECOMPILE_LIMIT = 32
-PROMPT_LIMIT = 512  # tokens, unless told otherwise: memory has to be there for all of them
+PROMPT_LIMIT = 512  # default number of tokens, which all need memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetSpec:
-    """What a Target says about itself; see there. The prompt limit is what the model has positions
+    """Attributes of a Target. The prompt limit is the number of tokens that the model has positions
     for."""
 
     name: str
@@ -42,13 +42,14 @@ class DecoderTarget(ABC):
     """A Target around a decoder stack (`LlamaModel` and its kin).
 
     Args:
-        spec: what it says about itself.
-        decoder: the stack, a module of transformers.
-        row_end: embedding [D] of the token that the model writes after every row, if it does.
+        spec: Attributes of the target.
+        decoder: Decoder stack, a module of transformers.
+        row_end: Embedding [D] of the token that the model writes after every row; None where it
+            writes none.
     """
 
-    identity: Identity  # of its files: `load_target` knows them
-    cache_type: type[Cache] = Cache  # where there are no row ends
+    identity: Identity  # set by `load_target`, which knows the files
+    cache_type: type[Cache] = Cache  # class of caches without row ends
     default_guidance: float
     default_sampler: SamplerConfig
 
@@ -68,7 +69,7 @@ class DecoderTarget(ABC):
         self._row_end_D, self.hidden_size = row_end, self._decoder.hidden_size
 
     def limit_prompts(self, tokens: int) -> None:
-        """Read prompts of up to so many tokens. ValueError where the model cannot."""
+        """Set the longest prompt to `tokens` tokens. ValueError where the model cannot read it."""
         if not 1 <= tokens <= self._most_tokens:
             raise ValueError(
                 f"the prompt limit of {self.name} must be from 1 to {self._most_tokens} tokens, "
@@ -88,7 +89,7 @@ class DecoderTarget(ABC):
 
     @abstractmethod
     def embed_prompts(self, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-        """Embeddings [R, P, D] padded on the right, and int64 lengths [R]."""
+        """Embeddings [R, E, D] padded on the right, and lengths int64 [R]."""
 
     @abstractmethod
     def embed_image(self, tokens_BN: Tensor) -> Tensor:
@@ -114,17 +115,17 @@ class DecoderTarget(ABC):
 
     @property
     def layout(self) -> Layout:
-        """What the decoder stores for one token."""
+        """Keys and values of one token."""
         return self._decoder.layout
 
     def compile(self, backend: str = "inductor") -> None:
-        """Have torch compile the layers, one piece of code for all of them and all sizes of trees.
+        """Compile the layers by torch, one piece of code for all of them and all sizes of trees.
 
-        Their norms, rotations and sums are dozens of kernels a layer, and a few once compiled. The
-        first passes wait for it.
+        Norms, rotations and sums are dozens of kernels a layer, and a few once compiled. The first
+        passes wait for the compiler.
 
         Args:
-            backend: of `torch.compile`.
+            backend: Backend of `torch.compile`.
 
         RuntimeError where there is no C++ compiler for the backend `inductor`.
         """
@@ -189,8 +190,8 @@ class DecoderTarget(ABC):
         ancestors_BEE: Tensor,
         law_BN: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Logits and hidden states of a tree that the cache has begun. What is done depends on
-        shapes alone, so that a graph may stand for it."""
+        """Logits and hidden states of a tree that the cache has begun. The computation depends on
+        shapes alone, so that a graph may replay it."""
         positions_RE, mask_R1EU = cache.place(depths_BE, ancestors_BEE)
         rows, nodes = tokens_BN.shape
         entries_BED = self.embed_image(tokens_BN)

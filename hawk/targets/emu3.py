@@ -33,12 +33,10 @@ IMAGE_START, IMAGE_TOKEN, END_OF_LINE = "<|image start|>", "<|image token|>", "<
 
 
 class Emu3(SharedVocabularyTarget):
-    """See `Target`. Without a negative prompt it takes the official script's; the praise that the
+    """Target of Emu3. Without a negative prompt it takes the official script's; the praise that the
     script adds to each prompt (" masterpiece, film grained, best quality.") is left to the user."""
 
-    feature_maps: ClassVar[float] = (
-        10.15  # its norms hold most, with twice the channels of the last block
-    )
+    feature_maps: ClassVar[float] = 10.15  # its norms have twice the channels of the last block
     default_guidance = 3.0
     default_sampler = SamplerConfig(top_k=2048)
 
@@ -92,7 +90,7 @@ class Emu3(SharedVocabularyTarget):
 
     @torch.inference_mode()
     def codes(self, pixels_BHW3: Tensor) -> Tensor:
-        """int64 tokens [B, T] of uint8 pictures."""
+        """Tokens int64 [B, T] of uint8 pictures."""
         vq: Any = self.model.model.vqmodel
         patch = vq.spatial_scale_factor
         size = (self.grid.height * patch, self.grid.width * patch)

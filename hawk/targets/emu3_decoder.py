@@ -1,8 +1,8 @@
-"""Still: one image from the video decoder of Emu3's image tokenizer.
+"""One image from the video decoder of Emu3's image tokenizer.
 
-Of a single image it makes `temporal_downsample_factor` frames, four in the published one, and
-transformers' own `decode` keeps the first. From the resolution of the grid on, frames do not see
-each other: the others are left out there, which is a quarter of the memory and of the time.
+For a single image the decoder makes `temporal_downsample_factor` frames, four in the published
+model, and transformers' own `decode` keeps the first. From the resolution of the grid on, frames do
+not see each other: here the others are dropped there, which takes a quarter of memory and time.
 """
 
 from typing import Any
@@ -12,15 +12,15 @@ from torch import Tensor
 
 
 def decode_image(vq: Any, codes_BHW: Tensor) -> Tensor:
-    """Images [B, 3, height, width] with values from about -1 to 1, as `vq.decode` makes them.
+    """Images [B, 3, height, width] with values from about -1 to 1, those of `vq.decode`.
 
     Args:
-        vq: an `Emu3VQVAE`.
+        vq: Image tokenizer, an `Emu3VQVAE`.
         codes_BHW: int64, image tokens.
     """
     decoder = vq.decoder
     quant_BCXHW = vq.quantize.embedding(codes_BHW).permute(0, 3, 1, 2)[:, :, None]
-    both = torch.cat([vq.post_quant_conv(quant_BCXHW), quant_BCXHW])  # [2B, C, T, H, W]
+    both = torch.cat([vq.post_quant_conv(quant_BCXHW), quant_BCXHW])  # [2B, C, X frames, H, W]
     for layer in decoder.time_res_stack:
         both = layer(both)
     for layer in decoder.time_conv:

@@ -15,12 +15,12 @@ from hawk.decoding.target import Branches
 
 
 def rows(prompts: Sequence[Branches], branches: int) -> list[list[int]]:
-    """The first `branches` branches of every prompt, one row each."""
+    """First `branches` branches of every prompt, one row each."""
     return [ids for prompt in prompts for ids in prompt[:branches]]
 
 
 def pad(rows: Sequence[list[int]], filler: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """int64 ids [R, P] padded on the right with `filler`, and their lengths [R]."""
+    """Token ids int64 [R, E] padded on the right with `filler`, and their lengths [R]."""
     longest = max(map(len, rows))
     padded = [ids + [filler] * (longest - len(ids)) for ids in rows]
     lengths = [len(ids) for ids in rows]
@@ -28,7 +28,8 @@ def pad(rows: Sequence[list[int]], filler: int, device: torch.device) -> tuple[T
 
 
 def mix(logits_RNV: Tensor, guidance_B: Tensor, branches: int) -> Tensor:
-    """u + guidance * (c - u) in float32 for two branches (conditional first), c alone for one."""
+    """Guided logits in float32: u + guidance * (c - u) for two branches, conditional first; c alone
+    for one branch."""
     logits = logits_RNV.float()
     if branches == 1:
         return logits

@@ -1,6 +1,6 @@
-"""Hub: what a repository holds, asked before anything large is downloaded.
+"""Hub: contents of a repository, before anything large is downloaded.
 
-Where the hub does not answer, nothing is known, and the download itself will say why.
+Where the hub does not answer nothing is known, and the download itself will fail with the reason.
 """
 
 import shutil
@@ -18,7 +18,7 @@ from huggingface_hub.utils import httpx  # the one that its client is made of
 
 NO_ANSWER = (
     HfHubHTTPError,
-    HFValidationError,  # it is no id at all
+    HFValidationError,  # the text is no id
     OfflineModeIsEnabled,
     SafetensorsParsingError,
     httpx.HTTPError,
@@ -38,8 +38,8 @@ def listing(repository: str, revision: str | None) -> dict[str, int] | None:
 def shapes(
     repository: str, revision: str | None, file: str
 ) -> Iterator[tuple[str, tuple[int, ...]]] | None:
-    """Name and shape of each tensor of a safetensors file, of which only the head is fetched; None
-    where the hub does not answer."""
+    """Name and shape of each tensor of a safetensors file, from its header alone; None where the
+    hub does not answer."""
     try:
         head = HfApi().parse_safetensors_file_metadata(repository, file, revision=revision)
     except NO_ANSWER:
@@ -48,13 +48,13 @@ def shapes(
 
 
 def download(repository: str, commit: str, patterns: Sequence[str]) -> Path:
-    """The folder of the cache with some files of a repository; without a connection, with those
-    that are there. Errors of the client and of the disk pass through."""
+    """Folder of the cache with the files of a repository that match some patterns; without a
+    connection, with those that are cached. Errors of the client and of the disk pass through."""
     return Path(snapshot_download(repository, revision=commit, allow_patterns=list(patterns)))
 
 
 def cached(repository: str, commit: str, file: str) -> Path | None:
-    """A file in the cache, if it is there."""
+    """Path of a file in the cache; None where it is not cached."""
     found = try_to_load_from_cache(repository, file, revision=commit)
     return Path(found) if isinstance(found, str) else None
 
@@ -63,7 +63,7 @@ def check_disk(sizes: dict[str, int]) -> None:
     """ValueError where the cache has no room for files to be downloaded.
 
     Args:
-        sizes: their bytes by name.
+        sizes: Bytes of the files by name.
     """
     need, place = sum(sizes.values()), Path(constants.HF_HUB_CACHE)
     while not place.exists():

@@ -21,15 +21,15 @@ LEGACY_TEMPLATE = "chat_template.json"  # of processors, before chat_template.ji
 
 
 class Janus(DecoderTarget):
-    """Prompt, guidance and embeddings of `JanusForConditionalGeneration`; see `Target`.
+    """Target of Janus and Janus-Pro.
 
-    A checkpoint's own generation_config goes before the defaults, those of the official script.
+    A checkpoint's own generation_config goes before the defaults, which are the official script's.
     """
 
     feature_maps: ClassVar[float] = 3.01
     default_guidance = 5.0
     default_sampler = SamplerConfig()
-    patches: codebook.Patches | None = None  # what tokens stand for, where that is known
+    patches: codebook.Patches | None = None  # patches that tokens stand for, where that is known
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Janus(DecoderTarget):
         )
         self.model = model.eval()
         self._form = JanusPrompt(tokenizer, name)
-        # One lookup a token instead of the two-layer aligner on every pass.
+        # A lookup of each token replaces the two-layer aligner in every pass.
         with torch.no_grad():
             codes = torch.arange(self.vocabulary, device=model.device)
             self._image_embeds_VD = model.prepare_embeddings_for_image_generation(codes)
@@ -90,7 +90,7 @@ class Janus(DecoderTarget):
 
     @torch.inference_mode()
     def codes(self, pixels_BHW3: Tensor) -> Tensor:
-        """int64 tokens [B, T] of uint8 pictures; of patches where a codebook of them is there."""
+        """Tokens int64 [B, T] of uint8 pictures, by patches where the model has some."""
         vq: Any = self.model.model.vqmodel
         side = self.grid.height * 2 ** (len(vq.config.channel_multiplier) - 1)
         images_B3HW = codebook.scaled(pixels_BHW3, (side, side), self.name)

@@ -21,14 +21,15 @@ class JanusPrompt:
     """Token ids of prompts.
 
     Args:
-        tokenizer: of the checkpoint; its chat template, if it has one, is the form.
-        name: of the model.
+        tokenizer: Tokenizer of the checkpoint, whose chat template is the form where it has one.
+        name: Name of the model.
 
-    ValueError where prompts would not be put as the model was trained to read them.
+    ValueError where prompts would not have the form that the model was trained on.
 
     Attributes:
-        bos, boi: token ids of the begin of the prompt and of the image, kept in both branches.
-        pad: token id of all between them in the unconditional branch.
+        bos: Token id of the beginning of the prompt.
+        boi: Token id of the beginning of the image.
+        pad: Token id of all tokens between these two in the unconditional branch.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
@@ -41,23 +42,23 @@ class JanusPrompt:
         self._tokenizer, self._name = tokenizer, name
         self.bos = token_id(tokenizer, str(tokenizer.bos_token), name)
         self.boi = token_id(tokenizer, IMAGE_START, name)
-        # Pads are read here: another one, as some re-saved tokenizers name, is another image.
+        # The model reads pads: another one, as some re-saved tokenizers name, makes another image.
         self.pad = token_id(tokenizer, PAD if PAD in vocabulary else str(tokenizer.pad_token), name)
         self._check_template()
 
     def encode(self, prompt: str) -> list[int]:
         plain_text(prompt, self._tokenizer, self._name, (USER, ASSISTANT, IMAGE_START))
-        # Not verbose: of a long prompt our error says more than the tokenizer's warning.
+        # Not verbose: our error about a long prompt says more than the tokenizer's warning.
         words = self._tokenizer(self._turn(prompt), verbose=False)["input_ids"]
-        # One BOS, whether the tokenizer or the template writes it, both or neither.
+        # One BOS, whether tokenizer, template, both or neither write it.
         return [self.bos, *(word for word in words if word != self.bos), self.boi]
 
     def unconditional(self, ids: list[int]) -> list[int]:
-        """The other branch: BOS and BOI are kept, all between are pads, which are attended to."""
+        """Token ids of the other branch: BOS and BOI, and pads between them, which are attended."""
         return [token if token in (self.bos, self.boi) else self.pad for token in ids]
 
     def _turn(self, prompt: str) -> str:
-        """The prompt in the checkpoint's chat template, or else in the official form."""
+        """Text of the prompt in the checkpoint's chat template, or else in the official form."""
         if not self._tokenizer.chat_template:
             return f"{USER}: {prompt.strip()}\n\n{ASSISTANT}:"
         turn: Any = {"role": "user", "content": [{"type": "text", "text": prompt}]}

@@ -1,4 +1,4 @@
-"""Room: memory for keys and values, told by a model's configuration before anything is loaded."""
+"""Memory of keys and values, from a model's configuration before anything is loaded."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from hawk.targets.decoder_target import PROMPT_LIMIT
 from hawk.targets.emu3 import SIZE
 from hawk.targets.row_ends import image_entries
 
-NODES = 96  # of the largest tree of any drafter
+NODES = 96  # nodes of the largest tree of any drafter
 BRANCHES = 2  # rows of an image, with guidance
 ROW_ENDS = ("emu3", "lumina_mgpt")  # families that write a token after every row
 SIZES = {"emu3": SIZE, "lumina_mgpt": LUMINA_SIZE}
@@ -24,10 +24,14 @@ CPU = torch.device("cpu")
 def image_bytes(
     layout: Layout, grid: Grid, *, row_ends: bool, prompt: int, prompt_limit: int = PROMPT_LIMIT
 ) -> int:
-    """Keys and values of an image in flight, with guidance.
+    """Bytes of the keys and values of an image in flight, with guidance.
 
     Args:
-        prompt: tokens of the longest prompt in flight.
+        layout: Keys and values of one token.
+        grid: Grid of the image.
+        row_ends: True where the model writes a token after every row.
+        prompt: Tokens of the longest prompt in flight.
+        prompt_limit: Tokens of the longest prompt that the target reads.
     """
     room = Room(prompt_limit=prompt_limit, image=image_entries(grid, NODES, row_ends=row_ends))
     return BRANCHES * room.capacity(prompt) * layout.token_bytes
@@ -36,11 +40,12 @@ def image_bytes(
 def least_image_bytes(
     config: Mapping[str, Any], size: tuple[int, int] | None, dtype: torch.dtype
 ) -> int:
-    """The same for short prompts, of a model that is not loaded yet.
+    """`image_bytes` with short prompts, of a model that is not loaded yet.
 
     Args:
-        config: contents of its config.json.
+        config: Contents of its config.json.
         size: (height, width) of images in pixels; None is the model's own.
+        dtype: Type of keys and values.
     """
     family = str(config.get("hawk_family", config["model_type"]))
     row_ends = family in ROW_ENDS

@@ -1,7 +1,7 @@
-"""Split: the layers of a decoder on several devices, where one is too small for them.
+"""Placement of a decoder's layers on several devices, where one is too small for them.
 
-All else is on the first device, where passes begin and end: what drafts and verifies needs to know
-nothing of the others. They work one after another, so this buys memory and no time.
+All other parts are on the first device, where passes begin and end, so drafting and verification
+know nothing of the other devices. Devices work one after another: that saves memory, and no time.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from torch import nn
 
 def place_layers(model: nn.Module, decoder: Any, devices: Sequence[torch.device]) -> None:
     """Move the layers of `decoder`, a part of the model, to the devices in equal shares and in
-    their order, and all else to the first one."""
+    order, and all other parts to the first device."""
     layers = decoder.layers
     decoder.layers = nn.ModuleList()  # the first device may have no room for all of them
     model.to(devices[0])

@@ -5,11 +5,11 @@ Facts from `autoregressive/models/gpt.py`, `autoregressive/models/generate.py`,
 at 5a50452. It is a Llama whose prompt is a T5 encoding (an MLP fits it to the model's width), whose
 rotary positions are the row and the column of a cell, and whose guidance leads away from a learned
 null prompt. The rotary factors of the prompt are zero, not one: its queries and keys vanish, and
-whoever looks at it sees the mean of its values. Official code fills the prompt to 120 places on the
-left and masks the filling; without positions that is the same as leaving it out.
+attention to it yields the mean of its values. Official code pads the prompt to 120 places on the
+left and masks the padding; without positions that is the same as no padding.
 
-Official code cleans prompts of links, markup and odd signs; here they are put in lower case and
-their white space is evened out, which is all it does to a plain sentence.
+Official code cleans prompts of links, markup and odd signs; here they are put in lower case with
+single spaces, which is all that it does to a plain sentence.
 """
 
 from collections.abc import Sequence
@@ -35,17 +35,17 @@ from hawk.targets.weight_shapes import text_source
 
 MODEL_FILE, VQ_FILE = "model.safetensors", "vq.safetensors"
 PATCH = 16  # pixels a cell
-END_OF_TEXT = "</s>"  # of T5, which reads it behind every text
-NULL = -1  # stands for a place of the null prompt
-OUTSIDE = 2**31  # position of prompt tokens, which have none: behind all cells
+END_OF_TEXT = "</s>"  # token that T5 reads behind every text
+NULL = -1  # id of a place of the null prompt
+OUTSIDE = 2**31  # position of prompt tokens, behind all cells, as they have none
 
 
 class LlamaGenModel(nn.Module):
     """The transformer with its prompt embedding.
 
     Args:
-        config: a `LlamaConfig` with `text_tokens` and `text_width`, the shape of a T5 encoding, and
-            `grid`, cells a side.
+        config: `LlamaConfig` with `text_tokens` and `text_width`, the shape of a T5 encoding, and
+            `grid`, the cells of a side.
     """
 
     def __init__(self, config: LlamaConfig) -> None:
@@ -66,13 +66,13 @@ class LlamaGenModel(nn.Module):
 
 
 class GridRotary(nn.Module):
-    """In place of `LlamaRotaryEmbedding`: half of the pairs turn with the row, half with the
+    """Replacement of `LlamaRotaryEmbedding`: half of the pairs turn with the row, half with the
     column.
 
     Args:
-        width: cells in a row.
-        head_size: of an attention head.
-        theta: base of the frequencies.
+        width: Cells in a row.
+        head_size: Numbers of an attention head.
+        theta: Base of the frequencies.
     """
 
     def __init__(self, width: int, head_size: int, theta: float) -> None:
@@ -93,7 +93,7 @@ class GridRotary(nn.Module):
 
 
 class CellCache(Cache):
-    """A Cache whose positions are cells of the image; prompts have none."""
+    """Cache whose positions are cells of the image; prompts have none."""
 
     @cached_property
     def _prompts_SG(self) -> Tensor:
@@ -116,7 +116,7 @@ class CellCache(Cache):
 
 
 class LlamaGen(DecoderTarget):
-    """See `Target`."""
+    """Target of LlamaGen."""
 
     cache_type = CellCache
     feature_maps: ClassVar[float] = 3.01
@@ -181,19 +181,19 @@ class LlamaGen(DecoderTarget):
 
     @torch.inference_mode()
     def codes(self, pixels_BHW3: Tensor) -> Tensor:
-        """int64 tokens [B, T] of uint8 pictures."""
+        """Tokens int64 [B, T] of uint8 pictures."""
         size = (self.grid.height * PATCH, self.grid.width * PATCH)
         images_B3HW = codebook.scaled(pixels_BHW3, size, self.name).to(self.vq.dtype)
         latents = self.vq.quant_conv(self.vq.encoder(images_B3HW))
         return codebook.nearest(latents, self.codebook_VD)
 
     def encode(self, prompt: str, negative_prompt: str | None = None) -> Branches:
-        """The unconditional branch has as many places of the null prompt."""
+        """Token ids of both branches; the other has as many places of the null prompt."""
         no_negative(negative_prompt, self.name, "a learned null prompt")
         plain_text(prompt, self._tokenizer, self.name)
         text = " ".join(prompt.lower().split())
         ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        ids = [*ids, self._end]  # whether or not a copy of the tokenizer would write it
+        ids = [*ids, self._end]  # written here, as not every copy of the tokenizer writes it
         within(ids, self.prompt_limit, prompt, self.name)
         return [ids, [NULL] * len(ids)]
 
@@ -203,7 +203,7 @@ class LlamaGen(DecoderTarget):
         return nn.utils.rnn.pad_sequence(embeds, batch_first=True), lengths_R
 
     def _encoding(self, ids: list[int]) -> Tensor:
-        """T5 encoding [P, text_width] of a row's prompt."""
+        """T5 encoding [E, text_width] of a row's prompt."""
         if ids[0] == NULL:
             return self.model.null[-len(ids) :]
         encoded = self.text_encoder(input_ids=torch.tensor([ids], device=self.device))
@@ -225,13 +225,13 @@ class LlamaGen(DecoderTarget):
 
 
 def load_empty(own: dict[str, Any]) -> LlamaGenModel:
-    """The transformer of a config.json, its weights still to come."""
+    """Transformer of a config.json, without weights."""
     settings: dict[str, Any] = own | {"attn_implementation": "sdpa"}
     with torch.device("meta"):
         return LlamaGenModel(LlamaConfig(**settings))
 
 
 def load_empty_vq(own: dict[str, Any]) -> nn.Module:
-    """The image tokenizer of a config.json, its weights still to come."""
+    """Image tokenizer of a config.json, without weights."""
     with torch.device("meta"):
         return JanusVQVAE(JanusVQVAEConfig(**own["vq"]))

@@ -1,4 +1,4 @@
-"""Refusals: what to do, in one sentence, where a model could not be found or read."""
+"""Errors of loading: advice, in one sentence, where a model was not found or could not be read."""
 
 import errno
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ Link = TypeVar("Link", bound=BaseException)
 
 
 def absent(source: Source, error: Exception) -> str:
-    """Of a model that was not found, by what its hub or the machine said."""
+    """Advice about a model that was not found, by the error of its hub or of the machine."""
     name = source.name
     if Path(source.location).is_file():
         return f"{name!r} is a file: give the folder of a model, or see `hawk convert --help`"
@@ -46,7 +46,7 @@ def absent(source: Source, error: Exception) -> str:
 
 
 def unread(error: Exception) -> str:
-    """Of a model whose files could not be downloaded or read."""
+    """Advice about a model whose files could not be downloaded or read."""
     if told := _machine(error):
         return told
     if _first(error, GatedRepoError):
@@ -61,7 +61,7 @@ def unread(error: Exception) -> str:
 
 
 def _hub(error: Exception, name: str) -> str | None:
-    """Of a hub that does not say whether it has the model."""
+    """Advice about a hub that does not tell whether it has the model; None for another error."""
     answer = _first(error, HfHubHTTPError)
     if answer is not None:
         status = answer.response.status_code
@@ -78,7 +78,7 @@ def _hub(error: Exception, name: str) -> str | None:
 
 
 def _machine(error: Exception) -> str | None:
-    """Of a disk that is full, or files that may not be read or written."""
+    """Advice about a full disk, or files without permission; None for another error."""
     for fault in _chain(error):
         if isinstance(fault, OSError) and fault.errno == errno.ENOSPC:
             cache = constants.HF_HUB_CACHE
@@ -91,7 +91,7 @@ def _machine(error: Exception) -> str | None:
 
 
 def _first(error: BaseException, kind: type[Link]) -> Link | None:
-    """The first of some kind among an error and those that led to it."""
+    """First error of some kind among an error and its causes."""
     return next((link for link in _chain(error) if isinstance(link, kind)), None)
 
 

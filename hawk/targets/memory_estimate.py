@@ -1,4 +1,4 @@
-"""Memory: what a model needs, held against what its device has before anything is loaded.
+"""Memory of a model, estimated and compared with that of its devices before anything is loaded.
 
 Image tokenizers are float32, whatever the decoder is, as official scripts run them; pixels are
 decoded an image at a time. `hawk models` and the check before loading count alike.
@@ -19,26 +19,26 @@ from hawk.targets.weight_shapes import IMAGE_TOKENIZER, Shape, shapes
 GIB = 2**30
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
-FULL_BYTES, HALF_BYTES = 4, 2  # of float32, and of bfloat16 and float16
+FULL_BYTES, HALF_BYTES = 4, 2  # bytes of float32, and of bfloat16 and float16
 
 
 class Family(Protocol):
-    """What is asked of a family.
+    """Family of models, as the estimate sees it.
 
     Attributes:
-        feature_maps: the most of them that decoding an image to pixels holds at a time, each of the
-            image's size and with the channels of the decoder's last block.
+        feature_maps: Largest number of feature maps that decoding an image to pixels holds at a
+            time, each of the image's size and with the channels of the decoder's last block.
     """
 
     feature_maps: float
 
     @classmethod
     def canvas(cls, config: Any, size: tuple[int, int] | None) -> tuple[int, int]:
-        """Channels of the last block of its decoder of pixels, and pixels of an image.
+        """Channels of the last block of its decoder of pixels, and number of pixels of an image.
 
         Args:
-            config: contents of config.json.
-            size: (height, width) that was asked for.
+            config: Contents of config.json.
+            size: (height, width) of images in pixels; None is the model's own.
         """
         ...
 
@@ -48,10 +48,10 @@ class MemoryEstimate:
     """Bytes on the devices of a model, all together.
 
     Attributes:
-        weights: of all parts, the image tokenizer among them.
-        images: number of images in flight.
-        cache: their keys and values, with guidance and short prompts.
-        decoding: the most that decoding an image to pixels takes besides.
+        weights: Weights of all parts, image tokenizer included.
+        images: Number of images in flight.
+        cache: Keys and values of the images, with guidance and short prompts.
+        decoding: Peak of decoding an image to pixels, besides the weights.
     """
 
     weights: int
@@ -65,11 +65,12 @@ class MemoryEstimate:
 
 
 def check(source: Source, family: Family | None, images: int = 1) -> None:
-    """ValueError where a model is known to need more than the free memory of its devices.
+    """ValueError where a model is known to take more than the free memory of its devices.
 
     Args:
-        family: None for a part that makes no pixels.
-        images: number of images in flight.
+        source: Model to load.
+        family: Family of the model; None for a part that makes no pixels.
+        images: Number of images in flight.
     """
     free = [free_bytes(device) for device in dict.fromkeys((source.device, *source.others))]
     known = [number for number in free if number is not None]
@@ -81,7 +82,7 @@ def check(source: Source, family: Family | None, images: int = 1) -> None:
 
 
 def estimate(source: Source, family: Family | None, images: int) -> MemoryEstimate | None:
-    """What a model needs, as for `check`; None where only a download would tell."""
+    """Memory that a model takes; None where only a download would tell. Arguments as in `check`."""
     config = source.config()
     stored = shapes(source, config)
     if stored is None:
@@ -95,7 +96,7 @@ def estimate(source: Source, family: Family | None, images: int) -> MemoryEstima
 
 
 def weight_bytes(stored: Iterable[Shape], dtype: torch.dtype) -> int:
-    """Of all weights, those of the image tokenizer in float32."""
+    """Bytes of all weights, with those of the image tokenizer in float32."""
     return sum(
         math.prod(shape) * (FULL_BYTES if IMAGE_TOKENIZER in name else dtype.itemsize)
         for name, shape in stored
@@ -103,7 +104,7 @@ def weight_bytes(stored: Iterable[Shape], dtype: torch.dtype) -> int:
 
 
 def decoding_bytes(family: Family, channels: int, pixels: int) -> int:
-    """The most that decoding an image takes; see `Family`."""
+    """Peak bytes of decoding an image to pixels; see `Family`."""
     return int(family.feature_maps * channels * pixels * FULL_BYTES)
 
 

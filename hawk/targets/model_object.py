@@ -16,14 +16,15 @@ from hawk.targets.source import Source
 
 @dataclass(frozen=True, kw_only=True)
 class ModelObject(Source):
-    """A source whose model and tokenizer are there; only what they do not hold is read from files.
+    """A source whose model and tokenizer are in memory; files hold the other parts.
 
     Attributes:
-        held, words: model and tokenizer.
+        held: Model object.
+        held_tokenizer: Its tokenizer.
     """
 
     held: Any
-    words: PreTrainedTokenizerBase
+    held_tokenizer: PreTrainedTokenizerBase
 
     def file(self, name: str) -> Path | None:
         return super().file(name) if Path(self.location).is_dir() else None
@@ -32,7 +33,7 @@ class ModelObject(Source):
         return self.held.config.to_dict()
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        return self.words
+        return self.held_tokenizer
 
     def model(
         self, kind: type[PreTrainedModel], *, attention: str = "sdpa", precise: str | None = None
@@ -56,7 +57,7 @@ def target_of(
     files: str | Path | None,
     size: tuple[int, int] | None,
 ) -> DecoderTarget:
-    """See `Pipeline.from_model`."""
+    """Target around a model object; arguments as in `Pipeline.from_model`."""
     device, dtype = _check(model, tokenizer)
     origin = str(getattr(model.config, "_name_or_path", ""))
     source = ModelObject(
@@ -67,7 +68,7 @@ def target_of(
         dtype=dtype,
         device=device,
         held=model,
-        words=tokenizer,
+        held_tokenizer=tokenizer,
     )
     if files is not None and not Path(files).is_dir():
         raise ValueError(f"{files} is no folder: give the one that `hawk convert` wrote")
@@ -88,7 +89,7 @@ def _family(model: PreTrainedModel) -> str:
 
 
 def _check(model: Any, tokenizer: Any) -> tuple[torch.device, torch.dtype]:
-    """Where the weights are, and their type. ValueError where the model cannot be run as it is."""
+    """Device and type of the weights. ValueError where the model cannot be run as it is."""
     if getattr(model, "peft_config", None) or getattr(model, "_hf_peft_config_loaded", False):
         raise ValueError(
             "the model has adapters that are not merged: give what merge_and_unload() returns"
@@ -115,7 +116,7 @@ def _check(model: Any, tokenizer: Any) -> tuple[torch.device, torch.dtype]:
 
 
 def _check_plain(part: nn.Module | None) -> None:
-    """ValueError where the weight of an embedding or a head is quantised: parts of it are used."""
+    """ValueError where an embedding or a head, of which parts are used, is quantised."""
     weight = getattr(part, "weight", None)
     if part is not None and type(weight) not in (torch.Tensor, nn.Parameter):
         raise ValueError(

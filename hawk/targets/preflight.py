@@ -1,4 +1,4 @@
-"""Preflight: what is known not to load is refused before anything large is downloaded or read."""
+"""Preflight: models that cannot load are refused before anything large is downloaded or read."""
 
 import contextlib
 import json
@@ -11,13 +11,13 @@ from hawk.targets.source import NO_TOKENIZER, VOCABULARIES, Source
 from hawk.targets.weight_files import without_weights
 from hawk.targets.weight_shapes import weight_names
 
-# Layouts of the authors' own code, by `model_type`. Janus' sizes are told by their hidden size.
+# Copies for transformers of models in their authors' own layout; those of Janus by hidden size.
 JANUS_COPIES = {2048: "deepseek-community/Janus-Pro-1B", 4096: "deepseek-community/Janus-Pro-7B"}
 EMU3_COPY = "BAAI/Emu3-Gen-hf"
 
 
 def config(source: Source) -> Any:
-    """The contents of config.json. ValueError where the model, or the file in it, is not found."""
+    """Contents of config.json. ValueError where the model, or the file in it, is not found."""
     try:
         return source.config()
     except (OSError, *hub.NO_ANSWER) as error:
@@ -31,7 +31,7 @@ def config(source: Source) -> Any:
 
 
 def family(config: Any, known: Collection[str]) -> str:
-    """What a model is, one of `known`. ValueError where it is none of them."""
+    """Family of a model, one of `known`. ValueError where it is none of them."""
     if not isinstance(config, dict) or "model_type" not in config:
         raise ValueError("its config.json is broken (no model_type): get its files again")
     found = str(config.get("hawk_family", config["model_type"]))
@@ -44,12 +44,13 @@ def family(config: Any, known: Collection[str]) -> str:
 
 
 def fetch(source: Source, family: Family | None, images: int = 1) -> Source:
-    """The model in a folder of this machine, its weights whole. ValueError where they are not to be
-    had, or fit neither disk nor memory, which is told before they are downloaded.
+    """The model in a folder of this machine, with all weights. ValueError where weights are missing
+    or do not fit disk or memory, which is found before they are downloaded.
 
     Args:
-        family: None for a part that makes no pixels.
-        images: number of images in flight.
+        source: Model to fetch.
+        family: Family of the model; None for a part that makes no pixels.
+        images: Number of images in flight.
     """
     weights = weight_names(source)
     if source.local is None:
@@ -73,7 +74,7 @@ def _check_repository(source: Source, weights: Collection[str]) -> None:
 
 
 def _original(config: Mapping[str, Any]) -> str | None:
-    """What to do about a model in the layout of its authors' own code; None for any other."""
+    """Advice about a model in the layout of its authors' own code; None for any other."""
     kind = config["model_type"]
     if kind == "Emu3":
         return (
@@ -93,7 +94,7 @@ def _original(config: Mapping[str, Any]) -> str | None:
 
 
 def _without_config(source: Source, names: Collection[str]) -> str:
-    """What to do about a folder or repository that has no config.json, by what it has instead."""
+    """Advice about a folder or repository without a config.json, by the files that it has."""
     tops = {name.split("/")[0] for name in names}
     if "adapter_config.json" in tops:
         return _adapter(source)

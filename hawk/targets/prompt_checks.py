@@ -1,4 +1,4 @@
-"""Prompts: what every family checks before it reads one."""
+"""Checks of prompts that all families share."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,7 +11,10 @@ def plain_text(prompt: str, tokenizer: Any, name: str, form: Sequence[str] = ())
     """The prompt itself. ValueError where it spells a special token.
 
     Args:
-        form: tokens of the family's prompt form, which not every tokenizer marks as special.
+        prompt: Text of the user.
+        tokenizer: Tokenizer of the model.
+        name: Name of the model.
+        form: Tokens of the family's prompt form, which not every tokenizer marks as special.
     """
     special = [token for token in (*special_tokens(tokenizer), *form) if token in prompt]
     if special:
@@ -21,7 +24,7 @@ def plain_text(prompt: str, tokenizer: Any, name: str, form: Sequence[str] = ())
     return prompt
 
 
-@lru_cache(maxsize=8)  # those of Emu3 are 37,000
+@lru_cache(maxsize=8)  # Emu3 has 37,000 of them
 def special_tokens(tokenizer: Any) -> tuple[str, ...]:
     """Spellings of a tokenizer's special tokens. Other added tokens are words: some tokenizers add
     letters such as "ü"."""
@@ -41,7 +44,7 @@ def within(ids: list[int], limit: int, prompt: str, name: str) -> list[int]:
 
 
 def no_negative(negative_prompt: str | None, name: str, instead: str) -> None:
-    """ValueError where there is a negative prompt; `instead` is what the model has in its place."""
+    """ValueError where there is a negative prompt; `instead` names what the model has for it."""
     if negative_prompt:
         raise ValueError(
             f"{name} reads no negative prompt (guidance leads away from {instead}): leave it out"
@@ -49,7 +52,7 @@ def no_negative(negative_prompt: str | None, name: str, instead: str) -> None:
 
 
 def token_id(tokenizer: PreTrainedTokenizerBase, token: str, name: str) -> int:
-    """ValueError where the vocabulary lacks the token."""
+    """Id of a token. ValueError where the vocabulary lacks it."""
     found = tokenizer.get_vocab().get(token)
     if found is None:
         raise ValueError(f"the tokenizer of {name} has no token {token!r}: it is another model's")

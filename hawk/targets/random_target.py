@@ -1,4 +1,4 @@
-"""A decoder of a published model's shape with random weights: its speed without its download."""
+"""RandomTarget: a decoder of a published model's shape with random weights, to time it."""
 
 from collections.abc import Sequence
 from typing import Never
@@ -15,13 +15,15 @@ from hawk.targets.decoder_target import DecoderTarget, TargetSpec
 
 
 class RandomTarget(DecoderTarget):
-    """Passes cost what those of the published model cost; there are no images in it.
+    """Target whose passes cost what those of a published model cost; it makes no images.
 
-    Every family is a Llama but for what costs next to nothing (norms of queries and keys, biases).
+    Every family is a Llama but for parts that cost next to nothing (norms of queries and keys,
+    biases).
 
     Args:
-        entry: the model to take the shape of.
-        dtype, device: of its weights.
+        entry: Published model whose shape it has.
+        dtype: Type of the weights.
+        device: Device of the weights.
     """
 
     default_guidance = 1.0
@@ -30,7 +32,7 @@ class RandomTarget(DecoderTarget):
     def __init__(self, entry: CatalogueEntry, *, dtype: torch.dtype, device: torch.device) -> None:
         height, width = entry.grid
         config = LlamaConfig(
-            vocab_size=1,  # prompts are none of its business
+            vocab_size=1,  # it reads no prompts
             hidden_size=entry.hidden,
             intermediate_size=entry.intermediate,
             num_hidden_layers=entry.layers,
@@ -64,7 +66,7 @@ class RandomTarget(DecoderTarget):
 
     @property
     def read_bytes(self) -> int:
-        """Weights that every pass reads."""
+        """Bytes of the weights that every pass reads."""
         parts = [*self._model.layers.parameters(), self._head.weight]
         return sum(weight.numel() * weight.element_size() for weight in parts)
 

@@ -1,11 +1,11 @@
-"""Revision: a fingerprint of weights, so that a drafter can tell the target it was trained for."""
+"""Revision: a fingerprint of weights, by which a drafter knows the target it was trained for."""
 
 import hashlib
 from pathlib import Path
 
 WHOLE_BYTES = 64 * 2**20  # files up to this size are read whole
 BLOCK_BYTES = 2**18
-BLOCKS = 256  # of a larger file, evenly spread, its header among them
+BLOCKS = 256  # blocks read of a larger file, evenly spread, its header included
 
 
 def fingerprint(folder: Path) -> str:

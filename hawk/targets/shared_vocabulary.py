@@ -1,4 +1,4 @@
-"""Words: families whose image tokens are words of the text vocabulary (Emu3, Chameleon)."""
+"""SharedVocabularyTarget: families whose image tokens are part of the text vocabulary."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,15 +13,15 @@ from hawk.targets.decoder_target import DecoderTarget, TargetSpec
 
 
 class SharedVocabularyTarget(DecoderTarget):
-    """Embeds image tokens as words, and asks the head for image words only.
+    """Target that embeds image tokens as text tokens, with a head over image tokens alone.
 
     Args:
-        spec: see `DecoderTarget`.
-        model: a transformers model with a head over the whole text vocabulary.
-        decoder: its decoder stack.
-        tokenizer: its tokenizer.
-        word_of_code: word id of each image token, from 0 without gaps.
-        row_end: word id of the token after each row, if the model writes one.
+        spec: Attributes of the target.
+        model: Transformers model with a head over the whole text vocabulary.
+        decoder: Its decoder stack.
+        tokenizer: Its tokenizer.
+        word_of_code: Id in the text vocabulary of each image token, from 0 without gaps.
+        row_end: Id of the token after each row; None where the model writes none.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class SharedVocabularyTarget(DecoderTarget):
         self._head_VD = head[words[0] : words[-1] + 1] if consecutive else head[self._words_V]
 
     def embed_prompts(self, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-        ids_RE, lengths_R = guidance.pad(rows, rows[0][0], self.device)  # any word will do
+        ids_RE, lengths_R = guidance.pad(rows, rows[0][0], self.device)  # any filler will do
         return self._embed[ids_RE], lengths_R
 
     @property

@@ -1,4 +1,4 @@
-"""Source: where a model's files are, and how they are read: safetensors only, no remote code."""
+"""Source: the place of a model's files, and how they are read: safetensors only, no remote code."""
 
 import json
 from collections.abc import Collection
@@ -18,8 +18,8 @@ from hawk.targets.layer_placement import place_layers
 from hawk.targets.weight_files import check_file
 
 EMBEDDED = {"emoji": Path(__file__).parent.parent / "assets" / "emoji"}
-# What else of a repository is read: settings, tokenizers, and what `hawk convert` writes.
-BESIDE = (
+# Other files of a repository that are read: settings, tokenizers, outputs of `hawk convert`.
+OTHER_FILES = (
     "*.json",
     "*.jinja",
     "*.txt",
@@ -40,12 +40,13 @@ class Source:
     """A model to load.
 
     Attributes:
-        location: folder or hub id.
-        name: as the user gave it.
-        revision: commit, tag or branch of a hub id; None is its main branch.
-        size: (height, width) in pixels that images shall have; None is the model's own.
-        dtype, device: of the loaded weights.
-        others: more devices, to divide the layers of the decoder among.
+        location: Folder or hub id.
+        name: Name that the user gave.
+        revision: Commit, tag or branch of a hub id; None is its main branch.
+        size: (height, width) of images in pixels; None is the model's own.
+        dtype: Type of the loaded weights.
+        device: Device of the loaded weights.
+        others: Further devices that share the decoder's layers.
     """
 
     location: str | Path
@@ -57,7 +58,7 @@ class Source:
     others: tuple[torch.device, ...] = ()
 
     def file(self, name: str) -> Path | None:
-        """A file of the model, fetched where it is on a hub; None where the model has none."""
+        """Path of a file of the model, fetched from a hub; None where the model has none."""
         found = cached_file(
             str(self.location),
             name,
@@ -68,31 +69,31 @@ class Source:
 
     @property
     def local(self) -> Path | None:
-        """The folder that was given; None where it is a hub id."""
+        """The location as a folder; None where it is a hub id."""
         folder = Path(self.location)
         return folder if folder.is_dir() else None
 
     def fetched(self, weights: Collection[str]) -> "Source":
-        """The same model in a folder of this machine, downloaded where it is not there yet; nobody
-        asks the hub again, whose main branch may move.
+        """The same model in a folder of this machine, downloaded where needed. The hub, whose main
+        branch may move, is not asked again.
 
         Args:
-            weights: names of the weight files.
+            weights: Names or patterns of the weight files.
         """
         if self.local is not None:
             return self
-        folder = hub.download(str(self.location), self.folder().name, [*BESIDE, *weights])
+        folder = hub.download(str(self.location), self.folder().name, [*OTHER_FILES, *weights])
         return replace(self, location=folder, revision=None)
 
     def listing(self) -> dict[str, int] | None:
-        """Names of the model's files and their bytes; None where neither folder nor hub tells."""
+        """Bytes of the model's files by name; None where neither folder nor hub tells."""
         if self.local is None:
             return hub.listing(str(self.location), self.revision)
         return {file.name: file.stat().st_size for file in self.local.iterdir() if file.exists()}
 
     def weights(self, name: str) -> dict[str, Tensor] | None:
-        """Tensors of a safetensors file beside the model; None where there is no such file.
-        ValueError where it is broken."""
+        """Tensors of a safetensors file of the model; None where there is no such file. ValueError
+        where it is broken."""
         file = self.file(name)
         if file is None:
             return None
@@ -100,23 +101,24 @@ class Source:
         return load_file(file)
 
     def folder(self) -> Path:
-        """Where the files are on this machine. OSError where there are none, its cause says why."""
+        """Folder of the files on this machine. OSError, with its cause, where there are none."""
         found = cached_file(str(self.location), "config.json", revision=self.revision)
         if found is None:
             raise FileNotFoundError(f"no config.json in {self.location}")
         return Path(found).parent
 
     def config(self) -> Any:
-        """The contents of config.json. OSError where there is none, its cause says why."""
+        """Contents of config.json. OSError, with its cause, where there is none."""
         return json.loads((self.folder() / "config.json").read_text(encoding="utf-8"))
 
     def refuse_size(self, family: str) -> None:
-        """ValueError where a size is asked for, of a family that has one only."""
+        """ValueError where the user gave a size and the family has only one."""
         if self.size is not None:
             raise ValueError(f"images of {family} have one size: leave the size out")
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """ValueError where there is none: transformers would make an empty one of some families."""
+        """The tokenizer. ValueError where the model has none: transformers makes an empty one for
+        some families."""
         if not any(self.file(name) for name in VOCABULARIES):
             raise ValueError(NO_TOKENIZER)
         try:
@@ -131,7 +133,9 @@ class Source:
         """A transformers model in evaluation mode. ValueError where weights are missing.
 
         Args:
-            precise: name of the part that is float32 whatever `dtype` says.
+            kind: Class of the model.
+            attention: Attention of its modules.
+            precise: Name of the part that is float32, whatever `dtype` is.
         """
         if precise is not None:  # name and module stay: transformers looks for its own by them
             own = {"__module__": kind.__module__, "_keep_in_fp32_modules_strict": {precise}}
@@ -150,7 +154,7 @@ class Source:
         return model.eval()
 
     def place(self, model: Any, decoder: Any = None) -> None:
-        """Move a model to where it is to be; a decoder in it that it does not tell is given."""
+        """Move a model to its devices; `decoder` is given where the model does not know its own."""
         if self.others:
             place_layers(model, decoder or model.get_decoder(), (self.device, *self.others))
         else:
@@ -158,7 +162,7 @@ class Source:
 
 
 def whole_cells(size: tuple[int, int], step: int, family: str) -> Grid:
-    """The grid of steps in a size; ValueError where it is not made of whole ones."""
+    """Grid of cells of `step` pixels in a size. ValueError where the size has a fraction of one."""
     height, width = size
     if height % step or width % step:
         raise ValueError(

@@ -14,15 +14,15 @@ from transformers.models.chameleon.modeling_chameleon import (
 )
 from transformers.models.janus.modeling_janus import JanusVQVAEConvUpsample
 
-FILE = "vq_decoder.safetensors"  # beside config.json, written by `hawk convert`
-PARTS = ("quantize.embedding.", "post_quant_conv.", "decoder.")  # of the official checkpoint
+FILE = "vq_decoder.safetensors"  # written by `hawk convert` into the model's folder
+PARTS = ("quantize.embedding.", "post_quant_conv.", "decoder.")  # parts of the official checkpoint
 
 
 class VQDecoder(nn.Module):
     """Codebook, convolution and decoder.
 
     Args:
-        config: a `ChameleonVQVAEConfig`, without attention outside the middle block as in every
+        config: `ChameleonVQVAEConfig` without attention outside the middle block, as in every
             published one.
     """
 

@@ -1,6 +1,6 @@
-"""Weight files: what a model's folder has to hold, checked before anything large is read.
+"""Weight files of a model's folder, checked before anything large is read.
 
-Safetensors only. Transformers reads `model.safetensors`, or else all that the index names.
+All are safetensors. Transformers reads `model.safetensors`, or else the files that the index names.
 """
 
 import json
@@ -14,7 +14,7 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def shard_names(index: Path) -> list[str]:
-    """File names in an index. ValueError where it is none."""
+    """File names in an index. ValueError where the index is broken."""
     try:
         return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -22,7 +22,7 @@ def shard_names(index: Path) -> list[str]:
 
 
 def local_shards(folder: Path) -> list[Path]:
-    """The weight files of a folder, all there and whole. ValueError where they are not."""
+    """Weight files of a folder. ValueError where some are missing or broken."""
     there = {file.name for file in folder.iterdir()}
     if SINGLE in there:
         shards = [folder / SINGLE]
@@ -38,7 +38,7 @@ def local_shards(folder: Path) -> list[Path]:
 
 
 def require(names: Collection[str], there: Collection[str]) -> None:
-    """ValueError where files that an index names are not there."""
+    """ValueError where files that an index names are missing."""
     missing = sorted(set(names) - set(there))
     if missing:
         raise ValueError(
@@ -48,13 +48,13 @@ def require(names: Collection[str], there: Collection[str]) -> None:
 
 
 def check_file(file: Path) -> None:
-    """ValueError where a file is no whole safetensors file."""
+    """ValueError unless a file is a whole safetensors file."""
     for _ in tensors_of(file):
         pass
 
 
 def tensors_of(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Name and shape of each tensor, from the head of a file. ValueError where it is no whole
+    """Name and shape of each tensor, from the header of a file. ValueError unless it is a whole
     safetensors file."""
     try:
         with safe_open(file, "pt") as tensors:
@@ -67,7 +67,7 @@ def tensors_of(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def without_weights(there: Collection[str]) -> str:
-    """What to do about a model that has no safetensors, by the files that it has."""
+    """Advice about a model that has no safetensors, by the files that it has."""
     there = [name for name in there if "/" not in name]
     if "adapter_model.safetensors" in there:
         return (

@@ -1,4 +1,4 @@
-"""Stored: weight files of a model and the shapes in them, in a folder or still on a hub."""
+"""Weight files of a model and the shapes in them, in a folder or still on a hub."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,13 +17,13 @@ from hawk.targets.weight_files import (
     without_weights,
 )
 
-TEXT_FOLDER = "text_encoder"  # of LlamaGen, beside its weights
-IMAGE_TOKENIZER = "vqmodel."  # in the names of its weights
+TEXT_FOLDER = "text_encoder"  # folder of LlamaGen's text encoder in that of the model
+IMAGE_TOKENIZER = "vqmodel."  # part of the names of the image tokenizer's weights
 Shape = tuple[str, tuple[int, ...]]
 
 
 def weight_names(source: Source) -> list[str] | None:
-    """Names of the weight files; None where nobody tells. ValueError where some are missing."""
+    """Names of the weight files; None where they are unknown. ValueError where some are missing."""
     if source.local is not None:
         return [file.name for file in local_shards(source.local)]
     sizes = source.listing()
@@ -43,12 +43,13 @@ def shapes(source: Source, config: Any) -> list[Shape] | None:
     """Name and shape of each weight that is loaded; None where only a download would tell.
 
     Args:
-        config: contents of config.json.
+        source: Source of the model.
+        config: Contents of config.json.
     """
     found = _shapes(source)
     if found is None or "text_encoder" not in config:
         return found
-    # Of an encoder and a decoder, as T5 is published, the encoder is loaded.
+    # A published T5 has an encoder and a decoder, of which the encoder is loaded.
     text = _shapes(text_source(source, config))
     if text is None:
         return None
@@ -58,7 +59,7 @@ def shapes(source: Source, config: Any) -> list[Shape] | None:
 
 
 def text_source(source: Source, config: Any) -> Source:
-    """LlamaGen's text encoder: in its folder, or where config.json says it is."""
+    """Source of LlamaGen's text encoder: its folder, or the location in config.json."""
     inside = Path(source.location) / TEXT_FOLDER
     where = inside if inside.exists() else config["text_encoder"]
     return replace(source, location=where, name=str(where), revision=None, size=None, others=())

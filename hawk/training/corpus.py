@@ -1,12 +1,12 @@
-"""Corpus: what a target does while it samples, recorded for drafters to learn from.
+"""Corpus: a target's passes while it samples, recorded for drafters to learn from.
 
 Images are made by Hawk itself, under the sampler to be used, guidance included. Of every step the
 corpus holds the token, the hidden state it was picked after and the law it was picked from; of
 some passes, the stale hidden states and laws that stand for the steps ahead: training sees what
 drafting sees. Laws are cut to their likeliest tokens.
 
-A hidden state of a model of 7 B parameters is 8 KB, and a pass has twelve of them: so passes are
-sampled, and what is large stays on the disk until a batch asks for it.
+A hidden state of a model of 7 B parameters is 8 KB, and a pass has twelve of them. So only some
+passes are kept, and large tensors stay on disk until a batch reads them.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,10 +31,10 @@ from hawk.drafters.jacobi import Jacobi
 from hawk.drafters.proposals import STEPS, at_nodes, committed
 from hawk.training.disk_tensor import DiskTensor
 
-KEPT = 64  # tokens of a law
+KEPT = 64  # tokens kept of a law
 HALF_BYTES, INT_BYTES = 2, 4
-NODES = 24  # of the windows while recording
-PASSES, FEWEST = 200_000, 16  # passes that are kept: of all images about, and of an image at least
+NODES = 24  # nodes of the windows while recording
+PASSES, FEWEST = 200_000, 16  # passes kept: of all images together, and at least of each image
 ON_DISK = ("hidden_ITD", "law_ITK", "law_ids_ITK", "stale_PJD", "stale_PJK", "stale_ids_PJK")
 
 
@@ -43,15 +43,18 @@ class Corpus:
     """Recorded images. Hidden states and laws are read from the disk as they are asked for.
 
     Attributes:
-        tokens_IT: int32.
-        hidden_ITD: float16, the hidden state that each token was picked after.
-        law_ITK, law_ids_ITK: float16 log-probabilities and int32 ids of the likeliest tokens.
-        seeds_I: int64.
-        samplers_I3: float32, temperature, top-k and top-p.
-        image_P, step_P: int32, image and last committed step of each pass.
-        stale_PJD: float16, hidden states that stand for the steps ahead.
-        stale_PJK, stale_ids_PJK: the laws there.
-        short_PJ: int32, how many steps they fall short.
+        tokens_IT: int32, tokens of each image.
+        hidden_ITD: float16, hidden state after which each token was picked.
+        law_ITK: float16, log-probabilities of the likeliest tokens of each step.
+        law_ids_ITK: int32, ids of these tokens.
+        seeds_I: int64, seed of each image.
+        samplers_I3: float32, temperature, top-k and top-p of each image.
+        image_P: int32, image of each pass.
+        step_P: int32, last committed step of each pass.
+        stale_PJD: float16, stale hidden states that stand for the steps ahead.
+        stale_PJK: float16, log-probabilities of the likeliest tokens of the stale laws there.
+        stale_ids_PJK: int32, ids of these tokens.
+        short_PJ: int32, number of steps by which the stale laws fall short.
     """
 
     tokens_IT: Tensor
@@ -68,7 +71,7 @@ class Corpus:
     short_PJ: Tensor
 
     def sampler(self, image_B: Tensor, vocabulary: int) -> Sampler:
-        """Of some images."""
+        """Sampler of some images."""
         configs = [
             SamplerConfig(temperature=temperature, top_k=int(top_k), top_p=top_p)
             for temperature, top_k, top_p in self.samplers_I3[image_B].tolist()
@@ -77,7 +80,7 @@ class Corpus:
 
     @classmethod
     def load(cls, files: Sequence[Path], device: torch.device) -> "Corpus":
-        """All shards together, for a device. ValueError where there is none."""
+        """The corpus of all shards, for a device. ValueError where there is none."""
         if not files:
             raise ValueError("no recorded shards to train on")
         shards = [load_file(file) for file in files]  # mapped: nothing is read yet
@@ -94,14 +97,14 @@ class Corpus:
 
 @dataclass(kw_only=True)
 class _Record:
-    """One image in the making: a list of entries for each field of the corpus."""
+    """Steps and passes of one image so far, each with an entry for its fields of the corpus."""
 
     steps: list[tuple[Tensor, ...]] = field(default_factory=list)
     passes: list[tuple[Tensor, ...]] = field(default_factory=list)
 
 
 class Recorder(Jacobi):
-    """Drafts as jacobi does and keeps what passes by, image by image: seeds have to differ."""
+    """Drafter as `jacobi` that keeps what it observes, by seeds of images, which must differ."""
 
     name = "recorder"
     most_nodes = NODES
@@ -147,7 +150,7 @@ class Recorder(Jacobi):
             record.passes.append((last_B[row], *(part[row] for part in ahead)))
 
     def take(self, image: Finished, passes: int) -> dict[str, Tensor]:
-        """The corpus of one image, with so many of its passes at most; they are of image 0."""
+        """Tensors of the corpus for one image, number 0, with at most `passes` of its passes."""
         tokens_T, request = image.tokens_T, image.request
         sampler = request.sampler
         record = self._records.pop(request.seed)
@@ -194,7 +197,7 @@ class Shard:
     deterministic: bool = False
 
     def write(self, target: Target) -> None:
-        """Make the images; the file appears when it is complete."""
+        """Make the images and write the file, which appears when it is complete."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.file.with_suffix(".tmp")
         save_file(record_shard(target, self), fresh)
@@ -204,10 +207,12 @@ class Shard:
 def shards(
     requests: Sequence[Request], folder: Path, slots: int, *, deterministic: bool = False
 ) -> list[Shard]:
-    """A shard for every few images.
+    """Shards of some images.
 
     Args:
-        slots: images in flight; a shard has twice as many.
+        requests: Images to record.
+        folder: Folder of the files.
+        slots: Number of images in flight; a shard has twice as many.
     """
     images, passes = 2 * slots, max(FEWEST, PASSES // max(1, len(requests)))
     return [
@@ -225,11 +230,12 @@ def shards(
 def record(
     target: Target, todo: Sequence[Shard], each: Callable[[int], object] = lambda _: None
 ) -> None:
-    """Make the images of some shards and write what was seen.
+    """Make the images of some shards and write their files.
 
     Args:
-        todo: their seeds have to differ.
-        each: called with the number of images of each shard.
+        target: Model that makes them.
+        todo: Shards to make; the seeds of their images must differ.
+        each: Called with the number of images of each shard.
     """
     for shard in todo:
         shard.write(target)
@@ -237,7 +243,7 @@ def record(
 
 
 def record_shard(target: Target, shard: Shard) -> dict[str, Tensor]:
-    """The corpus of the images of a shard."""
+    """Tensors of the corpus for the images of a shard."""
     fixed = shard.deterministic
     recorder = Recorder(target, slots=shard.slots, branching=not fixed)
     session = Session(
@@ -258,7 +264,7 @@ def record_shard(target: Target, shard: Shard) -> dict[str, Tensor]:
 
 
 def image_bytes(identity: Identity, passes: int) -> int:
-    """What an image of a target takes in a shard, with so many passes."""
+    """Bytes of an image in a shard, with `passes` passes."""
     kept = min(KEPT, identity.vocabulary)
     seen = HALF_BYTES * identity.hidden_size + (HALF_BYTES + INT_BYTES) * kept
     cells = identity.grid.cells

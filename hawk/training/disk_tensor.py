@@ -11,8 +11,8 @@ class DiskTensor:
     """Parts of a tensor one behind the other, as if they were one.
 
     Args:
-        parts: mapped from files, on the CPU; equal but for their first size.
-        device: of what is read.
+        parts: Parts mapped from files, on the CPU; equal but for their first size.
+        device: Device of the rows that are read.
     """
 
     def __init__(self, parts: Sequence[Tensor], device: torch.device) -> None:
@@ -24,7 +24,7 @@ class DiskTensor:
         return self.shape[0]
 
     def __getitem__(self, index: Tensor | tuple[Tensor, ...]) -> Tensor:
-        """DiskTensor by their numbers, or entries in them, as of a tensor that is indexed so."""
+        """Rows by their numbers, or entries in them, as a tensor is indexed."""
         given = index if isinstance(index, tuple) else (index,)
         spread = torch.broadcast_tensors(*given)
         row_X, *within = (numbers.flatten().cpu() for numbers in spread)

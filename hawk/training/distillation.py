@@ -1,14 +1,14 @@
-"""Laws that were cut to their likeliest tokens, and what is learned from them."""
+"""Distillation: the loss of a drafter, from the target's laws cut to their likeliest tokens."""
 
 import torch
 from torch import Tensor
 
-TRUTH = 0.3  # share of the true token in what is learned; the rest is the target's whole law
+TRUTH = 0.3  # weight of the true token in the loss; the rest is the target's whole law
 TOPS = (1, 2, 4, 8)
 
 
 def dense(kept_K: Tensor, ids_K: Tensor, vocabulary: int) -> Tensor:
-    """Log-probabilities [..., V]; what was cut off is spread evenly over the rest."""
+    """Log-probabilities [..., V]; the mass that was cut off is spread evenly over the rest."""
     kept = kept_K.float()
     rest = (1 - kept.exp().sum(-1, keepdim=True)).clamp(min=1e-5)
     rest = (rest / max(vocabulary - kept.shape[-1], 1)).log()
@@ -18,9 +18,9 @@ def dense(kept_K: Tensor, ids_K: Tensor, vocabulary: int) -> Tensor:
 def cross_entropy(
     scores_BJV: Tensor, law_BJV: Tensor, truth_BJ: Tensor, there_BJ: Tensor
 ) -> Tensor:
-    """Mean nats over the steps that are there, against the target's law and its pick.
+    """Mean nats over the steps inside the image, against the target's law and its pick.
 
-    Distillation matters: under shared noise a draft hits if its law is close, whatever was picked.
+    The law matters: under shared noise a draft hits if its law is close, whatever was picked.
     """
     scores = scores_BJV.log_softmax(-1)
     truth_BJ = truth_BJ.expand(scores.shape[:2])
@@ -31,8 +31,8 @@ def cross_entropy(
 
 
 def hits(noisy_BJV: Tensor, truth_BJ: Tensor) -> Tensor:
-    """Whether the truth is among the best 1, 2, 4, 8 scores under the noise, bool [B, J, 4];
-    never where it is -inf."""
+    """bool [B, J, 4], True where the truth is among the best 1, 2, 4, 8 scores under the noise;
+    False where its score is -inf."""
     truth_BJ = truth_BJ.expand(noisy_BJV.shape[:2])
     own_BJ1 = noisy_BJV.gather(-1, truth_BJ[..., None])
     ahead_BJ1 = (noisy_BJV > own_BJ1).sum(-1, keepdim=True)

@@ -1,6 +1,6 @@
-"""Lessons: what each kind of drafter learns from a batch, its own drafts included.
+"""Objectives: what each kind of drafter learns from a batch, its own drafts included.
 
-A lesson draws a batch from the corpus and has the network guess it as it will in drafting; it
+An objective draws a batch from the corpus and has the network guess it as it will in drafting; it
 returns named scores of cells together with the truth about them.
 """
 
@@ -24,20 +24,21 @@ from hawk.training.corpus import Corpus
 from hawk.training.distillation import dense
 
 BATCH = 64
-CHANNELS, EMBEDDING = 320, 64  # of the ContextNetwork; about 3 MB in half precision for `emoji`
+CHANNELS, EMBEDDING = 320, 64  # sizes of a ContextNetwork; 3 MB in half precision for `emoji`
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """What a network said of some cells.
+    """Scores of a network for some cells, and the truth about them.
 
     Attributes:
-        scores: unnormalised log-probabilities [B, X, V] by source.
-        there: bool [B, X] by source, which of them are about a cell of the image.
-        weights: how much each source counts in the loss.
-        law, truth: the target's law [B, X, V] and pick [B, X]; X is 1 where all are of one cell.
-        sampler: of the rows; law and truth are after its filters, scores before them.
-        noise: that the pick was made under, as the law.
+        scores: Unnormalised log-probabilities [B, X, V] by source, before filters.
+        there: bool [B, X] by source, True where a score is about a cell of the image.
+        weights: Weight of each source in the loss.
+        law: The target's law [B, X, V], after filters; X is 1 where all scores are of one cell.
+        truth: The target's pick [B, X].
+        sampler: Sampler of the rows.
+        noise: Noise [B, X, V] under which the truth was picked.
     """
 
     scores: Mapping[str, Tensor]
@@ -50,11 +51,11 @@ class Predictions:
 
 
 class Objective(Protocol):
-    """A network and how it is taught.
+    """A network and how it is trained.
 
     Attributes:
-        kind: of drafter.
-        network: keyword arguments that make the module.
+        kind: Kind of drafter.
+        network: Keyword arguments that make the module.
     """
 
     kind: str
@@ -66,14 +67,14 @@ class Objective(Protocol):
     def batches(
         self, corpus: Corpus, images: range, generator: torch.Generator
     ) -> Iterator[Tensor]:
-        """Endless batches of places in the corpus that belong to some of its images."""
+        """Endless batches of places in the corpus that belong to `images`."""
         ...
 
     def predict(self, corpus: Corpus, places_B: Tensor) -> Predictions: ...
 
 
 class ContextNetworkObjective:
-    """The ContextNetwork of `hawk` (with stale laws) and `local` (without)."""
+    """Objective of a ContextNetwork: that of `hawk` (with stale laws) or `local` (without)."""
 
     def __init__(self, target: Target, *, stale: bool, channels: int, embedding: int) -> None:
         self.kind = "hawk" if stale else "local"
@@ -86,7 +87,7 @@ class ContextNetworkObjective:
             network.head.weight.copy_(head_VX)
             network.head.bias.zero_()
             assert isinstance(network.out, nn.Linear)
-            network.out.weight.zero_()  # it begins as a correction of nothing
+            network.out.weight.zero_()  # so that training begins without a correction
             network.out.bias.zero_()
             network.tokens.weight[:-1].copy_(_principal(target.embeddings_VX.float(), embedding))
         self.module = network.to(target.device)
@@ -151,7 +152,7 @@ class ContextNetworkObjective:
 
 
 class HeadsObjective:
-    """The heads of `spatial`: each on its own, and their product.
+    """Objective of the heads of `spatial`: each on its own, and their product.
 
     A batch is of cells; for each, one horizontal head at some distance and all vertical heads guess
     it from the hidden states that lie that far before it.
@@ -206,7 +207,7 @@ class HeadsObjective:
 
 
 class _Cells:
-    """The truth about some cells [B, J] of some images."""
+    """Truth about some cells [B, J] of some images."""
 
     def __init__(
         self, corpus: Corpus, image_B: Tensor, steps_BJ: Tensor, identity: Identity
@@ -248,7 +249,7 @@ def _shuffled(places: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
 
 
 def _principal(vectors_VX: Tensor, size: int) -> Tensor:
-    """The first principal components of some vectors, of unit mean square; 0 beyond their rank."""
+    """First principal components of some vectors, of unit mean square; 0 beyond their rank."""
     centred = vectors_VX - vectors_VX.mean(0)
     left, singular, _ = torch.linalg.svd(centred, full_matrices=False)
     found = (left * singular)[:, :size]

@@ -1,4 +1,4 @@
-"""Plot of a training: its loss, and the acceptance on held-out images."""
+"""Plot of a training: loss, and acceptance on held-out images."""
 
 import json
 from importlib.util import find_spec
@@ -9,9 +9,9 @@ from hawk.training.distillation import TOPS
 
 
 def draw(log: Path, path: Path) -> bool:
-    """Draw the log of a `Trainer`; False, and nothing is drawn, where matplotlib is not installed.
+    """Draw the log of a `DrafterTrainer`; False, without a plot, where matplotlib is not installed.
 
-    A log that several runs wrote shows the last word on every step.
+    Of a log that several runs wrote, the last entry of every step counts.
     """
     if find_spec("matplotlib") is None:
         return False

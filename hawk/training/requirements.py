@@ -17,9 +17,9 @@ from hawk.training.corpus import Shard, image_bytes
 from hawk.training.objectives import BATCH, CHANNELS, EMBEDDING
 
 GIB = 2**30
-STATE_BYTES = 16  # a weight, its gradient and the two moments of Adam, in float32
-# Numbers, in float32, that a batch holds at most for each of its cells and each token.
-WINDOW_SCORES, HEAD_SCORES = 25, 12
+STATE_BYTES = 16  # bytes of a weight, its gradient and the two moments of Adam, in float32
+# Largest number of float32 numbers that a batch holds for each of its cells and each token.
+NETWORK_SCORES, HEAD_SCORES = 25, 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +27,10 @@ class Requirements:
     """Bytes that training takes.
 
     Attributes:
-        folder: of the recorded images.
-        disk: for those that are not recorded yet.
-        free: there.
-        memory: of the device, beside the target.
+        folder: Folder of the recorded images.
+        disk: Bytes on disk of the images that are not recorded yet.
+        free: Free bytes of that disk.
+        memory: Bytes on the device, besides the target.
     """
 
     folder: Path
@@ -40,7 +40,7 @@ class Requirements:
 
     @classmethod
     def of(cls, kind: str, target: Target, todo: Sequence[Shard], folder: Path) -> "Requirements":
-        """Of training a kind of drafter, with shards that are not there yet."""
+        """Requirements of training a kind of drafter, with shards that are still to be made."""
         size = partial(image_bytes, target.identity)
         disk = sum(len(shard.requests) * size(shard.passes) for shard in todo)
         place = folder
@@ -50,7 +50,7 @@ class Requirements:
         if kind == "spatial":
             cells, scores = HORIZONTAL + VERTICAL, HEAD_SCORES
         else:
-            cells, scores = STEPS, WINDOW_SCORES
+            cells, scores = STEPS, NETWORK_SCORES
         batch = BATCH * cells * target.vocabulary * scores * 4
         return cls(
             folder=folder,

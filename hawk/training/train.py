@@ -28,7 +28,7 @@ Recorder = Callable[[Target, Sequence[Shard], Callable[[int], object]], None]
 
 
 def new_objective(kind: str, target: Target) -> Objective:
-    """How a kind of drafter is taught; its network starts from the target's own matrices."""
+    """Objective of a kind of drafter, whose network starts from the target's own matrices."""
     if kind == "spatial":
         return HeadsObjective(target)
     _check_kind(kind)
@@ -93,18 +93,18 @@ def train(
 ) -> dict[str, Any]:
     """Record some images, train a drafter on them, write it to `out`.
 
-    Whatever `run` already holds is not done again: shards are shared by all kinds.
+    Work that `run` already holds is not done again; shards are shared by all kinds of drafters.
 
     Args:
-        target: that it is for.
-        course: what to train.
-        run: folder for shards, checkpoints and logs; made for one target and one plan.
-        out: the drafter's folder.
-        progress: makes a counter of steps from a name and a total.
-        recorder: makes shards that are not there; another than `record` may have many hands.
+        target: Target of the drafter.
+        course: Kind of drafter, images and batches.
+        run: Folder of shards, checkpoints and logs, for one target and one plan.
+        out: Folder of the drafter.
+        progress: Function from a name and a total to a counter of steps.
+        recorder: Function that makes missing shards; `record` or one that has many processes.
 
     Returns:
-        acceptance on held-out images; see `DrafterTrainer.validate`.
+        Acceptance on held-out images; see `DrafterTrainer.validate`.
     """
     kind, requests, steps = course.kind, course.requests, course.steps
     need(target, course, run).check()
@@ -135,13 +135,13 @@ def train(
 
 
 def need(target: Target, course: Course, run: Path) -> Requirements:
-    """What `train` will take, given what `run` already holds. ValueError for an unknown kind."""
+    """Requirements of `train`, given what `run` already holds. ValueError for an unknown kind."""
     _check_kind(course.kind)
     return Requirements.of(course.kind, target, _shards(course, run)[1], run)
 
 
 def _shards(course: Course, run: Path) -> tuple[list[Shard], list[Shard]]:
-    """All shards, and those that are still to be made."""
+    """All shards, and the shards that are still to be made."""
     every = shards(
         course.requests, run / "shards", course.slots, deterministic=course.deterministic
     )
@@ -149,7 +149,7 @@ def _shards(course: Course, run: Path) -> tuple[list[Shard], list[Shard]]:
 
 
 def _claim(run: Path, target: Target, requests: Sequence[Request]) -> None:
-    """ValueError where a run folder was made for something else."""
+    """ValueError where a run folder was made for another model or other images."""
     run.mkdir(parents=True, exist_ok=True)
     own = {
         "target_revision": target.identity.revision,

@@ -1,7 +1,7 @@
-"""Training loop of a drafter: one process, resumable, measured on images that it never sees.
+"""Trainer of drafters: one process, resumable, measured on images that it never trains on.
 
-What is reported is acceptance: the share of cells whose true token is among the best guesses under
-the shared noise, by source and distance.
+It reports acceptance: the share of cells whose true token is among the best guesses under the
+shared noise, by source and distance.
 """
 
 import json
@@ -22,7 +22,7 @@ PEAK_RATE = 2e-3
 WEIGHT_DECAY = 0.01
 WARMUP_STEPS = 50
 CLIP = 1.0
-HELD_OUT = 0.08  # share of the images, at least one
+HELD_OUT = 0.08  # share of the images that are held out, at least one
 VALIDATION_BATCHES = 12
 SAVE_EVERY = 100
 LOG_EVERY = 10
@@ -59,9 +59,10 @@ class DrafterTrainer:
         )
 
     def run(self, each: Callable[[int], object] = lambda _: None) -> dict[str, Any]:
-        """Train to the end, from the last checkpoint on; returns the acceptance on held-out images.
+        """Train from the last checkpoint to the end; returns the acceptance on held-out images.
 
-        `each` is called with the number of steps done.
+        Args:
+            each: Called with the number of steps done since the last call.
         """
         torch.manual_seed(0)
         done = self._resume()
@@ -83,7 +84,7 @@ class DrafterTrainer:
 
     @torch.no_grad()
     def validate(self) -> dict[str, Any]:
-        """Acceptance among the best 1, 2, 4, 8 by source, on the whole and by distance."""
+        """Acceptance among the best 1, 2, 4, 8 by source, in all and by distance."""
         generator = torch.Generator().manual_seed(0)
         batches = self._objective.batches(self._corpus, self._held_out, generator)
         right: dict[str, Tensor] = defaultdict(lambda: torch.zeros(1, len(TOPS)))
