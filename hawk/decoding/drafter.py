@@ -72,7 +72,7 @@ class FeedbackFields:
 
 @dataclass(frozen=True, kw_only=True)
 class DrafterConfig:
-    """What a drafter is made for.
+    """Configuration of a drafter.
 
     Attributes:
         identity: Target that it drafts for.

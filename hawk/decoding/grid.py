@@ -1,4 +1,4 @@
-"""Grid: the raster geometry of an image made of tokens; Identity: the target that makes it."""
+"""Grid: the raster of an image's tokens; Identity: facts about the target that makes it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What a drafter has to know of its target.
+    """Facts about a target that its drafters have to know.
 
     Attributes:
         name: Name by which it was loaded.

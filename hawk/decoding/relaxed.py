@@ -54,7 +54,7 @@ class Typical:
 
 
 class Neighbour:
-    """As `Residual`, but a draft stands for the tokens that look most like it: accepted with
+    """`Residual` with a draft that stands for the tokens that look most like it: accepted with
     probability min(1, P(A) / q), where A is the draft and the longest run of its nearest codebook
     entries, nearest first, whose mass stays within a limit. After a refusal no token of A follows.
 
@@ -111,9 +111,9 @@ class Neighbour:
 
 
 class Cluster:
-    """As `Residual`, but a draft is weighed together with tokens like it: accepted with probability
-    min(1, P(C) / Q(C)), C the draft and those of the tokens next to it in the order of p that are
-    about as likely and look alike. What follows a refusal is as there.
+    """`Residual` with a draft that is weighed together with tokens like it: accepted with
+    probability min(1, P(C) / Q(C)), where C is the draft and those of its neighbours in the order
+    of p that are about as likely and look alike. After a refusal it goes on as `Residual`.
 
     GSD (So, Shin, Kook and Park, arXiv 2508.07747, its dynamic clusters), checked against
     `jacobi_iteration_lumina_mgpt.py` of github.com/junhyukso/GSD, whose defaults these are. There

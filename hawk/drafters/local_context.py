@@ -25,7 +25,7 @@ ABOVE_WEIGHTS = (0.3, 0.5)
 
 @dataclass(frozen=True, kw_only=True)
 class LocalContext:
-    """What is known around each of the steps ahead.
+    """Known tokens and hidden states around each of the steps ahead.
 
     Attributes:
         steps_BJ: int64, raster steps.

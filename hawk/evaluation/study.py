@@ -25,13 +25,13 @@ Tokens = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What to make.
+    """Images that every method makes.
 
     Attributes:
-        asked: real images whose prompts are used.
-        guidances: each method at each of them.
-        sampler: of all.
-        seed: of the first prompt; the next have the next ones, so that no two share their noise.
+        asked: Real images whose prompts are used.
+        guidances: Guidance scales at which every method makes the images.
+        sampler: Sampler settings of all images.
+        seed: Seed of the first prompt; each prompt has the next one, so that none share noise.
         compared: Number of images that plain decoding makes too, to compare tokens.
         negative_prompt: Text that guidance leads away from; None is the model's own.
     """

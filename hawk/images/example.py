@@ -1,4 +1,4 @@
-"""Example: a picture of Hawk as the pattern for others, `hawk generate --like FILE`."""
+"""Example: a picture of Hawk whose settings others take, `hawk generate --like FILE`."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

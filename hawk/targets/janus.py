@@ -17,7 +17,7 @@ from hawk.targets.janus_prompt import JanusPrompt
 from hawk.targets.prompt_checks import no_negative, within
 from hawk.targets.source import Source
 
-LEGACY_TEMPLATE = "chat_template.json"  # of processors, before chat_template.jinja
+LEGACY_TEMPLATE = "chat_template.json"  # file of older processors, before chat_template.jinja
 
 
 class Janus(DecoderTarget):

@@ -57,7 +57,7 @@ def fetch(source: Source, family: Family | None, images: int = 1) -> Source:
         if weights is not None:
             _check_repository(source, weights)
             memory_estimate.check(source, family, images)
-        source = source.fetched(weights or ["model*.safetensors"])  # what is in the cache
+        source = source.fetched(weights or ["model*.safetensors"])  # files in the cache
         weight_names(source)
     memory_estimate.check(source, family, images)
     return source
@@ -68,7 +68,7 @@ def _check_repository(source: Source, weights: Collection[str]) -> None:
     sizes, place = source.listing() or {}, str(source.location)
     if "text_encoder" not in source.config() and not any(name in sizes for name in VOCABULARIES):
         raise ValueError(NO_TOKENIZER)
-    commit = source.folder().name  # of a snapshot in the cache
+    commit = source.folder().name  # name of a snapshot in the cache
     new = [name for name in weights if hub.cached(place, commit, name) is None]
     hub.check_disk({name: sizes[name] for name in new})
 

@@ -182,10 +182,12 @@ class Recorder(Jacobi):
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """A file of some images, there or still to be made.
+    """A file of some recorded images, complete or still to be made.
 
     Attributes:
-        slots: images in flight.
+        file: Path of the file.
+        requests: Images that it records.
+        slots: Number of images in flight.
         passes: Largest number of passes that are kept of an image.
         deterministic: True where all passes have one shape, see `Session`.
     """
@@ -213,6 +215,7 @@ def shards(
         requests: Images to record.
         folder: Folder of the files.
         slots: Number of images in flight; a shard has twice as many.
+        deterministic: True where all passes have one shape, see `Session`.
     """
     images, passes = 2 * slots, max(FEWEST, PASSES // max(1, len(requests)))
     return [

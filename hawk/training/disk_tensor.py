@@ -1,4 +1,4 @@
-"""DiskTensor: a tensor whose rows are in many files, of which only what is asked for is read."""
+"""DiskTensor: a tensor whose rows are in many files, read as they are indexed."""
 
 from collections.abc import Sequence
 from itertools import accumulate

@@ -45,7 +45,7 @@ def _check_kind(kind: str) -> None:
 def plan(
     target: Target, prompts: Sequence[str], images: int, sampling: SamplerSettings
 ) -> list[Request]:
-    """Requests of the images to record: the prompts in turn, a seed each."""
+    """Requests of the images to record: the prompts in turn, each with a seed of its own."""
     if images < 2:
         raise ValueError(f"images must be 2 or more, got {images}")
     if not prompts:
@@ -65,12 +65,12 @@ def plan(
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """What to train.
+    """A drafter to train, and on what.
 
     Attributes:
-        kind: of drafter, one of `KINDS`.
-        requests: the images to record, see `plan`.
-        slots: Images in flight while they are recorded.
+        kind: Kind of drafter, one of `KINDS`.
+        requests: Images to record, see `plan`.
+        slots: Number of images in flight while they are recorded.
         steps: Number of batches to train on.
         deterministic: True where the passes that are recorded have one shape.
     """

@@ -29,13 +29,13 @@ LOG_EVERY = 10
 
 
 class DrafterTrainer:
-    """A objective on a corpus.
+    """Training of one objective on a corpus.
 
     Args:
-        objective: network and how it is taught.
-        corpus: the last images are held out.
-        folder: for `KIND.pt`, from which it resumes, and the log `KIND.jsonl`.
-        steps: of the whole training; the learning rate follows a cosine over them.
+        objective: Network and how it is trained.
+        corpus: Recorded images, of which the last are held out.
+        folder: Folder of the checkpoint `KIND.pt`, from which it resumes, and the log `KIND.jsonl`.
+        steps: Batches of the whole training; the learning rate follows a cosine over them.
     """
 
     def __init__(self, objective: Objective, corpus: Corpus, folder: Path, *, steps: int) -> None:
