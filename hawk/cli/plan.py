@@ -80,7 +80,13 @@ def plan(
     }
     fits = True
     if cluster is not None:
-        grown = growth(cluster, workers=made.workers, bundles=bundles)
+        placement = workers.placement(drafting)
+        grown = growth(
+            cluster,
+            workers=made.workers,
+            bundles=bundles,
+            draft_accelerator=placement and placement.draft_accelerator,
+        )
         fits = grown.workers == made.workers
         report |= {"nodes": grown.nodes, "workers_that_fit": grown.workers, "fits": fits}
         if not fits and grown.workers:

@@ -1,4 +1,4 @@
-"""Launch plans: arithmetic by hand, requests as S3 counts them, growth by Ray's own scheduler."""
+"""Launch plans: arithmetic by hand, requests as S3 counts them, growth as Ray has it."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from hawk.batch.schema import IMAGES
@@ -124,17 +125,59 @@ def test_requests_are_those_that_s3_counts(monkeypatch: pytest.MonkeyPatch) -> N
     [
         (AWS, 8, True, {"pair": 4}, 8),
         (AWS, 9, True, {"pair": 4}, 8),
+        (AWS, 3, False, {"single": 3}, 3),
+        (AWS, 13, False, {"pair": 3, "single": 1}, 13),
         (AWS, 40, False, {"pair": 4, "single": 8}, 24),
         (AWS, 10**7, False, {"pair": 4, "single": 8}, 24),
         (KUBERAY, 1, True, {"pair": 1}, 1),
+        (KUBERAY, 3, False, {"pair": 1, "single": 1}, 3),
         (KUBERAY, 40, False, {"pair": 4, "single": 8}, 16),
     ],
 )
-def test_ray_says_how_far_a_cluster_grows(
+def test_a_cluster_grows_as_ray_grows_it(
     cluster: Path, workers: int, pair: bool, nodes: dict[str, int], fit: int
 ) -> None:
+    """Numbers are those of the autoscaler of Ray 2.60, asked about the same files."""
     found = growth(cluster, workers=workers, bundles=PAIR if pair else COLOCATED)
     assert (found.nodes, found.workers) == (nodes, fit)
+
+
+def test_the_limit_of_the_whole_cluster_holds(tmp_path: Path) -> None:
+    file = changed_aws(tmp_path, max_workers=2)
+    for workers, nodes, fit in (
+        (5, {"pair": 1, "single": 1}, 5),
+        (6, {"pair": 1, "single": 1}, 5),
+        (9, {"pair": 2}, 8),
+    ):
+        found = growth(file, workers=workers, bundles=COLOCATED)
+        assert (found.nodes, found.workers) == (nodes, fit)
+
+
+def changed_aws(folder: Path, **changes: Any) -> Path:
+    file = folder / "cluster.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(AWS.read_text()) | changes))
+    return file
+
+
+def test_drafters_on_nodes_with_another_accelerator(tmp_path: Path) -> None:
+    types = yaml.safe_load(AWS.read_text())["available_node_types"]
+    types["single"]["labels"] = {"ray.io/accelerator-type": "L4"}
+    file = changed_aws(tmp_path, available_node_types=types, max_workers=6)
+    found = growth(file, workers=10, bundles=PAIR, draft_accelerator="L4")
+    # with a fifth drafter's node and a second node of four targets there are seven nodes
+    assert (found.nodes, found.workers) == ({"single": 4, "pair": 1}, 4)
+    assert growth(file, workers=10, bundles=PAIR, draft_accelerator="A10G").workers == 0
+
+
+def test_resources_of_a_worker_group(tmp_path: Path) -> None:
+    manifest = yaml.safe_load(KUBERAY.read_text())
+    single, pair = manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    single["rayStartParams"] |= {"num-cpus": "3"}  # too few
+    pair |= {"numOfHosts": 2, "resources": {"CPU": "3500m", "GPU": "4"}}
+    file = tmp_path / "rayjob.yaml"
+    file.write_text(yaml.safe_dump(manifest))
+    found = growth(file, workers=100, bundles=COLOCATED)
+    assert (found.nodes, found.workers) == ({"pair": 8}, 8)
 
 
 def test_a_worker_that_fits_nowhere() -> None:
