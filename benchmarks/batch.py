@@ -21,9 +21,9 @@ from rich.console import Console
 import hawk
 from benchmarks.turns import Side, take_turns
 from hawk.batch.job import Job
+from hawk.batch.job_settings import JobSettings, WorkerSettings
 from hawk.batch.progress import Meter
 from hawk.batch.run import run
-from hawk.batch.settings import JobSettings, WorkerSettings
 from hawk.batch.shard import Counts
 from hawk.settings import ModelSettings
 

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from hawk.bench.contenders import plan
-from hawk.cluster.connection import connected
 from hawk.cluster.placement import Placement
+from hawk.cluster.ray_connection import connected
 from hawk.cluster.timeline import Round
 from hawk.settings import DraftSettings, ModelSettings
 
@@ -38,7 +38,7 @@ def main(
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # not 15: both have to give way alike
     where = Placement.read(pair)
     with connected(None, cpus=where.cpus):
-        from hawk.cluster.bench import load_and_run
+        from hawk.cluster.pair_bench import load_and_run
 
         report, rounds = load_and_run(
             ModelSettings(model=model, slots=slots),

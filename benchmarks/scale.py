@@ -67,7 +67,7 @@ def staged_apart(prompts: int) -> dict[str, float]:
 def stage(prompts: int) -> dict[str, float]:
     """Stage so many prompts with ids; greatest memory in bytes, and seconds."""
     from hawk.batch.staging import Staged
-    from hawk.prompts.columns import Wanted
+    from hawk.prompts.columns import ColumnChoice
     from hawk.prompts.inputs import find
     from hawk.prompts.survey import Survey
     from hawk.storage.folder import locate
@@ -81,7 +81,7 @@ def stage(prompts: int) -> dict[str, float]:
             )
         found = find(locate(str(source), endpoint=None))
         before = time.perf_counter()
-        survey = Survey(found, Wanted())
+        survey = Survey(found, ColumnChoice())
         Staged(file, survey.entries(), survey.files, seed=0)
         seconds = time.perf_counter() - before
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -95,7 +95,7 @@ def reports_a_second(workers: int) -> float:
     """
     import ray
 
-    from hawk.batch.pool import CALLS_AHEAD, answered
+    from hawk.batch.worker_pool import CALLS_AHEAD, answered
 
     ray.init(address="local", num_cpus=4, include_dashboard=False, logging_level=40)
 

@@ -22,7 +22,7 @@ from benchmarks.ports import free_port
 from benchmarks.processes import below
 
 EARLIEST_S = 0.5  # before Python itself is up a command cannot say anything
-SETTLE_S = 5.0  # after the end; by then the keeper has looked twice
+SETTLE_S = 5.0  # after the end; by then the reaper has looked twice
 
 
 class Kind(StrEnum):

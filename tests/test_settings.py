@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from hawk.batch.settings import JobSettings, WorkerSettings
+from hawk.batch.job_settings import JobSettings, WorkerSettings
 from hawk.cli.command import Omit, command
 from hawk.settings import (
     RUNTIME,

@@ -11,7 +11,7 @@ from benchmarks.autoscale.record import Record
 from benchmarks.ports import free_port
 from hawk.serving.app import build_app
 from hawk.serving.config import check_config
-from hawk.serving.local import APP
+from hawk.serving.local_service import APP
 
 CLIENTS = 3
 CHANGE_S = 400.0

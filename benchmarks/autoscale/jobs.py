@@ -13,9 +13,9 @@ from benchmarks.autoscale.cluster import FakeCluster
 from benchmarks.autoscale.record import Record
 from hawk.batch.inspection import inspect
 from hawk.batch.job import Job
+from hawk.batch.job_settings import JobSettings, WorkerSettings
 from hawk.batch.progress import Meter
 from hawk.batch.run import run
-from hawk.batch.settings import JobSettings, WorkerSettings
 from hawk.batch.shard import Counts
 from hawk.settings import DraftSettings, ModelSettings
 from hawk.storage.folder import Folder

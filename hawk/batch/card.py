@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import PurePath
 
 from hawk.batch.inspection import manifest_of
-from hawk.batch.shots import shots
+from hawk.batch.run_rows import run_rows
 from hawk.storage.folder import Folder
 
 SAMPLE_ROWS = 5
@@ -73,7 +73,7 @@ def card(folder: Folder, *, images: int, failed: int, sheet: str | None, files: 
     }
     sample = [
         {name: shot.row[name] for name in ("id", "prompt", "seed", "sampler")}
-        for shot in islice(shots(folder, pictures=False), SAMPLE_ROWS)
+        for shot in islice(run_rows(folder, pictures=False), SAMPLE_ROWS)
     ]
     size = next((name for most, name in SIZES if images < most), LARGE)
     return FRONT.format(size=size, files=files) + TEXT.format(

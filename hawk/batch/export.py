@@ -12,7 +12,7 @@ from PIL import Image
 
 from hawk.batch.card import card
 from hawk.batch.inspection import inspect, manifest_of, parts
-from hawk.batch.shots import Shot, check_names, shots
+from hawk.batch.run_rows import RunRow, check_names, run_rows
 from hawk.images.encoding import convert
 from hawk.storage import layout
 from hawk.storage.folder import Folder
@@ -37,7 +37,7 @@ def export(source: Folder, out: Folder, files: Layout) -> dict[str, Any]:
     for name, data in files(source):
         out.write(name, data)
         count += 1
-    left_out = sum(shot.row["error"] is not None for shot in shots(source, pictures=False))
+    left_out = sum(shot.row["error"] is not None for shot in run_rows(source, pictures=False))
     return {"out": out.url, "files": count, "rows_without_picture": left_out}
 
 
@@ -49,9 +49,9 @@ def named(pattern: str) -> Layout:
     call = _namer(pattern)
 
     def files(source: Folder) -> Iterator[File]:
-        rows = list(shots(source, pictures=False))
+        rows = list(run_rows(source, pictures=False))
         check_names([call(shot) for shot in rows], [shot.id for shot in rows])
-        for shot in shots(source):
+        for shot in run_rows(source):
             if shot.data is not None:
                 yield call(shot), shot.data if shot.format == kind else convert(shot.data, kind)
 
@@ -60,7 +60,7 @@ def named(pattern: str) -> Layout:
 
 def gen_eval(source: Folder) -> Iterator[File]:
     """GenEval's: a folder a prompt, with the line that it was given as, and its pictures."""
-    for _, group in groupby(shots(source), key=lambda shot: shot.item_index):
+    for _, group in groupby(run_rows(source), key=lambda shot: shot.item_index):
         made = [shot for shot in group if shot.data is not None]
         if not made:
             continue
@@ -80,9 +80,9 @@ def gen_eval(source: Folder) -> Iterator[File]:
 
 def dpg_bench(source: Folder) -> Iterator[File]:
     """DPG-Bench's: a PNG an item, of one picture, or of up to four in two rows."""
-    items = list({shot.item: None for shot in shots(source, pictures=False)})
+    items = list({shot.item: None for shot in run_rows(source, pictures=False)})
     check_names([f"{item}.png" for item in items], items)
-    for _, group in groupby(shots(source), key=lambda shot: shot.item_index):
+    for _, group in groupby(run_rows(source), key=lambda shot: shot.item_index):
         copies = list(group)
         if len(copies) > GRID**2:
             raise ValueError(f"item {copies[0].item!r} has {len(copies)} pictures, 4 are the most")
@@ -101,7 +101,7 @@ def web_dataset(source: Folder) -> Iterator[File]:
     number = count = 0
     tar = io.BytesIO()
     writer = TarWriter(tar, encoder=False, mtime=0)
-    for shot in shots(source):
+    for shot in run_rows(source):
         if shot.data is None:
             continue
         if count == TAR_PICTURES or tar.tell() > TAR_BYTES:
@@ -151,7 +151,7 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def _namer(pattern: str) -> Callable[[Shot], str]:
+def _namer(pattern: str) -> Callable[[RunRow], str]:
     """Names by a pattern. ValueError where it has fields that a picture has not."""
     try:
         for _, field, _, conversion in string.Formatter().parse(pattern):
@@ -164,7 +164,7 @@ def _namer(pattern: str) -> Callable[[Shot], str]:
             f"{', '.join(f'{{{name}}}' for name in FIELDS)}"
         ) from error
 
-    def call(shot: Shot) -> str:
+    def call(shot: RunRow) -> str:
         return pattern.format(
             id=shot.id, item=shot.item, n=shot.copy, index=shot.index, seed=shot.row["seed"]
         )
@@ -172,12 +172,12 @@ def _namer(pattern: str) -> Callable[[Shot], str]:
     return call
 
 
-def _png(shot: Shot) -> bytes:
+def _png(shot: RunRow) -> bytes:
     assert shot.data is not None, "only pictures are written"
     return shot.data if shot.format == "png" else convert(shot.data, "png")
 
 
-def _grid(copies: list[Shot]) -> bytes:
+def _grid(copies: list[RunRow]) -> bytes:
     """Pictures in two rows, white where one was not made."""
     made = {shot.copy: Image.open(io.BytesIO(shot.data)) for shot in copies if shot.data}
     width, height = next(iter(made.values())).size

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from hawk.batch.settings import JobSettings
+from hawk.batch.job_settings import JobSettings
 from hawk.batch.staging import Staged
-from hawk.prompts.columns import Wanted
-from hawk.prompts.inputs import Found, find
+from hawk.prompts.columns import ColumnChoice
+from hawk.prompts.inputs import PromptFiles, find
 from hawk.prompts.survey import Survey
 from hawk.storage import s3
 from hawk.storage.folder import locate
@@ -31,7 +31,7 @@ class Job:
     prompts: str
     out: str
     settings: JobSettings = field(default_factory=JobSettings)
-    columns: Wanted = field(default_factory=Wanted)
+    columns: ColumnChoice = field(default_factory=ColumnChoice)
     rows_per_file: int | None = None
     overwrite: bool = False
     address: str | None = None
@@ -42,14 +42,14 @@ class Job:
             raise ValueError(f"rows per file must be 1 or more, got {self.rows_per_file}")
 
 
-def prompts_of(job: Job) -> Found:
+def prompts_of(job: Job) -> PromptFiles:
     """The files of a job's prompts."""
     if job.prompts.startswith("s3://"):
         s3.check_readable(job.prompts, job.s3_endpoint)
     return find(locate(job.prompts, endpoint=job.s3_endpoint))
 
 
-def stage(job: Job, source: Found, file: BinaryIO, say: Callable[[str], object]) -> Staged:
+def stage(job: Job, source: PromptFiles, file: BinaryIO, say: Callable[[str], object]) -> Staged:
     """All prompts of a job, read, checked and stored in `file`; `say` is told what was taken."""
     survey = Survey(source, job.columns)
     for note in survey.notes:

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from hawk.batch.messages import Provenance
 from hawk.batch.staging import Staged
+from hawk.batch.worker_messages import Provenance
 from hawk.storage import layout
 from hawk.storage.folder import Folder
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from hawk.batch.engine import Engine
+from hawk.batch.job_settings import JobSettings
+from hawk.batch.row_engine import RowEngine
 from hawk.batch.schema import IMAGES, PROMPTS
-from hawk.batch.settings import JobSettings
 from hawk.prompts.columns import SETTINGS
-from hawk.prompts.values import checked
+from hawk.prompts.row_values import checked
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -63,7 +63,7 @@ class _Maker:
 
     def __init__(self, config: ProcessorConfig) -> None:
         self._seed = config.settings.seed
-        self._engine = Engine(config.settings, guided=True)
+        self._engine = RowEngine(config.settings, guided=True)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         known = table.select([name for name in table.column_names if name in COLUMNS])

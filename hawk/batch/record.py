@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hawk.batch.cluster import connected
-from hawk.batch.settings import JobSettings, WorkerSettings
+from hawk.batch.capacity import connected
+from hawk.batch.job_settings import JobSettings, WorkerSettings
 from hawk.decoding.target import Target
 from hawk.pipeline import Pipeline
 from hawk.settings import DraftSettings, ModelSettings

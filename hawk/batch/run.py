@@ -13,19 +13,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from hawk.batch import cluster, manifest
+from hawk.batch import capacity, manifest
 from hawk.batch.card import card
+from hawk.batch.clearing import READERS, clear, refuse_others
 from hawk.batch.job import Job, prompts_of, stage
+from hawk.batch.local_revision import local_revision
 from hawk.batch.manifest import Manifest
-from hawk.batch.messages import Assignment, Provenance, Report
 from hawk.batch.presence import Presence
 from hawk.batch.progress import Meter
 from hawk.batch.shard import Counts, damage, read_counts
 from hawk.batch.sheet import PICTURES, Sheet
 from hawk.batch.staging import Staged
-from hawk.batch.vacancy import READERS, clear, refuse_others
-from hawk.batch.weights import revision_here
-from hawk.prompts.overlap import refuse_overlap
+from hawk.batch.worker_messages import Assignment, Provenance, WorkerReport
+from hawk.prompts.output_folder import refuse_overlap
 from hawk.storage import layout
 from hawk.storage.folder import Folder, StorageError, locate
 from hawk.storage.layout import shard_name
@@ -101,7 +101,7 @@ class _Run:
 
     def _refuse_other_weights(self) -> None:
         """Where nothing is left to do no worker compares them."""
-        known, found = self._ours.provenance, revision_here(self._job.settings.model.model)
+        known, found = self._ours.provenance, local_revision(self._job.settings.model.model)
         if found is None:
             self._meter.say(f"{known.model} is not on this machine: its weights were not compared")
         elif found != known.model_revision:
@@ -120,10 +120,11 @@ class _Run:
             "folder": self._folder,
             "guided": _guided(self._staged),
         }
-        with cluster.connected(self._job.address, self._job.settings):
-            from hawk.batch.pool import Pool  # imports Ray, which reads its settings then
+        with capacity.connected(self._job.address, self._job.settings):
+            # It imports Ray, which reads its environment then.
+            from hawk.batch.worker_pool import WorkerPool
 
-            pool = Pool(self._job.settings, arguments, self._meter.say)
+            pool = WorkerPool(self._job.settings, arguments, self._meter.say)
             try:
                 for report in pool.run(self._plan, self._assign):
                     if report is not None:
@@ -259,7 +260,7 @@ class _Run:
             sheet=PICTURES - start,
         )
 
-    def _note(self, report: Report) -> None:
+    def _note(self, report: WorkerReport) -> None:
         for shard, counts in report.counts.items():
             self._open[shard] += counts
         for shard, counts in report.files.items():

@@ -69,7 +69,7 @@ class ShardWriter:
         self._group: list[dict[str, Any]] = []
         self._next = 0
         with folder.writing(name):
-            self._draft = folder.draft(name)
+            self._draft = folder.begin(name)
             schema = pa.schema([*IMAGES, *(kept.schema if kept else ())], IMAGES.metadata)
             self._writer = pq.ParquetWriter(self._draft.file, schema)
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hawk.batch.schema import PROMPTS
-from hawk.prompts.ids import Ids
-from hawk.prompts.survey import Entry
-from hawk.prompts.values import checked
+from hawk.prompts.duplicates import Duplicates
+from hawk.prompts.row_values import checked
+from hawk.prompts.survey import GivenRow
 
 GROUP_ROWS, GROUP_CHARACTERS = 8192, 2**24
 LINE_BITS = 40
@@ -42,7 +42,7 @@ class Staged:
     def __init__(
         self,
         file: BinaryIO,
-        entries: Iterable[Entry],
+        entries: Iterable[GivenRow],
         files: Sequence[str],
         *,
         seed: int,
@@ -52,7 +52,7 @@ class Staged:
         self.fields = list(fields)
         self.guidances: set[float | None] = set()
         self._files = files
-        ids = Ids()
+        ids = Duplicates()
         digest = hashlib.sha256()
         schema = pa.schema([*PROMPTS, *fields])
         if fields:
@@ -82,7 +82,9 @@ class Staged:
         table = self._parquet.read_row_groups(list(range(first, last + 1)))
         return table.slice(start - self._starts[first], stop - start).combine_chunks()
 
-    def _checked(self, entries: Iterable[Entry], seed: int, ids: Ids) -> Iterator[list[Any]]:
+    def _checked(
+        self, entries: Iterable[GivenRow], seed: int, ids: Duplicates
+    ) -> Iterator[list[Any]]:
         for position, entry in enumerate(self._once(entries)):
             for row in checked(entry.values, position, seed, entry.error):
                 ids.add(row[ID], entry.file << LINE_BITS | entry.line)
@@ -90,10 +92,10 @@ class Staged:
                 self.rows += 1
                 yield [*row, *entry.kept]
 
-    def _once(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+    def _once(self, entries: Iterable[GivenRow]) -> Iterator[GivenRow]:
         """Entries, one for those in a row that have the same id and ask for the same: DPG-Bench has
         a line a question. What else they keep stays as far as they agree."""
-        held: Entry | None = None
+        held: GivenRow | None = None
         for entry in entries:
             if held and _given(held.values.get("id")) and entry.values == held.values:
                 self.merged += 1
@@ -106,7 +108,7 @@ class Staged:
         if held:
             yield held
 
-    def _refuse_twice(self, ids: Ids) -> None:
+    def _refuse_twice(self, ids: Duplicates) -> None:
         for numbers in ids.suspects():
             name, again = (self.slice(number, number + 1)["id"][0].as_py() for number in numbers)
             if name == again:

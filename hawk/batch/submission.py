@@ -14,9 +14,9 @@ from ray.exceptions import RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 import hawk
-from hawk.batch.settings import JobSettings
+from hawk.batch.job_settings import JobSettings
 from hawk.prompts.inputs import find
-from hawk.prompts.overlap import refuse_overlap
+from hawk.prompts.output_folder import refuse_overlap
 from hawk.storage.folder import Folder, locate
 from hawk.storage.scratch import in_scratch
 

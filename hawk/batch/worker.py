@@ -1,4 +1,4 @@
-"""Worker: shards in, files out. A plain class; `pool.py` puts it into processes."""
+"""Worker: shards in, files out. A plain class; `worker_pool.py` puts it into processes."""
 
 import time
 from collections import defaultdict, deque
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hawk.batch.engine import Engine, Made
-from hawk.batch.messages import Assignment, Key, Provenance, Report
+from hawk.batch.job_settings import JobSettings
+from hawk.batch.row_engine import FinishedRow, RowEngine
 from hawk.batch.schema import PROMPTS
-from hawk.batch.settings import JobSettings
 from hawk.batch.shard import Counts, ShardWriter
+from hawk.batch.worker_messages import Assignment, Provenance, RowKey, WorkerReport
 from hawk.pipeline import Assemble, Pipeline
 from hawk.storage.folder import Folder
 from hawk.storage.layout import shard_name
@@ -32,7 +32,7 @@ class _Shard:
 class _News:
     counts: defaultdict[int, Counts] = field(default_factory=lambda: defaultdict(Counts))
     files: dict[int, Counts] = field(default_factory=dict)
-    pictures: dict[Key, bytes] = field(default_factory=dict)
+    pictures: dict[RowKey, bytes] = field(default_factory=dict)
 
 
 class Worker:
@@ -40,7 +40,7 @@ class Worker:
 
     Args:
         folder: where the files go.
-        others: of the `Engine`.
+        others: of the `RowEngine`.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class Worker:
         assemble: Assemble = Pipeline,
     ) -> None:
         self._folder = folder
-        self._engine = Engine(settings, guided=guided, assemble=assemble)
+        self._engine = RowEngine(settings, guided=guided, assemble=assemble)
         self._shards: dict[int, _Shard] = {}
 
     def provenance(self) -> Provenance:
         return self._engine.provenance
 
-    def work(self, assignments: list[Assignment]) -> Report:
+    def work(self, assignments: list[Assignment]) -> WorkerReport:
         """Go on for a moment, with these shards besides.
 
         Returns before the first pass over rows that have just joined, so that whoever waits knows
@@ -69,11 +69,12 @@ class Worker:
         news = _News()
         if not self._let_in():
             self._run(news)
-        return Report(
+        return WorkerReport(
             counts=dict(news.counts),
             files=news.files,
-            flying=self._engine.flying,
-            hungry=sum(len(shard.rows) for shard in self._shards.values()) < self._engine.slots,
+            in_flight=self._engine.in_flight,
+            wants_shard=sum(len(shard.rows) for shard in self._shards.values())
+            < self._engine.slots,
             pictures=news.pictures,
             notes=self._engine.take_notes(),
         )
@@ -105,7 +106,7 @@ class Worker:
 
     def _let_in(self) -> bool:
         """Fill free slots; True if rows joined."""
-        before = len(self._engine.flying)
+        before = len(self._engine.in_flight)
         for number, shard in self._shards.items():
             while shard.rows and self._engine.free and not self._alone:
                 place, row = shard.rows[0]
@@ -113,19 +114,19 @@ class Worker:
                 if strikes >= STRIKES:
                     error = f"took {strikes} workers with it: {cause}"
                     self._engine.refuse((number, place), row, kind="WorkerLost", error=error)
-                elif strikes >= CAUTION and self._engine.flying:
-                    return len(self._engine.flying) > before  # when the others are done
+                elif strikes >= CAUTION and self._engine.in_flight:
+                    return len(self._engine.in_flight) > before  # when the others are done
                 else:
                     self._engine.submit((number, place), row)
                 shard.rows.popleft()
-        return len(self._engine.flying) > before
+        return len(self._engine.in_flight) > before
 
     @property
     def _alone(self) -> bool:
         """Whether a row is in flight that nothing may join."""
         return any(
             self._shards[shard].strikes.get(place, (0, ""))[0] >= CAUTION
-            for shard, place in self._engine.flying
+            for shard, place in self._engine.in_flight
         )
 
     def _run(self, news: _News) -> None:
@@ -134,10 +135,10 @@ class Worker:
             done = self._engine.step()
             for made in done:
                 self._store(made, news)
-            if done or self._engine.free > free or not self._engine.flying:
+            if done or self._engine.free > free or not self._engine.in_flight:
                 return
 
-    def _store(self, made: Made, news: _News) -> None:
+    def _store(self, made: FinishedRow, news: _News) -> None:
         number, place = made.key
         shard = self._shards[number]
         news.counts[number] += made.counts

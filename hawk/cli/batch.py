@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_group
 
-from hawk.batch.settings import JobSettings, WorkerSettings
+from hawk.batch.job_settings import JobSettings, WorkerSettings
 from hawk.cli.command import command
 from hawk.cli.options import JsonOption, screen
 from hawk.settings import DraftSettings, ModelSettings, SamplerSettings, changed
@@ -93,7 +93,7 @@ def batch(
     from hawk.batch.job import Job
     from hawk.batch.progress import Meter
     from hawk.batch.run import run
-    from hawk.prompts.columns import Wanted
+    from hawk.prompts.columns import ColumnChoice
 
     job = Job(
         prompts=prompts,
@@ -101,7 +101,7 @@ def batch(
         settings=JobSettings(
             model=model, drafting=drafting, sampling=sampling, seed=seed, workers=workers
         ),
-        columns=Wanted(prompt=prompt_column, id=id_column, keep=keep_columns),
+        columns=ColumnChoice(prompt=prompt_column, id=id_column, keep=keep_columns),
         rows_per_file=rows_per_file,
         overwrite=overwrite,
         address=address,

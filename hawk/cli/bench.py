@@ -154,19 +154,19 @@ def _placements(model: ModelSettings, drafting: DraftSettings, plan: "Plan") -> 
     where = parse_placement(drafting.placement.removeprefix("colocated,"))
     if where is None:
         raise ValueError(f"--placement is colocated,pair here, got {drafting.placement!r}")
-    from hawk.cluster.connection import connected
+    from hawk.cluster.ray_connection import connected
 
     with connected(None, cpus=where.cpus), progress_bar() as bar:
-        from hawk.cluster import bench
+        from hawk.cluster import pair_bench
 
-        report, _ = bench.load_and_run(
+        report, _ = pair_bench.load_and_run(
             model,
             drafting,
             where,
             plan,
             track=lambda batches: bar.track(batches, description="batches"),
         )
-    return report, bench.table(report)
+    return report, pair_bench.table(report)
 
 
 def _random(shape: str, model: ModelSettings) -> "RandomTarget":

@@ -80,7 +80,7 @@ def evaluate(
             task = bar.add_task("images", total=study.images(len(methods)))
             found = measure(plain, methods, study, judge, lambda: bar.advance(task))
     else:
-        from hawk.batch.evaluation import judge_run
+        from hawk.batch.run_evaluation import judge_run
 
         found = judge_run(run, images, encoder, most=prompts, compared=compare, device=model.device)
     show(found.to_json(), table(found), as_json=as_json)

@@ -119,7 +119,7 @@ def _loaded(
 
         yield Pipeline.load(model, drafting)
         return
-    from hawk.cluster.connection import connected
+    from hawk.cluster.ray_connection import connected
 
     with connected(None, cpus=where.cpus):
         from hawk.cluster.pair import SpeculativePair

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hawk.batch.settings import WorkerSettings
+from hawk.batch.job_settings import WorkerSettings
 from hawk.cli.batch import require_ray
 from hawk.cli.command import Omit, command
 from hawk.cli.options import JsonOption

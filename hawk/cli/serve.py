@@ -72,7 +72,7 @@ def _check(file: Path) -> None:
 
 
 def _run(file: Path | None, options: dict[str, dict[str, Any]], *, as_json: bool) -> None:
-    from hawk.serving import local
+    from hawk.serving import local_service
     from hawk.serving.config import overridden
 
     config = overridden(file, options, cpus=os.cpu_count() or 1)
@@ -84,4 +84,4 @@ def _run(file: Path | None, options: dict[str, dict[str, Any]], *, as_json: bool
 
     stdout = sys.stdout
     with redirect_stdout(sys.stderr):  # Ray prints, too
-        local.run(config, ready)
+        local_service.run(config, ready)

@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 from ray.util.placement_group import remove_placement_group
 
-from hawk.cluster.beside import start_drafter
+from hawk.cluster.drafter_process import start_drafter
 from hawk.cluster.placement import Placement
-from hawk.cluster.replica import answer
-from hawk.cluster.reservation import reserve, settled
+from hawk.cluster.reservation import reserve, with_gpus
 from hawk.cluster.supervisor import Supervisor
-from hawk.cluster.target_actor import Facts, Failed
-from hawk.cluster.timeline import Round, split
+from hawk.cluster.target_actor import FailedImage, TargetInfo
+from hawk.cluster.target_handle import answer
+from hawk.cluster.timeline import Round, breakdown
 from hawk.decoding.request import Request
 from hawk.decoding.stats import Stats
 from hawk.image_maker import ImageMaker
@@ -47,7 +47,7 @@ class SpeculativePair(ImageMaker):
                 "deterministic passes need the drafter in the target's process, since lanes have "
                 "shapes of their own: leave the placement colocated"
             )
-        self._placement = settled(placement, model.device)
+        self._placement = with_gpus(placement, model.device)
         with ExitStack() as taken:  # given back where something fails
             group = reserve(self._placement)
             taken.callback(remove_placement_group, group)
@@ -70,7 +70,7 @@ class SpeculativePair(ImageMaker):
         self._taken.close()
 
     @property
-    def target(self) -> Facts:
+    def target(self) -> TargetInfo:
         return self._facts
 
     @property
@@ -104,7 +104,7 @@ class SpeculativePair(ImageMaker):
 
         for made in self._targets.make(requests, told if callback else None):
             request = requests[made.place]
-            if isinstance(made, Failed):
+            if isinstance(made, FailedImage):
                 yield Failure(place=made.place, request=request, error=made.error)
                 continue
             yield Picture(
@@ -149,7 +149,7 @@ class SpeculativePair(ImageMaker):
             "lanes": self._placement.lanes,
             "faults": dict(self.faults),
             "resumed_tokens": self.resumed,
-            "round": split([at for rounds in self.rounds() for at in rounds]),
+            "round": breakdown([at for rounds in self.rounds() for at in rounds]),
         }
 
     def _drafter_pid(self) -> int:

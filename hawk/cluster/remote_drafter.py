@@ -13,9 +13,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hawk.cluster.messages import Block, Call, Lesson, Move, Opening, pack_lesson, unpack_block
+from hawk.cluster.draft_messages import (
+    Block,
+    DraftCall,
+    Move,
+    Opening,
+    PackedFeedback,
+    pack_feedback,
+    unpack_block,
+)
 from hawk.cluster.timeline import Round
-from hawk.cluster.transport import Lost, Pending, Transport
+from hawk.cluster.transport import DrafterLost, Pending, Transport
 from hawk.decoding.drafter import Feedback
 from hawk.decoding.grid import Identity
 from hawk.decoding.tree import Shapes, Tree
@@ -27,7 +35,7 @@ LATEST_S = 1e-4  # how long a look at an answer that nobody waits for may take
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class Timeouts:
     """How long to wait before a drafter counts as hung.
 
     Attributes:
@@ -67,7 +75,7 @@ class RemoteDrafter:
         slots: int,
         by_chance: bool,
         device: torch.device,
-        patience: Patience,
+        timeouts: Timeouts,
     ) -> None:
         drafter = DRAFTERS[kind]
         self.name, self.most_nodes, self.feedback_fields = (
@@ -78,7 +86,7 @@ class RemoteDrafter:
         self.faults: Counter[str] = Counter()
         self.errors: dict[str, str] = {}
         self.round = Round(lane=lane[1])
-        self._transport, self._patience = transport, patience
+        self._transport, self._timeouts = transport, timeouts
         self._lane, self._identity = f"{lane[0]}/{lane[1]}", identity
         self._slots, self._by_chance = slots, by_chance
         self._root = Shapes.chain(0, device)
@@ -86,7 +94,7 @@ class RemoteDrafter:
         self._open = False
         self._since_s = self._retry_s = 0.0
         self._failures = self._epoch = self._sequence = 0
-        self._events: list[Lesson | Move] = []
+        self._events: list[PackedFeedback | Move] = []
         self._pending: Pending | None = None
         self._void = False  # the rows are no longer those that were asked for
         self._drafted = False  # the tree that is being verified is the drafter's
@@ -95,8 +103,8 @@ class RemoteDrafter:
         """Wait until it has loaded, or is lost. ValueError where it cannot draft for this target,
         TimeoutError where it does not answer."""
         try:
-            self._begin().wait(self._patience.open_s)
-        except Lost as error:
+            self._begin().wait(self._timeouts.open_s)
+        except DrafterLost as error:
             if isinstance(error.__cause__, ValueError):
                 raise error.__cause__ from None
             self._fail("lost", error)
@@ -111,7 +119,7 @@ class RemoteDrafter:
             return
         self.round.asked_s = time.perf_counter()
         self._sequence += 1
-        call = Call(
+        call = DraftCall(
             lane=self._lane,
             epoch=self._epoch,
             sequence=self._sequence,
@@ -146,7 +154,7 @@ class RemoteDrafter:
     def _learn(self, feedback: Feedback, slots: range | None) -> None:
         self._void = True
         if self._open:
-            self._events.append(pack_lesson(feedback, self.feedback_fields, slots))
+            self._events.append(pack_feedback(feedback, self.feedback_fields, slots))
 
     def _receive(self, roots_B: Tensor) -> Tree | None:
         """The tree that was asked for; None where there is none, for whatever reason."""
@@ -157,13 +165,13 @@ class RemoteDrafter:
             self.faults["absent"] += 1
             return None
         try:
-            block = pending.wait(self._patience.block_s)
+            block = pending.wait(self._timeouts.block_s)
             at.came_s = time.perf_counter()
             tree = self._read(block, roots_B)
         except TimeoutError as error:
             self._transport.restart()
             self._fail("late", error)
-        except Lost as error:
+        except DrafterLost as error:
             self._fail("lost", error)
         except ValueError as error:
             self._fail("refused", error)
@@ -227,10 +235,10 @@ class RemoteDrafter:
         try:
             self._opening.wait(LATEST_S)
         except TimeoutError as error:
-            if time.monotonic() - self._since_s > self._patience.open_s:
+            if time.monotonic() - self._since_s > self._timeouts.open_s:
                 self._transport.restart()
                 self._fail("late", error)
-        except Lost as error:
+        except DrafterLost as error:
             self._fail("lost", error)
         else:
             self._open = True

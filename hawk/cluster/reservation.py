@@ -16,7 +16,7 @@ TICK_S = 0.5
 ACCELERATOR = "ray.io/accelerator-type"  # label of nodes
 
 
-def settled(placement: Placement, device: str) -> Placement:
+def with_gpus(placement: Placement, device: str) -> Placement:
     """With GPUs decided by what the cluster has, and whether `device` is to be one."""
     share = 1.0 if device != "cpu" and ray.cluster_resources().get("GPU", 0) else 0.0
     return replace(

@@ -14,10 +14,18 @@ from ray.util.placement_group import PlacementGroup
 
 from hawk import stop
 from hawk.cluster.placement import Placement
-from hawk.cluster.remote_drafter import Patience
-from hawk.cluster.replica import TICK_S, ProcessLost, Replica, answer
+from hawk.cluster.remote_drafter import Timeouts
 from hawk.cluster.reservation import within
-from hawk.cluster.target_actor import Facts, Failed, Image, Made, Opened, Run, TargetActor
+from hawk.cluster.target_actor import (
+    FailedImage,
+    FinishedImage,
+    ImageTask,
+    RunKey,
+    SessionOpened,
+    TargetActor,
+    TargetInfo,
+)
+from hawk.cluster.target_handle import TICK_S, ProcessLost, TargetHandle, answer
 from hawk.cluster.timeline import Round
 from hawk.cluster.transport import PlainCalls
 from hawk.decoding.request import Request
@@ -25,7 +33,7 @@ from hawk.decoding.stats import Stats
 from hawk.settings import DraftSettings, ModelSettings
 
 FRUITLESS = 3  # as many targets may die in a row without a token between them
-Told = Callable[[int, list[int]], bool]
+OnProgress = Callable[[int, list[int]], bool]
 AHEAD = 2  # images that a target holds beyond its slots, so that these never run empty
 
 
@@ -58,37 +66,37 @@ class Supervisor:
         self._by_chance = False
         self._lost_stats = Stats()
         self._fruitless = 0
-        self._run = Run(number=0, guided=False)
-        self._replicas: list[Replica] = []
+        self._run = RunKey(number=0, guided=False)
+        self._targets: list[TargetHandle] = []
 
-    def start(self) -> Facts:
+    def start(self) -> TargetInfo:
         """Load all. What a target raises keeps its type."""
         targets = self._placement.targets_per_drafter
-        self._replicas = [self._new(bundle) for bundle in range(targets)]
-        facts: list[Facts] = [self._answer(replica.call) for replica in self._replicas]
-        for replica in self._replicas:
-            replica.call = None
+        self._targets = [self._new(bundle) for bundle in range(targets)]
+        facts: list[TargetInfo] = [self._answer(target.call) for target in self._targets]
+        for target in self._targets:
+            target.call = None
         self._by_chance = facts[0].by_chance
         return facts[0]
 
     def close(self) -> None:
-        for replica in self._replicas:
-            ray.kill(replica.actor)
-        self._replicas = []
+        for target in self._targets:
+            ray.kill(target.actor)
+        self._targets = []
 
     def ask(self, method: str, *arguments: Any) -> Any:
         """What one of the targets answers. What it raises keeps its type; RuntimeError where all
         are lost."""
-        for replica in list(self._replicas):
+        for target in list(self._targets):
             try:
-                return self._answer(getattr(replica.actor, method).remote(*arguments))
+                return self._answer(getattr(target.actor, method).remote(*arguments))
             except ProcessLost as error:
-                self._replace(replica, str(error))
+                self._replace(target, str(error))
         raise RuntimeError("no target of the pair answers: they are loaded anew, try again")
 
     def make(
-        self, requests: Sequence[Request], told: Told | None = None
-    ) -> Generator[Made | Failed, None, None]:
+        self, requests: Sequence[Request], told: OnProgress | None = None
+    ) -> Generator[FinishedImage | FailedImage, None, None]:
         """Images as they finish. RuntimeError where targets die again and again.
 
         Args:
@@ -96,11 +104,11 @@ class Supervisor:
                 where it returns True, the image stops.
         """
         self._begin(requests)
-        waiting = deque(Image(place=place, request=r) for place, r in enumerate(requests))
+        waiting = deque(ImageTask(place=place, request=r) for place, r in enumerate(requests))
         left = len(waiting)
         while left:
-            for replica in self._replicas:
-                self._supply(replica, waiting)
+            for target in self._targets:
+                self._supply(target, waiting)
             for made in self._hear():
                 left -= 1
                 yield made
@@ -109,25 +117,25 @@ class Supervisor:
     def rounds(self) -> list[list[Round]]:
         """The last rounds of every target, oldest first; they are forgotten. None of lost ones."""
         found: list[list[Round]] = []
-        for replica in self._replicas:
+        for target in self._targets:
             try:
-                found.append(self._answer(replica.actor.rounds.remote()))
+                found.append(self._answer(target.actor.rounds.remote()))
             except ProcessLost:
                 found.append([])
         return found
 
     def pids(self) -> list[int]:
-        return [self._answer(replica.actor.pid.remote()) for replica in self._replicas]
+        return [self._answer(target.actor.pid.remote()) for target in self._targets]
 
     @property
     def stats(self) -> Stats:
         """Of the last run."""
         total = replace(self._lost_stats)
-        for replica in self._replicas:
-            total += replica.stats
+        for target in self._targets:
+            total += target.stats
         return total
 
-    def _new(self, bundle: int) -> Replica:
+    def _new(self, bundle: int) -> TargetHandle:
         placement = self._placement
         process: Any = ray.remote(TargetActor)
         actor = process.options(
@@ -138,9 +146,9 @@ class Supervisor:
             self._drafting,
             self._transport,
             lanes=placement.lanes,
-            patience=Patience(open_s=placement.start_s, block_s=placement.block_s),
+            timeouts=Timeouts(open_s=placement.start_s, block_s=placement.block_s),
         )
-        return Replica(bundle=bundle, actor=actor, call=started, placement=placement)
+        return TargetHandle(bundle=bundle, actor=actor, call=started, placement=placement)
 
     def _answer(self, call: Any) -> Any:
         return answer(call, self._placement.start_s)
@@ -148,68 +156,68 @@ class Supervisor:
     def _begin(self, requests: Sequence[Request]) -> None:
         """What targets still do for the run before is void."""
         guided = any(request.guidance != 1 for request in requests)
-        self._run = Run(number=self._run.number + 1, guided=guided)
+        self._run = RunKey(number=self._run.number + 1, guided=guided)
         self._lost_stats = Stats()
-        for replica in self._replicas:
-            replica.forget()
+        for target in self._targets:
+            target.forget()
 
-    def _supply(self, replica: Replica, waiting: deque[Image]) -> None:
+    def _supply(self, target: TargetHandle, waiting: deque[ImageTask]) -> None:
         """Give a target its next call, with images to keep its slots full."""
-        if replica.call is None:
-            room = self._model.slots + AHEAD - len(replica.images)
+        if target.call is None:
+            room = self._model.slots + AHEAD - len(target.images)
             given = [waiting.popleft() for _ in range(min(room, len(waiting)))]
-            replica.work(self._run, given)
+            target.work(self._run, given)
 
-    def _hear(self) -> list[Made | Failed]:
+    def _hear(self) -> list[FinishedImage | FailedImage]:
         """What targets have completed since; those that are lost are replaced."""
-        replicas = {replica.call: replica for replica in self._replicas if replica.call is not None}
-        ready, _ = ray.wait(list(replicas), num_returns=1, timeout=TICK_S)
+        targets = {target.call: target for target in self._targets if target.call is not None}
+        ready, _ = ray.wait(list(targets), num_returns=1, timeout=TICK_S)
         stop.check()
-        made = [image for call in ready for image in self._take(replicas[call])]
-        for replica in self._replicas:
-            if replica.overdue:
-                self._replace(replica, f"it was silent for {replica.patience_s:g} s")
+        made = [image for call in ready for image in self._take(targets[call])]
+        for target in self._targets:
+            if target.overdue:
+                self._replace(target, f"it was silent for {target.patience_s:g} s")
         return made
 
-    def _tell(self, told: Told | None) -> int:
+    def _tell(self, told: OnProgress | None) -> int:
         """How many images are stopped."""
         stopped = 0
-        for replica in self._replicas:
-            news, replica.known = replica.known, {}
+        for target in self._targets:
+            news, target.known = target.known, {}
             for place, tokens in news.items() if told else ():
                 if told and told(place, tokens):
-                    replica.drop(place)
+                    target.drop(place)
                     stopped += 1
         return stopped
 
-    def _take(self, replica: Replica) -> list[Made | Failed]:
-        call, replica.call = replica.call, None
+    def _take(self, target: TargetHandle) -> list[FinishedImage | FailedImage]:
+        call, target.call = target.call, None
         try:
             said = self._answer(call)
         except ProcessLost as error:
-            self._replace(replica, str(error))
+            self._replace(target, str(error))
             return []
-        if isinstance(said, Opened):
-            replica.opened.add(said.guided)
-        if isinstance(said, (Facts, Opened)):
-            replica.work(self._run, list(replica.images.values()))
+        if isinstance(said, SessionOpened):
+            target.opened.add(said.guided)
+        if isinstance(said, (TargetInfo, SessionOpened)):
+            target.work(self._run, list(target.images.values()))
         elif said.run == self._run:
-            if said.stats.tokens > replica.stats.tokens:
+            if said.stats.tokens > target.stats.tokens:
                 self._fruitless = 0
-            self.faults += said.faults - replica.faults
-            replica.learn(said, by_chance=self._by_chance)
+            self.faults += said.faults - target.faults
+            target.learn(said, by_chance=self._by_chance)
             return said.made
         return []
 
-    def _replace(self, replica: Replica, why: str) -> None:
+    def _replace(self, target: TargetHandle, why: str) -> None:
         """A new process in its place, which goes on with its images."""
-        ray.kill(replica.actor)
+        ray.kill(target.actor)
         self.faults["targets"] += 1
-        self._lost_stats += replica.stats
+        self._lost_stats += target.stats
         self._fruitless += 1
         if self._fruitless >= FRUITLESS:
             raise RuntimeError(f"{FRUITLESS} targets were lost without a token between them: {why}")
-        new = self._new(replica.bundle)
-        new.images = replica.images
+        new = self._new(target.bundle)
+        new.images = target.images
         self.resumed += sum(len(image.known) for image in new.images.values())
-        self._replicas[self._replicas.index(replica)] = new
+        self._targets[self._targets.index(target)] = new

@@ -1,4 +1,4 @@
-"""TargetActor: the process of a target. A thin shell around `Lanes`."""
+"""TargetActor: the process of a target. A thin shell around `LaneLoop`."""
 
 import os
 import time
@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hawk.cluster.lanes import Lanes
-from hawk.cluster.remote_drafter import Patience
-from hawk.cluster.split import SplitPipeline
+from hawk.cluster.lane_loop import LaneLoop
+from hawk.cluster.remote_drafter import Timeouts
+from hawk.cluster.remote_pipeline import RemotePipeline
 from hawk.cluster.timeline import Round
 from hawk.cluster.transport import Transport
 from hawk.decoding.request import Finished, Request
@@ -25,7 +25,7 @@ from hawk.settings import DraftSettings, ModelSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class TargetInfo:
     """What a loaded target tells of itself.
 
     Attributes:
@@ -43,14 +43,14 @@ class Facts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
+class SessionOpened:
     """A session is there, with its drafter; whether it is one with guidance."""
 
     guided: bool
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class RunKey:
     """Some images that are made together: the number of the run, and whether there is guidance."""
 
     number: int
@@ -58,7 +58,7 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Image:
+class ImageTask:
     """One to make.
 
     Attributes:
@@ -72,7 +72,7 @@ class Image:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class FinishedImage:
     """One that is complete.
 
     Attributes:
@@ -89,7 +89,7 @@ class Made:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failed:
+class FailedImage:
     """One that could not be made: `place` of its request, and why."""
 
     place: int
@@ -97,7 +97,7 @@ class Failed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class WorkReport:
     """What happened during some work.
 
     Attributes:
@@ -108,8 +108,8 @@ class Report:
         faults: rounds without drafts by reason, likewise.
     """
 
-    run: Run
-    made: list[Made | Failed]
+    run: RunKey
+    made: list[FinishedImage | FailedImage]
     known: dict[int, list[int]]
     stats: Stats
     faults: Counter[str]
@@ -124,7 +124,7 @@ class TargetActor:
 
     def __init__(self, threads: int) -> None:
         torch.set_num_threads(threads)
-        self._run: Run | None = None
+        self._run: RunKey | None = None
         self._places: dict[int, int] = {}  # of images in flight, by ticket
 
     def start(
@@ -134,21 +134,21 @@ class TargetActor:
         transport: Transport,
         *,
         lanes: int,
-        patience: Patience,
-    ) -> Facts:
+        timeouts: Timeouts,
+    ) -> TargetInfo:
         """Load. ValueError where model or drafter cannot be."""
         target = Pipeline.load(model, drafting).target
-        self._pipeline = SplitPipeline(
+        self._pipeline = RemotePipeline(
             target,
             drafter=drafting.drafter,
             rule=drafting.rule,
             slots=model.slots,
             transport=transport,
             lanes=lanes,
-            patience=patience,
+            timeouts=timeouts,
         )
         rule = self._pipeline.rule
-        return Facts(
+        return TargetInfo(
             name=target.name,
             default_guidance=target.default_guidance,
             default_sampler=target.default_sampler,
@@ -157,26 +157,26 @@ class TargetActor:
             by_chance=rule.by_chance,
         )
 
-    def open(self, *, guided: bool) -> Opened:
+    def open(self, *, guided: bool) -> SessionOpened:
         """Make a session: what a run would wait for at its first pass."""
         self._pipeline.session(guided=guided)
-        return Opened(guided=guided)
+        return SessionOpened(guided=guided)
 
     def check(self, requests: Sequence[Request]) -> None:
         """ValueError where the model cannot read one of them."""
         self._pipeline.check(requests)
 
-    def work(self, run: Run, images: Sequence[Image], seconds: float) -> Report:
+    def work(self, run: RunKey, images: Sequence[ImageTask], seconds: float) -> WorkReport:
         """Go on, with these images besides, until one is complete or the time is over."""
         if run != self._run:
             self._begin(run)
         for image in images:
             self._places[self._lanes.submit(image.request, image.known)] = image.place
         until = time.monotonic() + seconds
-        made: list[Made | Failed] = []
+        made: list[FinishedImage | FailedImage] = []
         while self._lanes.busy and not made and time.monotonic() < until:
             made = [self._made(finished) for finished in self._lanes.step()]
-        return Report(
+        return WorkReport(
             run=run,
             made=made,
             known=self._known(),
@@ -207,21 +207,21 @@ class TargetActor:
         self._lanes.rounds.clear()
         return rounds
 
-    def _begin(self, run: Run) -> None:
+    def _begin(self, run: RunKey) -> None:
         """Drop what is unfinished of the run before."""
         for ticket in self._places:
             self._lanes.cancel(ticket)
         self._places, self._run = {}, run
-        self._lanes: Lanes = self._pipeline.session(guided=run.guided)
+        self._lanes: LaneLoop = self._pipeline.session(guided=run.guided)
         self._lanes.rounds.clear()
         self._stats, self._faults = self._lanes.stats, self._lanes.faults
 
-    def _made(self, finished: Finished) -> Made | Failed:
+    def _made(self, finished: Finished) -> FinishedImage | FailedImage:
         place = self._places.pop(finished.ticket)
         if finished.error is not None:
-            return Failed(place=place, error=finished.error)
+            return FailedImage(place=place, error=finished.error)
         pixels = self._pipeline.target.pixels(finished.tokens_T[None])[0]
-        return Made(
+        return FinishedImage(
             place=place,
             tokens=finished.tokens_T.tolist(),
             commits=finished.commits,

@@ -48,7 +48,7 @@ class Round:
         return self.verified_s - self.unpacked_s
 
 
-def split(rounds: Sequence[Round]) -> dict[str, float]:
+def breakdown(rounds: Sequence[Round]) -> dict[str, float]:
     """See `means`. Drafts pass beside the target's time, where lanes are two."""
     seconds = {
         "draft": sum(r.draft_s for r in rounds),

@@ -1,4 +1,4 @@
-"""Transport: how messages get to a DraftServer in another process.
+"""Transport: how messages get to a `DraftActor` in another process.
 
 Plain calls of its actor. They work between any nodes, several targets can share one drafter, and
 after a crash Ray has the actor back behind the same handle. A compiled graph of Ray 2.60 takes half
@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
-from hawk.cluster.messages import Call, Opening
+from hawk.cluster.draft_messages import DraftCall, Opening
 
 
-class Lost(Exception):
+class DrafterLost(Exception):
     """The other side has died, or cannot do what was asked; what was on its way is gone."""
 
 
@@ -22,18 +22,18 @@ class Pending(Protocol):
     """An answer on its way."""
 
     def wait(self, timeout_s: float) -> Any:
-        """The answer. TimeoutError where it takes longer; Lost where it will never come."""
+        """The answer. TimeoutError where it takes longer; DrafterLost where it will never come."""
         ...
 
 
 class Transport(Protocol):
-    """A way to one DraftServer. Nothing here waits, save `Pending.wait`."""
+    """A way to one DraftActor. Nothing here waits, save `Pending.wait`."""
 
     def open(self, opening: Opening) -> Pending:
         """Let a lane begin."""
         ...
 
-    def send(self, call: Call) -> Pending:
+    def send(self, call: DraftCall) -> Pending:
         """Ask for a block."""
         ...
 
@@ -55,7 +55,7 @@ class PlainCalls:
     def open(self, opening: Opening) -> Pending:
         return _Reference(self._actor.open.remote(opening))
 
-    def send(self, call: Call) -> Pending:
+    def send(self, call: DraftCall) -> Pending:
         return _Reference(self._actor.answer.remote(call))
 
     def restart(self) -> None:
@@ -72,6 +72,6 @@ class _Reference:
         except GetTimeoutError as error:
             raise TimeoutError(f"no answer within {timeout_s:g} s") from error
         except RayTaskError as error:
-            raise Lost(str(error.cause)) from error.cause
+            raise DrafterLost(str(error.cause)) from error.cause
         except RayError as error:
-            raise Lost(str(error)) from error
+            raise DrafterLost(str(error)) from error

@@ -14,7 +14,7 @@ _INDEX = re.compile(r"|__index_level_\d+__")  # of pandas: the rows' numbers
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class ColumnChoice:
     """What the user says of columns.
 
     Attributes:
@@ -40,7 +40,7 @@ class Wanted:
         return name in self.kept if self.kept is not None else why_left(name, kind) is None
 
 
-def choose(names: Sequence[str], wanted: Wanted, *, prompts: bool) -> dict[str, str]:
+def choose(names: Sequence[str], wanted: ColumnChoice, *, prompts: bool) -> dict[str, str]:
     """Columns of a file by their names in batch jobs. LookupError where none has prompts.
 
     Args:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
-from hawk.prompts.tables import MalformedError, Row, Table, refuse_twice
+from hawk.prompts.tables import MalformedError, Table, TableRow, refuse_twice
 
 LONGEST_FIELD = 2**31 - 1  # csv's own limit of 128 KiB would refuse long prompts
 DELIMITERS = ",;\t"
@@ -67,11 +67,11 @@ def _table(records: Iterator[tuple[int, Sequence[str]]]) -> Table:
     return Table(names=names, rows=_rows(names, records), text=True)
 
 
-def _rows(names: Sequence[str], records: Iterator[tuple[int, Sequence[str]]]) -> Iterator[Row]:
+def _rows(names: Sequence[str], records: Iterator[tuple[int, Sequence[str]]]) -> Iterator[TableRow]:
     for line, record in records:
         if not any(record):
             continue
         if len(record) > len(names):
             raise MalformedError(f"line {line}: more fields than the header has")
         values: dict[str, Any] = dict(zip(names, record, strict=False))
-        yield Row(line=line, values=values)
+        yield TableRow(line=line, values=values)

@@ -12,10 +12,10 @@ from typing import TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hawk.prompts import delimited, jsons
+from hawk.prompts import delimited, json_files
 from hawk.prompts.columns import PROMPT_NAMES
 from hawk.prompts.lines import prompt_lines
-from hawk.prompts.tables import MalformedError, Row, Table, refuse_twice
+from hawk.prompts.tables import MalformedError, Table, TableRow, refuse_twice
 from hawk.storage.folder import Location, StorageError
 
 KINDS = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
@@ -80,9 +80,9 @@ def _table(location: Location, path: str, name: str, open_files: ExitStack) -> T
         case ".tsv":
             return delimited.read_tsv(lambda: text(""))
         case ".json":
-            return jsons.read_document(text(), PROMPT_NAMES)
+            return json_files.read_document(text(), PROMPT_NAMES)
         case _:
-            return jsons.read_lines(text(), PROMPT_NAMES)
+            return json_files.read_lines(text(), PROMPT_NAMES)
 
 
 def _split(path: str) -> tuple[str, str | None]:
@@ -109,10 +109,11 @@ def _prompts(location: Location, path: str, name: str, open_files: ExitStack) ->
     if len(first) == 1:
         line, prompt = first[0]
         item = str(PurePosixPath(_split(name)[0]).with_suffix(""))
-        only = Row(line=line, asked={"prompt": prompt, "id": item})
+        only = TableRow(line=line, asked={"prompt": prompt, "id": item})
         return Table(names=(), rows=iter([only]), prompts=True)
     rows = (
-        Row(line=line, asked={"prompt": prompt}) for line, prompt in itertools.chain(first, lines)
+        TableRow(line=line, asked={"prompt": prompt})
+        for line, prompt in itertools.chain(first, lines)
     )
     return Table(names=(), rows=rows, prompts=True)
 
@@ -123,11 +124,11 @@ def _parquet(stream: pa.NativeFile, columns: Collection[str] | None) -> Table:
     refuse_twice(file.schema_arrow.names)
     wanted = [name for name in types if columns is None or name in columns]
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[TableRow]:
         line = 0
         for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted):
             for values in zip(*batch.columns, strict=True):
                 line += 1
-                yield Row(line=line, values=dict(zip(batch.schema.names, values, strict=True)))
+                yield TableRow(line=line, values=dict(zip(batch.schema.names, values, strict=True)))
 
     return Table(names=tuple(types), rows=rows(), types=types)

@@ -23,7 +23,7 @@ MOST_NAMED = 3  # in a sentence
 
 
 @dataclass(kw_only=True)
-class Found:
+class PromptFiles:
     """The files of an input.
 
     Attributes:
@@ -61,13 +61,13 @@ class Found:
         return f"passed over in {self.location.url}: {', '.join(parts)}" if parts else None
 
 
-def find(location: Location) -> Found:
+def find(location: Location) -> PromptFiles:
     """The files of a file, a folder or a glob.
 
     FileNotFoundError where there is none, ValueError for a kind that cannot be read.
     """
     base, pattern = globs.divided(location.path, lambda path: _type(location, path) is not None)
-    found = Found(location=location, base=base, pattern=pattern)
+    found = PromptFiles(location=location, base=base, pattern=pattern)
     kind = _type(location, base)
     if not pattern and kind == FileType.File:
         if kind_of(base) is None:
@@ -83,7 +83,7 @@ def find(location: Location) -> Found:
     return found
 
 
-def _collect(found: Found, pattern: str) -> None:
+def _collect(found: PromptFiles, pattern: str) -> None:
     """Fill in what below the base has a name of the pattern."""
     walk = _on_disk(found, globs.depth(pattern)) if found.location.local else _on_s3(found)
     matches = globs.compiled(pattern).fullmatch
@@ -103,7 +103,7 @@ def _type(location: Location, path: str) -> FileType | None:
     return None if found == FileType.NotFound else found
 
 
-def _on_disk(found: Found, depth: int | None) -> Iterator[tuple[str, str]]:
+def _on_disk(found: PromptFiles, depth: int | None) -> Iterator[tuple[str, str]]:
     """Names of files below a folder, and why one is not read, or ""."""
     top = found.base or "/"
     above = {str(path) for path in Path(os.path.realpath(top)).parents}
@@ -149,7 +149,7 @@ def _is_run(folder: Path) -> bool:
     return manifest.is_file() and layout.is_manifest(manifest.read_bytes())
 
 
-def _on_s3(found: Found) -> Iterator[tuple[str, str]]:
+def _on_s3(found: PromptFiles) -> Iterator[tuple[str, str]]:
     """As `_on_disk`; all that a bucket tells of the names below is asked for at once."""
     top, filesystem = found.base, found.location.filesystem
     infos = filesystem.get_file_info(FileSelector(top, recursive=True))

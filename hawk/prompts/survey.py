@@ -13,15 +13,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from hawk.prompts.columns import Wanted, choose, why_left
+from hawk.prompts.columns import ColumnChoice, choose, why_left
 from hawk.prompts.formats import kind_of, opened
-from hawk.prompts.inputs import Found
-from hawk.prompts.kept import Kept
+from hawk.prompts.inputs import PromptFiles
+from hawk.prompts.kept_columns import KeptColumns
 from hawk.prompts.tables import Table
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class GivenRow:
     """One row as it was given.
 
     Attributes:
@@ -77,8 +77,8 @@ class Survey:
         notes: what was taken and what was not, for people.
     """
 
-    def __init__(self, found: Found, wanted: Wanted) -> None:
-        self._found, self._wanted, self._kept = found, wanted, Kept()
+    def __init__(self, found: PromptFiles, wanted: ColumnChoice) -> None:
+        self._found, self._wanted, self._kept = found, wanted, KeptColumns()
         self.files = found.files
         self._plans = [self._look(number) for number in range(len(found.files))]
         self.fields = self._kept.settle()
@@ -87,7 +87,7 @@ class Survey:
             raise ValueError(f"no column {missing[0]!r} to keep in {found.location.url}")
         self.notes = [note for note in (found.note, *self._told()) if note]
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[GivenRow]:
         """All rows, streamed. ValueError, with file and line, where a file is malformed."""
         order = self._kept.names
         for number, plan in enumerate(self._plans):
@@ -95,7 +95,7 @@ class Survey:
                 for row in table.rows:
                     values = {ours: _plain(row.values.get(name)) for ours, name in plan.used}
                     values |= row.asked
-                    yield Entry(
+                    yield GivenRow(
                         file=number,
                         line=row.line,
                         values=values,

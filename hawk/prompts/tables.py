@@ -12,7 +12,7 @@ class MalformedError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class TableRow:
     """One row as it was given.
 
     Attributes:
@@ -42,7 +42,7 @@ class Table:
     """
 
     names: Sequence[str]
-    rows: Iterator[Row]
+    rows: Iterator[TableRow]
     types: Mapping[str, pa.DataType] = field(default_factory=dict)
     text: bool = False
     prompts: bool = False

@@ -15,7 +15,7 @@ from ray.serve.config import AutoscalingConfig
 
 from hawk.serving import ports
 from hawk.serving.config import ServeConfig, check_config
-from hawk.serving.remote import Ingress
+from hawk.serving.remote_backend import Ingress
 from hawk.serving.replica import Replica
 from hawk.serving.service import SEATS
 
@@ -34,9 +34,9 @@ class ModelReplica(Replica):
         if placement is None:
             super().__init__(config, name)
         else:
-            from hawk.cluster.beside import Beside
+            from hawk.cluster.drafter_process import DrafterProcess
 
-            super().__init__(config, name, Beside(placement).pipeline)
+            super().__init__(config, name, DrafterProcess(placement).pipeline)
 
 
 def build_app(args: ServeConfig | Mapping[str, Any]) -> Application:

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from hawk.serving.errors import ApiError
 from hawk.serving.mailbox import Mailbox
-from hawk.serving.messages import Admitted, Card, Done, Job, Partial, Refused
-from hawk.serving.schemas import ImageData, ImageRequest, InputDetails, Making, Usage
+from hawk.serving.messages import Admitted, Card, Done, ImageJob, Partial, Refused
+from hawk.serving.schemas import GenerationInfo, ImageData, ImageRequest, InputDetails, Usage
 
 Message = Admitted | Partial[bytes] | Done[bytes] | Refused
 GRACE_S = 5  # the engine keeps the deadline; this is for what never reaches one
@@ -24,7 +24,7 @@ class Backend(Protocol):
         """ConnectionError where nobody can answer now."""
         ...
 
-    def image(self, job: Job) -> AsyncGenerator[Message, None]: ...
+    def image(self, job: ImageJob) -> AsyncGenerator[Message, None]: ...
 
     async def metrics(self) -> dict[str, str]:
         """Prometheus text of every replica, by its name."""
@@ -32,7 +32,7 @@ class Backend(Protocol):
 
 
 async def merged(
-    backend: Backend, jobs: Sequence[Job]
+    backend: Backend, jobs: Sequence[ImageJob]
 ) -> AsyncGenerator[tuple[int, Admitted | Partial[bytes] | Done[bytes]], None]:
     """What happens to all images, each message with the place of its job, until all are done.
 
@@ -61,7 +61,7 @@ async def merged(
 async def _follow(
     backend: Backend,
     place: int,
-    job: Job,
+    job: ImageJob,
     messages: Mailbox[tuple[int, Message | Exception]],
 ) -> None:
     """All messages about one image for the reader; what goes wrong is the last of them."""
@@ -86,7 +86,7 @@ class Reply:
         card: of the model that makes them.
     """
 
-    def __init__(self, request: ImageRequest, jobs: Sequence[Job], card: Card) -> None:
+    def __init__(self, request: ImageRequest, jobs: Sequence[ImageJob], card: Card) -> None:
         self._jobs, self._card = jobs, card
         self.created = int(time.time())
         self.common = {
@@ -97,7 +97,7 @@ class Reply:
         }
 
     def data(self, place: int, done: Done[bytes]) -> ImageData:
-        return ImageData(b64_json=_base64(done.picture), hawk=self._making(place, done))
+        return ImageData(b64_json=_base64(done.picture), hawk=self._generation(place, done))
 
     def usage(self, prompt_tokens: int, output_tokens: int) -> Usage:
         return Usage(
@@ -115,7 +115,7 @@ class Reply:
     def completed(self, place: int, done: Done[bytes], prompt_tokens: int) -> bytes:
         body = self._event("image_generation.completed", place, done.picture)
         usage = self.usage(prompt_tokens, done.tokens).model_dump()
-        return sse(body | {"usage": usage, "hawk": self._making(place, done).model_dump()})
+        return sse(body | {"usage": usage, "hawk": self._generation(place, done).model_dump()})
 
     def _event(self, kind: str, place: int, picture: bytes) -> dict[str, Any]:
         return {
@@ -126,9 +126,9 @@ class Reply:
             **self.common,
         }
 
-    def _making(self, place: int, done: Done[bytes]) -> Making:
+    def _generation(self, place: int, done: Done[bytes]) -> GenerationInfo:
         forwards = len(done.commits)
-        return Making(
+        return GenerationInfo(
             seed=self._jobs[place].seed,
             drafter=self._jobs[place].drafter,
             rule=self._card.rule,

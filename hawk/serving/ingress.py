@@ -20,7 +20,7 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hawk.serving.door import Door
+from hawk.serving.access import AccessCheck
 from hawk.serving.errors import ApiError, of_validation
 from hawk.serving.limits import BodyLimit
 from hawk.serving.schemas import ErrorResponse, ImageRequest, ImageResponse, Model, Models
@@ -78,7 +78,7 @@ def build_api(service: Service) -> FastAPI:
     )
     api.state.service = service
     api.add_middleware(BodyLimit, most_bytes=service.config.limits.body_bytes, most_s=BODY_S)
-    api.add_middleware(Door, service=service)
+    api.add_middleware(AccessCheck, service=service)
     if service.config.cors_origins:
         api.add_middleware(
             CORSMiddleware,

@@ -36,7 +36,7 @@ class Card:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class ImageJob:
     """One image to make. Where None, the model's own default.
 
     Attributes:

@@ -19,7 +19,7 @@ from hawk.images.encoding import encode
 from hawk.images.origin import Origin
 from hawk.serving.config import ServeConfig
 from hawk.serving.mailbox import Mailbox
-from hawk.serving.messages import Admitted, Card, Done, Job, Partial, Refused
+from hawk.serving.messages import Admitted, Card, Done, ImageJob, Partial, Refused
 from hawk.serving.metrics import EngineMeter
 from hawk.settings import DraftSettings
 
@@ -56,7 +56,7 @@ class Replica:
     async def card(self) -> Card:
         return self._card
 
-    async def image(self, job: Job) -> AsyncGenerator[Message, None]:
+    async def image(self, job: ImageJob) -> AsyncGenerator[Message, None]:
         """What becomes of a job; the last message is `Done` or `Refused`.
 
         Whoever stops listening frees the slot.
@@ -87,7 +87,7 @@ class Replica:
         finally:
             self.engine.cancel(work)
 
-    async def whole(self, job: Job) -> list[Message]:
+    async def whole(self, job: ImageJob) -> list[Message]:
         """All of it at once, for who has no use for less: one answer costs a cluster less."""
         return [message async for message in self.image(job)]
 
@@ -99,7 +99,7 @@ class Replica:
         """Raises where this replica has to be replaced."""
         self.engine.check()
 
-    def _origin(self, request: "Request", job: Job, event: "Event") -> "Origin | None":
+    def _origin(self, request: "Request", job: ImageJob, event: "Event") -> "Origin | None":
         """What goes into the file of a finished picture."""
         if not isinstance(event, Done):
             return None
@@ -110,7 +110,7 @@ class Replica:
             tokens_sha256=event.tokens_sha256,
         )
 
-    def _request(self, job: Job) -> "Request":
+    def _request(self, job: ImageJob) -> "Request":
         from hawk.decoding.request import Request
 
         target = self.engine.target
@@ -174,7 +174,7 @@ def _loaded(config: ServeConfig, assemble: "Assemble | None") -> tuple["Engine",
     return engine, card
 
 
-async def _encoded(event: "Event", job: Job, origin: "Origin | None") -> Message:
+async def _encoded(event: "Event", job: ImageJob, origin: "Origin | None") -> Message:
     """The event with its picture as a file; encoding runs beside the loop."""
     if isinstance(event, (Partial, Done)):
         image, quality = Image.fromarray(event.picture), job.quality

@@ -15,7 +15,7 @@ from hawk.decoding.bounds import (
 )
 from hawk.serving.config import LimitConfig
 from hawk.serving.errors import invalid
-from hawk.serving.messages import Card, Format, Job
+from hawk.serving.messages import Card, Format, ImageJob
 
 RANDOM_SEED_BITS = 53  # a number that JavaScript can repeat
 EVERY_ROW = 1_000_000  # more parts than any grid has rows
@@ -100,7 +100,7 @@ class ImageRequest(BaseModel):
         return value
 
 
-def jobs_of(request: ImageRequest, card: Card, limits: LimitConfig) -> list[Job]:
+def image_jobs(request: ImageRequest, card: Card, limits: LimitConfig) -> list[ImageJob]:
     """One job an image. ApiError 400 for what this model, or this service, does not do."""
     _check(request, card, limits)
     seed = request.seed
@@ -110,7 +110,7 @@ def jobs_of(request: ImageRequest, card: Card, limits: LimitConfig) -> list[Job]
         raise invalid("seed", f"seed + n must be at most 2**63, got {seed} + {request.n}")
     parts = (EVERY_ROW if request.every_row else request.partial_images) if request.stream else 0
     return [
-        Job(
+        ImageJob(
             prompt=request.prompt,
             negative_prompt=request.negative_prompt,
             seed=seed + copy,
@@ -172,7 +172,7 @@ class Usage(BaseModel):
     input_tokens_details: InputDetails
 
 
-class Making(BaseModel):
+class GenerationInfo(BaseModel):
     """How an image was made.
 
     Attributes:
@@ -196,7 +196,7 @@ class Making(BaseModel):
 
 class ImageData(BaseModel):
     b64_json: str
-    hawk: Making
+    hawk: GenerationInfo
 
 
 class ImageResponse(BaseModel):

@@ -13,9 +13,9 @@ from hawk.serving.events import Backend, Reply, merged, sse
 from hawk.serving.hosts import Hosts
 from hawk.serving.keys import VARIABLE, Keys
 from hawk.serving.limits import Seats
-from hawk.serving.messages import Admitted, Card, Done, Job, Partial
+from hawk.serving.messages import Admitted, Card, Done, ImageJob, Partial
 from hawk.serving.metrics import HttpMeter, combined
-from hawk.serving.schemas import ImageRequest, ImageResponse, Model, jobs_of
+from hawk.serving.schemas import ImageRequest, ImageResponse, Model, image_jobs
 
 logger = logging.getLogger(__name__)
 CARD_TIMEOUT_S = 5.0
@@ -97,7 +97,7 @@ class Service:
         card = await self.card()
         if body.model is not None:
             await self.model(body.model)
-        jobs = jobs_of(body, card, self.config.limits)
+        jobs = image_jobs(body, card, self.config.limits)
         reply = Reply(body, jobs, card)
         if not body.stream:
             return await _whole(self.backend, jobs, reply)
@@ -106,7 +106,7 @@ class Service:
         return _joined(first, stream)
 
 
-async def _whole(backend: Backend, jobs: list[Job], reply: Reply) -> ImageResponse:
+async def _whole(backend: Backend, jobs: list[ImageJob], reply: Reply) -> ImageResponse:
     """All images in one answer."""
     prompt_tokens, made = 0, {}
     async with aclosing(merged(backend, jobs)) as messages:
@@ -123,7 +123,9 @@ async def _whole(backend: Backend, jobs: list[Job], reply: Reply) -> ImageRespon
     )
 
 
-async def _admitted(backend: Backend, jobs: list[Job], reply: Reply) -> AsyncGenerator[bytes, None]:
+async def _admitted(
+    backend: Backend, jobs: list[ImageJob], reply: Reply
+) -> AsyncGenerator[bytes, None]:
     """An empty piece once all images are let in, then events."""
     prompt_tokens: dict[int, int] = {}
     early: list[bytes] = []

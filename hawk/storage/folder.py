@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.fs
 from pyarrow.fs import FileInfo, FileSystem, FileType, LocalFileSystem
 
-from hawk.storage import drafts, s3
-from hawk.storage.drafts import Draft, LocalDraft, RemoteDraft, dropped_on_failure
+from hawk.storage import pending_files, s3
+from hawk.storage.pending_files import LocalFile, PendingFile, RemoteFile, dropped_on_failure
 from hawk.storage.scratch import in_scratch
 
 PAUSES_S = (0.1, 1.0, 5.0)
@@ -114,15 +114,15 @@ class Folder:
         with self.open(name) as file:
             return file.read()
 
-    def draft(self, name: str) -> Draft:
+    def begin(self, name: str) -> PendingFile:
         """Begin a file that appears, complete, when it is published."""
         if self.local:
-            return LocalDraft(Path(self._path(name)))
-        return RemoteDraft(self._location.filesystem, self._path(name))
+            return LocalFile(Path(self._path(name)))
+        return RemoteFile(self._location.filesystem, self._path(name))
 
     def write(self, name: str, data: bytes) -> None:
         """Make or replace a small file. StorageError, and nothing is left, where that fails."""
-        with self.writing(name), dropped_on_failure(self.draft(name)) as draft:
+        with self.writing(name), dropped_on_failure(self.begin(name)) as draft:
             draft.file.write(data)
             draft.publish()
 
@@ -130,7 +130,7 @@ class Folder:
         """Make a small file; False, and nothing is changed, where there is one already."""
         if not self.local:
             return s3.put_new(self._path(name), data, self.endpoint)
-        with self.writing(name), dropped_on_failure(LocalDraft(Path(self._path(name)))) as draft:
+        with self.writing(name), dropped_on_failure(LocalFile(Path(self._path(name)))) as draft:
             draft.file.write(data)
             return draft.publish_new()
 
@@ -158,7 +158,7 @@ class Folder:
             s3.abort_old_uploads(self.url, self.endpoint)
             return
         for folder in (Path(self._location.path), *Path(self._location.path).glob("__*__")):
-            drafts.sweep(folder)
+            pending_files.sweep(folder)
 
     def _path(self, name: str) -> str:
         return f"{self._location.path}/{name}" if name else self._location.path

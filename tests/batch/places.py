@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 import pytest
 
-from hawk.prompts.inputs import Found, find
+from hawk.prompts.inputs import PromptFiles, find
 from hawk.storage import s3
 from hawk.storage.folder import Folder, Location, locate
 from tests.batch.flaky_s3 import FlakyS3
@@ -54,7 +54,7 @@ class Place:
     def location(self, name: str = "") -> Location:
         return locate(self.at(name) if name else self.url, endpoint=self.endpoint)
 
-    def found(self, name: str = "") -> Found:
+    def found(self, name: str = "") -> PromptFiles:
         return find(self.location(name))
 
     def folder(self, name: str) -> Folder:

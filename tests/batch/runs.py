@@ -14,9 +14,9 @@ from rich.console import Console
 
 import hawk
 from hawk.batch.job import Job
+from hawk.batch.job_settings import JobSettings, WorkerSettings
 from hawk.batch.progress import Meter
 from hawk.batch.run import run
-from hawk.batch.settings import JobSettings, WorkerSettings
 from hawk.images.gallery import tokens_sha256
 from hawk.settings import ModelSettings
 

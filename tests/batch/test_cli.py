@@ -354,7 +354,7 @@ def test_more_than_ray_takes_is_refused(
 def test_a_run_itself_never_loads_torch() -> None:
     """Its workers do: so mistakes are told at once, and the driver stays small."""
     code = (
-        "import sys, hawk.cli, hawk.batch.run, hawk.batch.pool, hawk.batch.submission\n"
+        "import sys, hawk.cli, hawk.batch.run, hawk.batch.worker_pool, hawk.batch.submission\n"
         "print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -20,7 +20,7 @@ from hawk.cli.app import app
 from hawk.decoding.request import Request
 from hawk.images.encoding import encode, read_origin
 from hawk.images.origin import Maker, Origin
-from hawk.prompts.kept import NOTE
+from hawk.prompts.kept_columns import NOTE
 from hawk.storage import layout
 from hawk.storage.folder import Folder
 from tests.batch.places import Place

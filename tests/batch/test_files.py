@@ -19,14 +19,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from hawk.batch.job_settings import JobSettings, WorkerSettings
 from hawk.batch.manifest import Manifest, rows_per_file
-from hawk.batch.messages import Provenance
 from hawk.batch.schema import IMAGES
-from hawk.batch.settings import JobSettings, WorkerSettings
 from hawk.batch.shard import GROUP_ROWS, Counts, ShardWriter, damage, read_counts
 from hawk.batch.sheet import Sheet
 from hawk.batch.staging import Staged
-from hawk.prompts.survey import Entry
+from hawk.batch.worker_messages import Provenance
+from hawk.prompts.survey import GivenRow
 from hawk.settings import SamplerSettings
 from hawk.storage import layout
 from hawk.storage.folder import Folder, StorageError
@@ -236,7 +236,7 @@ def test_a_disk_that_takes_no_more_is_said(tmp_path: Path) -> None:
 
 def staged(*prompts: str) -> Staged:
     entries = [
-        Entry(file=0, line=line, values={"prompt": prompt})
+        GivenRow(file=0, line=line, values={"prompt": prompt})
         for line, prompt in enumerate(prompts, start=1)
     ]
     return Staged(io.BytesIO(), entries, ["a.txt"], seed=0)

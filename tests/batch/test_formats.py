@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hawk.batch.staging import Staged
-from hawk.prompts.columns import Wanted
+from hawk.prompts.columns import ColumnChoice
 from hawk.prompts.delimited import is_quoted
 from hawk.prompts.survey import Survey
 from tests.batch.places import Place
@@ -54,7 +54,7 @@ COCO = {
 
 def staged(place: Place, name: str, **wanted: Any) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows and what was said of a file or folder."""
-    survey = Survey(place.found(name), Wanted(**wanted))
+    survey = Survey(place.found(name), ColumnChoice(**wanted))
     made = Staged(io.BytesIO(), survey.entries(), survey.files, seed=0, fields=survey.fields)
     return made.slice(0, made.rows).to_pylist(), survey.notes
 
@@ -219,7 +219,7 @@ def test_a_broken_compressed_file_is_named(place: Place, suffix: str) -> None:
 
 
 def test_what_pandas_writes(place: Place) -> None:
-    """Row numbers without a name, whole numbers that became floats beside missing ones."""
+    """TableRow numbers without a name, whole numbers that became floats beside missing ones."""
     frame = pd.DataFrame(
         {
             "id": [42.0, None, 44.0],

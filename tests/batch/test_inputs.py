@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hawk.batch.staging import GROUP_ROWS, Staged
-from hawk.prompts.columns import Wanted
-from hawk.prompts.ids import Ids
+from hawk.prompts.columns import ColumnChoice
+from hawk.prompts.duplicates import Duplicates
 from hawk.prompts.inputs import find
 from hawk.prompts.survey import Survey
 from hawk.storage.folder import locate
@@ -20,7 +20,7 @@ AWKWARD = ['say "cheese"', "two\nlines", "comma, semicolon; tab\t", "żółw �
 
 
 def surveyed(path: Path | str, **wanted: Any) -> Survey:
-    return Survey(find(locate(str(path), endpoint=None)), Wanted(**wanted))
+    return Survey(find(locate(str(path), endpoint=None)), ColumnChoice(**wanted))
 
 
 def staged(path: Path | str, *, seed: int = 0, **wanted: Any) -> Staged:
@@ -192,8 +192,8 @@ def test_of_several_ids_the_first_to_come_again_is_named(tmp_path: Path) -> None
 
 
 def test_ids_that_only_hash_alike_are_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add = Ids.add
-    monkeypatch.setattr(Ids, "add", lambda self, name, place: add(self, "", place))
+    add = Duplicates.add
+    monkeypatch.setattr(Duplicates, "add", lambda self, name, place: add(self, "", place))
     write_csv(tmp_path / "a.csv", "id,prompt\nx,1\ny,2\n")
     assert staged(tmp_path / "a.csv").rows == 2
 

@@ -9,7 +9,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from hawk.batch.job import Job
-from hawk.batch.settings import WorkerSettings
+from hawk.batch.job_settings import WorkerSettings
 from hawk.storage.layout import SUCCESS
 from tests.batch.runs import (
     DEADLINE_S,

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from hawk.batch.job_settings import WorkerSettings
 from hawk.batch.schema import IMAGES
-from hawk.batch.settings import WorkerSettings
 from hawk.batch.shard import Counts, ShardWriter, damage, read_counts
 from hawk.cli.app import app
 from hawk.planning.estimate import Load, estimate, parse_duration, puts, reads, with_workers
@@ -104,7 +104,7 @@ def test_requests_are_those_that_s3_counts(monkeypatch: pytest.MonkeyPatch) -> N
         folder = Folder("s3://plan/images")
         for size in (1000, 9 * 2**20, 11 * 2**20, 25 * 2**20):
             s3.seen.clear()
-            draft = folder.draft("part")
+            draft = folder.begin("part")
             draft.file.write(bytes(size))
             draft.publish()
             assert s3.seen["PUT"] + s3.seen["POST"] == s3.seen.total() == puts(size)

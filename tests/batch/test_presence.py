@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hawk.batch import presence, vacancy
+from hawk.batch import clearing, presence
 from hawk.batch.manifest import Manifest
 from hawk.batch.presence import Presence
 from hawk.batch.shard import ShardWriter
@@ -163,7 +163,7 @@ def test_clearing_removes_a_run_and_nothing_else(place: Place) -> None:
     finished(folder)
     folder.write("part-00001.parquet", b"broken")  # as a run may leave it
     folder.write("notes.txt", b"mine")
-    vacancy.clear(folder)
+    clearing.clear(folder)
     assert folder.names() == ["notes.txt"]
     assert folder.names(layout.SIDE) == []
 
@@ -177,7 +177,7 @@ def test_files_that_hawk_did_not_write_stop_the_clearing(place: Place) -> None:
         folder.write(name, mine.getvalue().to_pybytes())
         before = folder.names()
         with pytest.raises(ValueError, match=f"holds {name}, which is not of this job"):
-            vacancy.clear(folder)
+            clearing.clear(folder)
         assert folder.names() == before
         folder.delete(name)
 
@@ -190,7 +190,7 @@ def test_a_folder_of_the_first_kind_is_cleared(tmp_path: Path) -> None:
     folder.write("contact-sheet.png", b"")
     for name in (layout.MANIFEST, layout.SUCCESS, layout.SHEET, layout.CARD):
         folder.delete(name)
-    vacancy.clear(folder)
+    clearing.clear(folder)
     assert folder.names() == []
 
 
@@ -199,5 +199,5 @@ def test_a_manifest_of_somebody_else_is_no_run(tmp_path: Path) -> None:
     folder.write("manifest.json", b'{"name": "an app"}')
     folder.write("part-00000.parquet", b"mine")
     with pytest.raises(ValueError, match=r"holds part-00000\.parquet"):
-        vacancy.clear(folder)
+        clearing.clear(folder)
     assert folder.names() == ["manifest.json", "part-00000.parquet"]

@@ -6,7 +6,7 @@ import pytest
 import ray.data
 
 from hawk.batch import ProcessorConfig, build_processor
-from hawk.batch.settings import JobSettings, WorkerSettings
+from hawk.batch.job_settings import JobSettings, WorkerSettings
 from hawk.settings import ModelSettings
 from tests.batch.runs import WORKER_CPUS, assert_made_by_the_model_alone
 

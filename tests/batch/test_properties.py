@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from hawk.prompts.values import MOST_COPIES
+from hawk.prompts.row_values import MOST_COPIES
 from tests.batch.test_inputs import rows, write_jsonl
 from tests.properties import JSON, NUMBER, SEEDED, TEXT
 

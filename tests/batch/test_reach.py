@@ -8,8 +8,8 @@ import ray
 import ray._raylet
 from ray.core.generated import autoscaler_pb2
 
-from hawk.batch.cluster import out_of_reach
-from hawk.batch.settings import JobSettings, WorkerSettings
+from hawk.batch.capacity import out_of_reach
+from hawk.batch.job_settings import JobSettings, WorkerSettings
 from hawk.settings import DraftSettings
 
 MESSAGES: Any = autoscaler_pb2

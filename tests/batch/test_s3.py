@@ -14,7 +14,7 @@ import pytest
 
 from hawk.batch.inspection import inspect
 from hawk.batch.shard import ShardWriter
-from hawk.prompts.columns import Wanted
+from hawk.prompts.columns import ColumnChoice
 from hawk.prompts.inputs import find
 from hawk.prompts.survey import Survey
 from hawk.storage import s3
@@ -58,7 +58,7 @@ def test_a_folder_on_s3_is_like_one_on_disk(server: FlakyS3) -> None:
 def test_prompts_are_read_from_s3(server: FlakyS3) -> None:
     Folder("s3://hawk/in", endpoint=server.url).write("a.txt", b"one\ntwo\n")
     for url in ("s3://hawk/in", "s3://hawk/in/a.txt", "s3://hawk/in/*.txt"):
-        entries = Survey(find(locate(url, endpoint=server.url)), Wanted()).entries()
+        entries = Survey(find(locate(url, endpoint=server.url)), ColumnChoice()).entries()
         assert [entry.values["prompt"] for entry in entries] == ["one", "two"]
 
 

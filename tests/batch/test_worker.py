@@ -15,11 +15,11 @@ import torch
 from PIL import Image, ImageChops
 
 import hawk
-from hawk.batch.messages import Assignment, Report
+from hawk.batch.job_settings import JobSettings
 from hawk.batch.schema import PROMPTS
-from hawk.batch.settings import JobSettings
 from hawk.batch.shard import Counts
 from hawk.batch.worker import Worker
+from hawk.batch.worker_messages import Assignment, WorkerReport
 from hawk.decoding.request import Finished
 from hawk.decoding.session import Session
 from hawk.images.encoding import read_origin
@@ -51,7 +51,7 @@ def worker(model: Path, out: Path, *, slots: int = 4, guided: bool | None = None
     return Worker(JobSettings(model=settings), Folder(str(out)), guided=guided)
 
 
-def work(worker: Worker, *assignments: Assignment) -> list[Report]:
+def work(worker: Worker, *assignments: Assignment) -> list[WorkerReport]:
     """All reports until the files are there."""
     reports = [worker.work(list(assignments))]
     while sum(len(report.files) for report in reports) < len(assignments):
@@ -146,9 +146,9 @@ def test_slots_are_filled_from_the_next_shard(tiny_folder: Path, tmp_path: Path)
     reports = work(
         worker(tiny_folder, tmp_path, slots=4), assignment(0, ["a"] * 5), assignment(1, ["b"] * 3)
     )
-    together = [{shard for shard, _ in report.flying} for report in reports]
+    together = [{shard for shard, _ in report.in_flight} for report in reports]
     assert {0, 1} in together
-    assert reports[-1].hungry
+    assert reports[-1].wants_shard
     assert [len(read(tmp_path, shard)) for shard in (0, 1)] == [5, 3]
 
 
@@ -163,12 +163,12 @@ def test_the_next_image_is_made_while_one_is_compressed(
         save(image, *rest, **options)
 
     monkeypatch.setattr(Image.Image, "save", patient)
-    flying = made.work([assignment(0, ["a", "b"])]).flying
-    while (0, 1) not in flying:
-        flying = made.work([]).flying
-    assert (0, 0) in flying  # this process may still die of it
+    in_flight = made.work([assignment(0, ["a", "b"])]).in_flight
+    while (0, 1) not in in_flight:
+        in_flight = made.work([]).in_flight
+    assert (0, 0) in in_flight  # this process may still die of it
     more.set()
-    while made._engine.flying:
+    while made._engine.in_flight:
         made.work([])
     assert all(row["image"] for row in read(tmp_path, 0))
 
@@ -180,14 +180,14 @@ def test_a_report_comes_before_the_first_pass_over_new_rows(
     step = Session.step
 
     def checked(session: Session) -> Any:
-        assert set(made._engine.flying) <= known
+        assert set(made._engine.in_flight) <= known
         return step(session)
 
     monkeypatch.setattr(Session, "step", checked)
     todo = [assignment(0, ["a"] * 5)]
     report = made.work(todo)
     while not report.files:
-        known.update(report.flying)
+        known.update(report.in_flight)
         report = made.work([])
     assert len(known) == 5
 
@@ -269,7 +269,7 @@ def test_suspects_run_alone_and_the_convicted_not_at_all(tiny_folder: Path, tmp_
     strikes = {1: (1, "x"), 3: (2, "x"), 4: (3, "SIGSEGV")}
     made = worker(tiny_folder, tmp_path, slots=4)
     reports = work(made, assignment(0, ["a"] * 8, strikes=strikes))
-    flights = [{place for _, place in report.flying} for report in reports]
+    flights = [{place for _, place in report.in_flight} for report in reports]
     assert {3} in flights
     assert all(flight == {3} for flight in flights if 3 in flight)
     assert {0, 2, 5, 6} in flights

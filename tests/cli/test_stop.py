@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hawk import stop
-from hawk.cluster import keeper
+from hawk.cluster import reaper
 
 LIBC = ctypes.CDLL(None)
 SIG_DFL = 0
@@ -135,13 +135,13 @@ def test_a_command_says_it_while_it_is_still_imported() -> None:
 LEAVER = """
 import os, subprocess, sys, time
 from pathlib import Path
-from hawk.cluster.keeper import keeping
+from hawk.cluster.reaper import reaping
 folder = Path(sys.argv[1])
 sleep = [sys.executable, "-c", "import sys, time; open(sys.argv[1], 'w'); time.sleep(600)"]
 sleep[2] = sleep[2].replace("open(", "kept = open(")
 (folder / "elsewhere").mkdir()
 stranger = subprocess.Popen([*sleep, str(folder / "elsewhere" / "log")], start_new_session=True)
-with keeping():
+with reaping():
     session = folder / f"session_2026-01-01_{os.getpid()}"
     session.mkdir()
     left = subprocess.Popen([*sleep, str(session / "log")], start_new_session=True)
@@ -152,7 +152,7 @@ with keeping():
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the keeper needs /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="the reaper needs /proc")
 def test_a_killed_process_leaves_nothing_of_its_ray_and_nobody_else_is_touched(
     tmp_path: Path,
 ) -> None:
@@ -175,6 +175,6 @@ def test_a_killed_process_leaves_nothing_of_its_ray_and_nobody_else_is_touched(
 def alive(pid: int) -> bool:
     """Whether it runs: one that nobody has waited for does not."""
     try:
-        return (keeper.PROCESSES / str(pid) / "stat").read_text().rpartition(")")[2][1] != "Z"
+        return (reaper.PROCESSES / str(pid) / "stat").read_text().rpartition(")")[2][1] != "Z"
     except OSError:
         return False

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from hawk.cluster.draft_server import DraftServer
-from hawk.cluster.messages import Call, Opening
-from hawk.cluster.transport import Lost
+from hawk.cluster.draft_actor import DraftActor
+from hawk.cluster.draft_messages import DraftCall, Opening
+from hawk.cluster.transport import DrafterLost
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Direct:
 
     def __init__(self, meddle: Callable[[int, Any], Any] = lambda _, block: block) -> None:
         self._meddle = meddle
-        self._server: DraftServer | None = None
+        self._server: DraftActor | None = None
         self.calls = self.opened = self.restarts = 0
         self.bytes = 0
         self._unread: dict[str, bytes] = {}
@@ -43,14 +43,14 @@ class Direct:
         opening = pickle.loads(pickle.dumps(opening))
         return Answer(lambda: self._running().open(opening))
 
-    def send(self, call: Call) -> Answer:
+    def send(self, call: DraftCall) -> Answer:
         number, self.calls = self.calls, self.calls + 1
         sent = pickle.dumps(call)
         self.bytes += len(sent)
         if (
             call.lane in self._unread
         ):  # nobody waits for that answer; the drafter learns all the same
-            with contextlib.suppress(Lost):
+            with contextlib.suppress(DrafterLost):
                 self._answer(self._unread[call.lane])
         self._unread[call.lane] = sent
 
@@ -61,7 +61,7 @@ class Direct:
         return Answer(answer)
 
     def restart(self) -> None:
-        self._server = DraftServer(torch.device("cpu"))
+        self._server = DraftActor("cpu", torch.get_num_threads())
         self.restarts += 1
 
     def kill(self) -> None:
@@ -71,7 +71,7 @@ class Direct:
     def _answer(self, sent: bytes) -> Any:
         return pickle.loads(pickle.dumps(self._running().answer(pickle.loads(sent))))
 
-    def _running(self) -> DraftServer:
+    def _running(self) -> DraftActor:
         if self._server is None:
-            raise Lost("it was killed")
+            raise DrafterLost("it was killed")
         return self._server

@@ -54,8 +54,8 @@ def test_a_replica_takes_a_bundle_for_itself_and_one_for_its_drafter() -> None:
 def test_ray_is_not_imported_before_its_environment_is_set() -> None:
     """It reads how to tell friend from stranger at import; a cluster of our own sets that."""
     code = (
-        "import sys, hawk.cli, hawk.cli.options, hawk.batch.settings, hawk.serving.config;"
-        "hawk.cluster.placement.parse_placement('pair'); import hawk.cluster.connection;"
+        "import sys, hawk.cli, hawk.cli.options, hawk.batch.job_settings, hawk.serving.config;"
+        "hawk.cluster.placement.parse_placement('pair'); import hawk.cluster.ray_connection;"
         "sys.exit('ray' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -15,9 +15,9 @@ from rich.console import Console
 
 from hawk import Pipeline, Request
 from hawk.batch.job import Job
+from hawk.batch.job_settings import JobSettings, WorkerSettings
 from hawk.batch.progress import Meter
 from hawk.batch.run import run
-from hawk.batch.settings import JobSettings, WorkerSettings
 from hawk.cluster.pair import SpeculativePair
 from hawk.cluster.placement import Placement
 from hawk.pictures import Picture, Step

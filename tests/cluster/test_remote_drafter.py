@@ -10,11 +10,11 @@ import pytest
 
 from hawk import Pipeline, Request, SamplerConfig
 from hawk.cluster import remote_drafter
-from hawk.cluster.lanes import Lanes
-from hawk.cluster.messages import Block
-from hawk.cluster.remote_drafter import Patience
-from hawk.cluster.split import SplitPipeline
-from hawk.cluster.transport import Lost
+from hawk.cluster.draft_messages import Block
+from hawk.cluster.lane_loop import LaneLoop
+from hawk.cluster.remote_drafter import Timeouts
+from hawk.cluster.remote_pipeline import RemotePipeline
+from hawk.cluster.transport import DrafterLost
 from hawk.drafters import DRAFTERS
 from hawk.targets.janus import Janus
 from tests.cluster.direct import Direct
@@ -51,20 +51,20 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def split(
     target: Janus, transport: Direct, *, drafter: str = "jacobi", slots: int = 4, lanes: int = 2
-) -> Lanes:
-    pipeline = SplitPipeline(
+) -> LaneLoop:
+    pipeline = RemotePipeline(
         target,
         drafter=drafter,
         rule="coupled",
         slots=slots,
         transport=transport,
         lanes=lanes,
-        patience=Patience(),
+        timeouts=Timeouts(),
     )
     return pipeline.session(guided=True)
 
 
-def tokens_of(lanes: Lanes, asked: list[Request]) -> list[list[int]]:
+def tokens_of(lanes: LaneLoop, asked: list[Request]) -> list[list[int]]:
     tickets = [lanes.submit(request) for request in asked]
     finished = {image.ticket: image.tokens_T.tolist() for image in lanes.run()}
     return [finished[ticket] for ticket in tickets]
@@ -93,7 +93,7 @@ def test_every_drafter_gives_the_tokens_of_plain_decoding(
 
 
 def lost(block: Any) -> Any:
-    raise Lost("killed")
+    raise DrafterLost("killed")
 
 
 def late(block: Any) -> Any:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from hawk import Request
-from hawk.cluster.remote_drafter import Patience
-from hawk.cluster.target_actor import Failed, Image, Made, Run, TargetActor
+from hawk.cluster.remote_drafter import Timeouts
+from hawk.cluster.target_actor import FailedImage, FinishedImage, ImageTask, RunKey, TargetActor
 from hawk.decoding.request import Finished
 from hawk.decoding.session import Session
 from hawk.settings import DraftSettings, ModelSettings
@@ -29,18 +29,18 @@ def test_an_image_that_fails_is_told_and_the_others_are_made(
     actor = TargetActor(torch.get_num_threads())
     model = ModelSettings(model=str(tiny_folder), device="cpu", dtype="float32")
     drafting = DraftSettings(drafter="local")
-    actor.start(model, drafting, Direct(), lanes=2, patience=Patience())
+    actor.start(model, drafting, Direct(), lanes=2, timeouts=Timeouts())
     asked = [
-        Image(place=place, request=Request(prompt="a", seed=place, guidance=2.0))
+        ImageTask(place=place, request=Request(prompt="a", seed=place, guidance=2.0))
         for place in range(3)
     ]
-    run = Run(number=1, guided=True)
+    run = RunKey(number=1, guided=True)
     report = actor.work(run, asked, 0.0)
-    made: list[Made | Failed] = []
+    made: list[FinishedImage | FailedImage] = []
     while len(made) < len(asked):
         report = actor.work(run, [], 60.0)
         made += report.made
-    failed = [one for one in made if isinstance(one, Failed)]
-    assert failed == [Failed(place=1, error="no numbers")]
+    failed = [one for one in made if isinstance(one, FailedImage)]
+    assert failed == [FailedImage(place=1, error="no numbers")]
     assert {one.place for one in made} == {0, 1, 2}
     assert report.known == {}

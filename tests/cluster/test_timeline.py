@@ -2,7 +2,7 @@
 
 import pytest
 
-from hawk.cluster.timeline import Round, split
+from hawk.cluster.timeline import Round, breakdown
 
 
 def test_rounds_are_split_into_what_they_were_spent_on() -> None:
@@ -12,7 +12,7 @@ def test_rounds_are_split_into_what_they_were_spent_on() -> None:
         **{"needed_s": 3, "came_s": 4, "unpacked_s": 4.25, "verified_s": 5.75},
     )
     alone = Round(lane=1, asked_s=6, sent_s=6, needed_s=6, came_s=6, unpacked_s=6, verified_s=7)
-    assert split([busy, alone]) == {
+    assert breakdown([busy, alone]) == {
         "draft_ms": 1000,
         "transfer_ms": 250,
         "wait_ms": 500,
@@ -21,4 +21,4 @@ def test_rounds_are_split_into_what_they_were_spent_on() -> None:
         "transfer_share": pytest.approx(1 / 8),
         "wait_share": pytest.approx(1 / 4),
     }
-    assert set(split([]).values()) == {0}
+    assert set(breakdown([]).values()) == {0}

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
+from hawk.batch.job_settings import JobSettings
 from hawk.batch.manifest import Manifest
-from hawk.batch.messages import Assignment
 from hawk.batch.schema import PROMPTS
-from hawk.batch.settings import JobSettings
 from hawk.batch.worker import Worker
+from hawk.batch.worker_messages import Assignment
 from hawk.cli.app import app
 from hawk.evaluation.encoder import Encoder
 from hawk.evaluation.frechet import Cloud, frechet_distance
@@ -209,7 +209,7 @@ def test_a_run_folder_is_judged_by_its_captions(run_folder: Path, real_file: Pat
 def test_tokens_that_are_not_plain_decodings_are_seen(
     run_folder: Path, real_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hawk.batch.evaluation.tokens_sha256", lambda tokens: str(tokens[0]))
+    monkeypatch.setattr("hawk.batch.run_evaluation.tokens_sha256", lambda tokens: str(tokens[0]))
     found = report_of(run_folder, "--real", real_file, "--compare", 2)
     assert [row["same_as_plain"] for row in found["rows"]] == [0, 0]
 

@@ -13,8 +13,8 @@ import uvicorn
 from hawk import Pipeline
 from hawk.images.gallery import tokens_sha256
 from hawk.serving.config import ServeConfig, check_config
-from hawk.serving.connection import settings
 from hawk.serving.events import Backend
+from hawk.serving.http_server import settings
 from hawk.serving.ingress import build_api
 from hawk.serving.keys import Keys
 from hawk.serving.replica import Replica

@@ -19,12 +19,12 @@ import yaml
 
 from benchmarks.ports import free_port
 from benchmarks.processes import Process, below
-from hawk.serving.messages import Job
+from hawk.serving.messages import ImageJob
 
 KEY = "k" * 32
 PROMPT = "a red apple"
 WAIT_S = 120
-JOB = Job(
+JOB = ImageJob(
     prompt="a",
     negative_prompt=None,
     seed=7,

@@ -18,13 +18,13 @@ INGRESSES = 2
 # What `serve deploy` does with the file in docs/serve.md.
 START = """
 import contextlib, json, os, pathlib, signal, sys, threading
-from hawk.serving import config, local
+from hawk.serving import config, local_service
 read = config.read_config(pathlib.Path(sys.argv[1]))
 # Where the model has all cores busy; Serve would kill its proxy after 5 and 10 seconds.
 os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] = "60"
 os.environ["RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S"] = "60"
 stdout = sys.stdout
-with contextlib.redirect_stdout(sys.stderr), local.ray_of(read):
+with contextlib.redirect_stdout(sys.stderr), local_service.ray_of(read):
     from ray import serve
     from hawk.serving.app import build_app
     http = {"host": "127.0.0.1", "port": read.http.port}
@@ -35,11 +35,11 @@ with contextlib.redirect_stdout(sys.stderr), local.ray_of(read):
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
-        local.end()
+        local_service.end()
 """
 DEPLOY = """
 import pathlib, ray, sys
-from hawk.serving import config, local
+from hawk.serving import config, local_service
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
 from ray import serve
 from hawk.serving.app import build_app

@@ -15,7 +15,7 @@ from hawk.cli.app import app
 from hawk.serving.config import ModelConfig, ServeConfig, check_config, overridden, read_config
 from hawk.serving.errors import ApiError
 from hawk.serving.keys import VARIABLE, Keys
-from hawk.serving.local import address, guarded, listening
+from hawk.serving.local_service import address, guarded, listening
 
 KEY = "k" * 32
 EXAMPLE = Path(__file__).parents[2] / "serve" / "settings.yaml"

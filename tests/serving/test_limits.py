@@ -17,7 +17,7 @@ import pytest
 from hawk.serving import service
 from hawk.serving.events import Message, merged
 from hawk.serving.mailbox import ROOM_BYTES, Mailbox
-from hawk.serving.messages import Admitted, Card, Done, Job, Partial, Refused
+from hawk.serving.messages import Admitted, Card, Done, ImageJob, Partial, Refused
 from hawk.serving.replica import Replica
 from hawk.targets.janus import Janus
 from tests.serving.conftest import Listen, sdk
@@ -126,7 +126,7 @@ class Scripted:
             settings="",
         )
 
-    async def image(self, job: Job) -> AsyncGenerator[Message, None]:
+    async def image(self, job: ImageJob) -> AsyncGenerator[Message, None]:
         for step in self._script:
             if isinstance(step, (int, float)):
                 await asyncio.sleep(step)

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from hawk import Request, SamplerConfig
 from hawk.serving.config import LOOPBACK, LimitConfig
 from hawk.serving.errors import ApiError, of_validation
-from hawk.serving.messages import Card, Job
-from hawk.serving.schemas import ImageRequest, jobs_of
+from hawk.serving.messages import Card, ImageJob
+from hawk.serving.schemas import ImageRequest, image_jobs
 from tests.properties import JSON, NUMBER, SEEDED, TEXT
-from tests.serving.test_door import admitted
+from tests.serving.test_access import admitted
 
 CARD = Card(
     model="tiny",
@@ -31,11 +31,11 @@ FIELDS = st.sampled_from(sorted(ImageRequest.model_fields))
 SETTINGS = ("seed", "guidance_scale", "temperature", "top_k", "top_p", "n")
 
 
-def outcome(body: object) -> list[Job] | ApiError:
+def outcome(body: object) -> list[ImageJob] | ApiError:
     """The jobs of a body, or what its client is told."""
     try:
         limits = LimitConfig()  # pyright: ignore[reportCallIssue]
-        return jobs_of(ImageRequest.model_validate(body), CARD, limits)
+        return image_jobs(ImageRequest.model_validate(body), CARD, limits)
     except ValidationError as error:
         return of_validation(error.errors())
     except ApiError as error:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from benchmarks.processes import below
-from hawk.serving import local, replica
+from hawk.serving import local_service, replica
 from hawk.serving.replica import Replica
 from hawk.targets.decoder_target import DecoderTarget
 from tests.serving.conftest import tiny_config
@@ -21,7 +21,7 @@ from tests.serving.running import WAIT_S, eventually, settings
 def test_only_a_model_replica_loads_torch() -> None:
     """Its import takes seconds: neither who starts the service nor an ingress waits for it."""
     code = (
-        "import sys, hawk.serving.app, hawk.serving.local, hawk.serving.remote\n"
+        "import sys, hawk.serving.app, hawk.serving.local_service, hawk.serving.remote_backend\n"
         "print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -99,13 +99,13 @@ Traceback (most recent call last):
     x: int = f(y: 3)
 {end}
 """
-    cause = local.cause(trace)
+    cause = local_service.cause(trace)
     assert type(cause) is kind
     assert str(cause) == words
 
 
 def test_a_process_that_was_killed_leaves_no_trace() -> None:
-    cause = local.cause("The actor died unexpectedly.\n\tclass_name: ModelReplica\n")
+    cause = local_service.cause("The actor died unexpectedly.\n\tclass_name: ModelReplica\n")
     assert type(cause) is RuntimeError
     assert "died unexpectedly" in str(cause)
 
