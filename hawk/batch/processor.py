@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from hawk.batch.job_settings import JobSettings
 from hawk.batch.row_engine import RowEngine
-from hawk.batch.schema import IMAGES, PROMPTS
+from hawk.batch.schema import IMAGES
 from hawk.prompts.columns import SETTINGS
-from hawk.prompts.row_values import checked
+from hawk.prompts.row_values import PromptRow, prompt_rows
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -81,9 +81,10 @@ class _Maker:
                 result = result.append_column(name, table[name])
         return result
 
-    def _row(self, values: dict[str, Any]) -> dict[str, Any]:
-        first, *more = checked(values, 0, self._seed)
-        row = dict(zip(PROMPTS.names, first, strict=True))
+    def _row(self, values: dict[str, Any]) -> PromptRow:
+        row, *more = prompt_rows(values, 0, self._seed)
         if more:
-            row["error"] = f"n must be 1 here, got {values['n']}: repeat the row instead"
+            return row._replace(
+                error=f"n must be 1 here, got {values['n']}: repeat the row instead"
+            )
         return row

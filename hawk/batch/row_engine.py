@@ -22,6 +22,7 @@ from hawk.images.encoding import encode
 from hawk.images.gallery import tokens_sha256
 from hawk.images.origin import Origin
 from hawk.pipeline import Assemble, Pipeline
+from hawk.prompts.row_values import PromptRow
 
 PNG_LEVEL = 6  # of compression: it has time, and files are to be kept
 
@@ -38,7 +39,7 @@ class FinishedRow:
 @dataclass(kw_only=True)
 class _RowInFlight:
     key: RowKey
-    row: dict[str, Any]
+    row: PromptRow
     request: Request
     started: float = 0.0
 
@@ -93,8 +94,8 @@ class RowEngine:
         """Rows that could join at once."""
         return max(0, self.slots - len(self._in_flight))
 
-    def submit(self, key: RowKey, row: dict[str, Any]) -> None:
-        """Let a row of the `PROMPTS` schema in; made or with an error, it comes out of `step`."""
+    def submit(self, key: RowKey, row: PromptRow) -> None:
+        """Let a row in; made or with an error, it comes out of `step`."""
         try:
             place = _RowInFlight(
                 key=key, row=row, request=self._request(row), started=time.perf_counter()
@@ -103,7 +104,7 @@ class RowEngine:
         except ValueError as error:
             self.refuse(key, row, kind="InvalidRow", error=str(error))
 
-    def refuse(self, key: RowKey, row: dict[str, Any], *, kind: str, error: str) -> None:
+    def refuse(self, key: RowKey, row: PromptRow, *, kind: str, error: str) -> None:
         """Make a row an error without trying."""
         stored = self._stored(row) | {"error": error, "error_type": kind}
         self._refused.append(
@@ -180,23 +181,23 @@ class RowEngine:
             deterministic=self._settings.model.deterministic,
         )
 
-    def _request(self, row: dict[str, Any]) -> Request:
-        if row["error"]:
-            raise ValueError(row["error"])
-        if row["size"] not in (None, self._size):
+    def _request(self, row: PromptRow) -> Request:
+        if row.error:
+            raise ValueError(row.error)
+        if row.size not in (None, self._size):
             raise ValueError(
-                f"size is {row['size']!r:.40}, and this job makes {self._size}: leave it out, or "
+                f"size is {row.size!r:.40}, and this job makes {self._size}: leave it out, or "
                 f"give the job another --size"
             )
         return Request(
-            prompt=row["prompt"],
-            seed=row["seed"],
+            prompt=row.prompt,
+            seed=row.seed,
             guidance=self._setting("guidance", row, self._pipeline.target.default_guidance),
             sampler=self._sampler(row),
-            negative_prompt=row["negative_prompt"] or self._settings.sampling.negative_prompt,
+            negative_prompt=row.negative_prompt or self._settings.sampling.negative_prompt,
         )
 
-    def _sampler(self, row: dict[str, Any]) -> SamplerConfig:
+    def _sampler(self, row: PromptRow) -> SamplerConfig:
         own = self._pipeline.target.default_sampler
         return SamplerConfig(
             temperature=self._setting("temperature", row, own.temperature),
@@ -204,21 +205,21 @@ class RowEngine:
             top_p=self._setting("top_p", row, own.top_p),
         )
 
-    def _setting(self, name: str, row: dict[str, Any], own: Any) -> Any:
+    def _setting(self, name: str, row: PromptRow, own: Any) -> Any:
         """Of the row, else of the job, else the model's own."""
         of_job = getattr(self._settings.sampling, name)
-        return next(value for value in (row[name], of_job, own) if value is not None)
+        return next(value for value in (getattr(row, name), of_job, own) if value is not None)
 
-    def _stored(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _stored(self, row: PromptRow) -> dict[str, Any]:
         """Columns that rows with and without an image have in common."""
         source = self.provenance
         return dict.fromkeys(IMAGES.names) | {
-            "id": row["id"],
-            "item": row["item"],
-            "copy": row["copy"],
-            "prompt": row["prompt"],
-            "negative_prompt": row["negative_prompt"],
-            "seed": row["seed"],
+            "id": row.id,
+            "item": row.item,
+            "copy": row.copy,
+            "prompt": row.prompt,
+            "negative_prompt": row.negative_prompt,
+            "seed": row.seed,
             "model": source.model,
             "model_revision": source.model_revision,
             "drafter": source.drafter,
@@ -241,8 +242,8 @@ class RowEngine:
         )
         data = encode(
             Image.fromarray(pixels),
-            place.row["output_format"] or "png",
-            quality=place.row["output_compression"],
+            place.row.output_format or "png",
+            quality=place.row.output_compression,
             origin=origin,
             png_level=PNG_LEVEL,
         )

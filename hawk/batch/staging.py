@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 
 from hawk.batch.schema import PROMPTS
 from hawk.prompts.duplicates import Duplicates
-from hawk.prompts.row_values import checked
+from hawk.prompts.row_values import PromptRow, prompt_rows
 from hawk.prompts.survey import GivenRow
 
 GROUP_ROWS, GROUP_CHARACTERS = 8192, 2**24
 LINE_BITS = 40
-ID, PROMPT, GUIDANCE = map(PROMPTS.get_field_index, ("id", "prompt", "guidance"))
+_StagedRow = tuple[PromptRow, tuple[Any, ...]]  # and the values of kept columns
 
 
 class Staged:
@@ -59,8 +59,9 @@ class Staged:
             digest.update(schema.to_string().encode())
         with pq.ParquetWriter(file, schema) as writer:
             for group in _groups(self._checked(entries, seed, ids)):
-                digest.update(json.dumps(group, default=str).encode())
-                columns = zip(*group, strict=True)
+                rows = [[*row, *kept] for row, kept in group]
+                digest.update(json.dumps(rows, default=str).encode())
+                columns = zip(*rows, strict=True)
                 arrays = [
                     pa.array(list(column), field.type)
                     for column, field in zip(columns, schema, strict=True)
@@ -84,13 +85,13 @@ class Staged:
 
     def _checked(
         self, entries: Iterable[GivenRow], seed: int, ids: Duplicates
-    ) -> Iterator[list[Any]]:
+    ) -> Iterator[_StagedRow]:
         for position, entry in enumerate(self._once(entries)):
-            for row in checked(entry.values, position, seed, entry.error):
-                ids.add(row[ID], entry.file << LINE_BITS | entry.line)
-                self.guidances.add(row[GUIDANCE])
+            for row in prompt_rows(entry.values, position, seed, entry.error):
+                ids.add(row.id, entry.file << LINE_BITS | entry.line)
+                self.guidances.add(row.guidance)
                 self.rows += 1
-                yield [*row, *entry.kept]
+                yield row, entry.kept
 
     def _once(self, entries: Iterable[GivenRow]) -> Iterator[GivenRow]:
         """Entries, one for those in a row that have the same id and ask for the same: DPG-Bench has
@@ -123,12 +124,12 @@ def _given(name: Any) -> bool:
     return name is not None and name != "" and name == name
 
 
-def _groups(rows: Iterable[list[Any]]) -> Iterator[list[list[Any]]]:
-    group: list[list[Any]] = []
+def _groups(rows: Iterable[_StagedRow]) -> Iterator[list[_StagedRow]]:
+    group: list[_StagedRow] = []
     characters = 0
-    for row in rows:
-        group.append(row)
-        characters += len(row[PROMPT])
+    for row, kept in rows:
+        group.append((row, kept))
+        characters += len(row.prompt)
         if len(group) == GROUP_ROWS or characters > GROUP_CHARACTERS:
             yield group
             group, characters = [], 0

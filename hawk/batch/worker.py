@@ -4,7 +4,6 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from hawk.batch.job_settings import JobSettings
 from hawk.batch.row_engine import FinishedRow, RowEngine
@@ -12,6 +11,7 @@ from hawk.batch.schema import PROMPTS
 from hawk.batch.shard import Counts, ShardWriter
 from hawk.batch.worker_messages import Assignment, Provenance, RowKey, WorkerReport
 from hawk.pipeline import Assemble, Pipeline
+from hawk.prompts.row_values import PromptRow
 from hawk.storage.folder import Folder
 from hawk.storage.layout import shard_name
 
@@ -23,7 +23,7 @@ CAUTION = 2  # from then on it runs alone, so that the next strike is its own
 @dataclass(kw_only=True)
 class _Shard:
     writer: ShardWriter
-    rows: deque[tuple[int, dict[str, Any]]]
+    rows: deque[tuple[int, PromptRow]]
     strikes: Mapping[int, tuple[int, str]]
     sheet: int
 
@@ -88,7 +88,8 @@ class Worker:
     def _accept(self, assignment: Assignment) -> None:
         """Suspects first: if one kills again, little else is lost."""
         table = assignment.rows
-        rows = list(enumerate(table.select(PROMPTS.names).to_pylist()))
+        found = table.select(PROMPTS.names).to_pylist()
+        rows = [(place, PromptRow(**values)) for place, values in enumerate(found)]
         kept = table.drop_columns(PROMPTS.names)
         rows.sort(key=lambda row: row[0] not in assignment.strikes)
         self._shards[assignment.shard] = _Shard(

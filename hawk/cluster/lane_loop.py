@@ -14,6 +14,7 @@ from hawk.cluster.timeline import Round
 from hawk.decoding.request import Finished, Progress, Request
 from hawk.decoding.session import Session
 from hawk.decoding.stats import Stats
+from hawk.decoding.target import Branches
 
 ROUNDS_KEPT = 10_000
 
@@ -36,6 +37,7 @@ class Lane:
 class _Waiting:
     ticket: int
     request: Request
+    branches: Branches
     known: Sequence[int]
 
 
@@ -80,11 +82,15 @@ class LaneLoop:
     def busy(self) -> bool:
         return bool(self._waiting) or any(lane.session.busy for lane in self._lanes)
 
-    def submit(self, request: Request, known: Sequence[int] = ()) -> int:
+    def submit(
+        self, request: Request, branches: Branches | None = None, *, known: Sequence[int] = ()
+    ) -> int:
         """Queue an image; `known` are its tokens from the first on, if there are some already."""
-        self._lanes[0].session.check(request)
+        branches = branches or self._lanes[0].session.check(request)
         self._tickets += 1
-        self._waiting.append(_Waiting(ticket=self._tickets, request=request, known=known))
+        self._waiting.append(
+            _Waiting(ticket=self._tickets, request=request, branches=branches, known=known)
+        )
         return self._tickets
 
     def cancel(self, ticket: int) -> bool:
@@ -139,5 +145,6 @@ class LaneLoop:
         for _ in range(min(free, len(self._waiting))):
             waiting = self._waiting.popleft()
             lane.drafter.remember(waiting.known)
-            lane.tickets[lane.session.submit(waiting.request)] = waiting.ticket
+            own = lane.session.submit(waiting.request, waiting.branches)
+            lane.tickets[own] = waiting.ticket
         lane.session.admit()

@@ -171,7 +171,7 @@ class TargetActor:
         if run != self._run:
             self._begin(run)
         for image in images:
-            self._places[self._lanes.submit(image.request, image.known)] = image.place
+            self._places[self._lanes.submit(image.request, known=image.known)] = image.place
         until = time.monotonic() + seconds
         made: list[FinishedImage | FailedImage] = []
         while self._lanes.busy and not made and time.monotonic() < until:

@@ -6,6 +6,7 @@ from typing import Protocol
 from hawk.decoding.budget import Budget
 from hawk.decoding.request import Finished, Progress, Request
 from hawk.decoding.stats import Stats
+from hawk.decoding.target import Branches
 
 
 class RequestRunner(Protocol):
@@ -33,8 +34,13 @@ class RequestRunner(Protocol):
         """True while images are waiting or in flight."""
         ...
 
-    def submit(self, request: Request) -> int:
-        """Queue an image and return its ticket. ValueError where the prompt does not fit."""
+    def submit(self, request: Request, branches: Branches | None = None) -> int:
+        """Queue an image; returns its ticket. ValueError where the prompt does not fit.
+
+        Args:
+            request: Image to make.
+            branches: Token ids of its prompt, where they are known already.
+        """
         ...
 
     def cancel(self, ticket: int) -> bool:

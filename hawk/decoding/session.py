@@ -87,11 +87,15 @@ class Session:
         self._nodes: int | None = None  # nodes of the next tree, once they are chosen
         self._failed: list[Finished] = []  # images that failed in their prompt's pass
 
-    def submit(self, request: Request) -> int:
-        """Queue an image and return its ticket. ValueError where the prompt does not fit."""
-        ids = self.check(request)
+    def submit(self, request: Request, branches: Branches | None = None) -> int:
+        """Queue an image; returns its ticket. ValueError where the prompt does not fit.
+
+        Args:
+            request: Image to make.
+            branches: Token ids of its prompt, where they are known already.
+        """
         self._tickets += 1
-        self._waiting.append((self._tickets, request, ids))
+        self._waiting.append((self._tickets, request, branches or self.check(request)))
         return self._tickets
 
     def check(self, request: Request) -> Branches:

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 MOST_COPIES = 10_000
 SEED_BITS = 53  # whole in JSON and in a pandas float column
@@ -21,18 +21,42 @@ MISSING = ("", "nan", "null", "none")  # where a number is due
 WHOLE_FLOAT = re.compile(r"(-?[0-9]+)\.0")  # what pandas makes of whole numbers beside missing ones
 
 
-def checked(
-    values: Mapping[str, Any], position: int, base_seed: int, error: str | None = None
-) -> Iterator[list[Any]]:
-    """Rows in the order of `PROMPTS`, one for each of the `n` images.
+class PromptRow(NamedTuple):
+    """One image to make; fields as the columns of `hawk.batch.schema.PROMPTS`.
 
-    A row whose values make no sense stays one row, with `error`.
+    Attributes:
+        id: Id of the image: that of the item, and the number of the copy where there are several.
+        item: Id of the row as it was given.
+        copy: Number of the copy, from 0.
+        error: Reason why the row as it was given makes no image.
+    """
+
+    id: str
+    item: str
+    copy: int
+    prompt: str
+    negative_prompt: str | None
+    seed: int
+    guidance: float | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    size: str | None
+    output_format: str | None
+    output_compression: int | None
+    error: str | None
+
+
+def prompt_rows(
+    values: Mapping[str, Any], position: int, base_seed: int, error: str | None = None
+) -> Iterator[PromptRow]:
+    """Rows of an item, one for each of its `n` images; only one, with `error`, for bad values.
 
     Args:
-        values: by the names of batch jobs; others are passed over.
-        position: of the row; goes into its id and seed where it has none.
-        base_seed: goes into the seed, too.
-        error: what is wrong with it already.
+        values: Values by the names of batch jobs; others are passed over.
+        position: Number of the item in the input, mixed into an id or seed that it lacks.
+        base_seed: Seed of the job, mixed into a seed that the item lacks.
+        error: Fault that is known already.
     """
     faults = [error] if error else []
     prompt = _read(prompt_text, "prompt", values, faults)
@@ -45,8 +69,8 @@ def checked(
         faults.append(f"n must be between 1 and {MOST_COPIES}, got {n}")
         n = 1
     negative = texts["negative_prompt"]
-    rest = [numbers[name] for name in ("guidance", "temperature", "top_k", "top_p")]
-    content = json.dumps([position, prompt, negative, *rest]).encode()
+    sampling = {name: numbers[name] for name in ("guidance", "temperature", "top_k", "top_p")}
+    content = json.dumps([position, prompt, negative, *sampling.values()]).encode()
     name = texts["id"] or hashlib.blake2b(content, digest_size=12).hexdigest()
     seed = numbers["seed"]
     if seed is not None and not 0 <= seed < 2**63 - n:
@@ -55,11 +79,20 @@ def checked(
     if seed is None:
         mixed = hashlib.blake2b(content, digest_size=8, key=str(base_seed).encode()).digest()
         seed = int.from_bytes(mixed) >> 64 - SEED_BITS
-    asked = [texts["size"], texts["output_format"], numbers["output_compression"]]
-    problem = "; ".join(faults) or None
     for copy in range(n):
-        own = f"{name}-{copy}" if n > 1 else name
-        yield [own, name, copy, prompt, negative, seed + copy, *rest, *asked, problem]
+        yield PromptRow(
+            id=f"{name}-{copy}" if n > 1 else name,
+            item=name,
+            copy=copy,
+            prompt=prompt,
+            negative_prompt=negative,
+            seed=seed + copy,
+            **sampling,
+            size=texts["size"],
+            output_format=texts["output_format"],
+            output_compression=numbers["output_compression"],
+            error="; ".join(faults) or None,
+        )
 
 
 def prompt_text(name: str, value: object) -> str:

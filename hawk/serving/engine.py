@@ -203,15 +203,15 @@ class Engine:
             work.emit(Refused(reason="deadline", message="the image took too long"))
 
     def _enter(self, work: Work) -> None:
+        request = work.request
         try:
-            work.ticket = self._session(work.drafter).submit(work.request)
+            branches = self.target.encode(request.prompt, request.negative_prompt)
+            work.ticket = self._session(work.drafter).submit(request, branches)
         except ValueError as error:
-            param = self._culprit(work.request)
+            param = self._culprit(request)
             self._end(work, Refused(reason="invalid", message=str(error), param=param))
         else:
-            request = work.request
-            ids, *_ = self.target.encode(request.prompt, request.negative_prompt)
-            work.emit(Admitted(prompt_tokens=len(ids)))
+            work.emit(Admitted(prompt_tokens=len(branches[0])))
 
     def _culprit(self, request: Request) -> str:
         """The field that the target cannot read."""

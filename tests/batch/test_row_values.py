@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-from hawk.batch.schema import PROMPTS
-from hawk.prompts.row_values import checked
+from hawk.prompts.row_values import prompt_rows
 
 NAN = float("nan")
 
 
 def rows(values: dict[str, Any]) -> list[dict[str, Any]]:
-    return [dict(zip(PROMPTS.names, row, strict=True)) for row in checked(values, 0, 0)]
+    return [row._asdict() for row in prompt_rows(values, 0, 0)]
 
 
 def row(**values: Any) -> dict[str, Any]:
