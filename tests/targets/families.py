@@ -8,7 +8,7 @@ import torch
 from hawk import Request, SamplerConfig, Session
 from hawk.decoding.tree import Shapes, Tree
 from tests import reference
-from tests.exact.test_coupled import new_session
+from tests.tiny import new_session
 
 NextLogits = Callable[[list[int], int], torch.Tensor]  # image tokens, branches -> [branches, V]
 
