@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO = $(BIN)/hawk generate --prompts-file examples/prompts.txt --out demo --slots 1 --compare
-WORKERS ?= 2
-# What `make test` leaves out: what takes minutes, or more than Python.
-QUICK := not ray and not browser and not slow
 BATCH = $(BIN)/hawk batch examples/prompts.txt demo/batch --workers 2 --overwrite
+# Tests run in so many processes, of one thread and 1 GiB each.
+WORKERS ?= 2
+QUICK := not ray and not browser and not slow
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve-demo test test-rest test-all lint build docs licences clean
@@ -14,9 +14,9 @@ BATCH = $(BIN)/hawk batch examples/prompts.txt demo/batch --workers 2 --overwrit
 help:
 	@echo "make demo   make images of examples/prompts.txt, and of the same a batch job, in demo/"
 	@echo "make serve-demo   OpenAI's images API and a page to play on, on this machine"
-	@echo "make test   lint, types and quick tests in WORKERS=2 processes (CPU, no download beyond the packages)"
-	@echo "make test-rest   what make test leaves out: tests that start Ray or a browser, and slow ones"
-	@echo "make test-all   both"
+	@echo "make test   lint, types and quick tests (CPU, no download beyond the packages)"
+	@echo "make test-rest   what make test leaves out: tests with Ray or a browser, and slow ones"
+	@echo "make test-all   both; WORKERS=8 where there are more cores"
 	@echo "make lint   lint and types"
 	@echo "make build  the wheel and the source, in dist/"
 	@echo "make docs   the API reference, in site/"
