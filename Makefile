@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO = $(BIN)/hawk generate --prompts-file examples/prompts.txt --out demo --slots 1 --compare
 BATCH = $(BIN)/hawk batch examples/prompts.txt demo/batch --workers 2 --overwrite
-# Tests run in so many processes, of one thread and 1 GiB each.
+# Tests run in so many processes, of one thread and 1 GiB each. One that hangs or dies is not started
+# again, see faulthandler_timeout.
 WORKERS ?= 2
+PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --max-worker-restart 0
 QUICK := not ray and not browser and not slow
 
 .DEFAULT_GOAL := help
@@ -31,11 +33,11 @@ serve-demo: $(VENV)/installed-serve
 	$(BIN)/hawk serve
 
 test: lint
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal -m "$(QUICK)"
+	$(PYTEST) --dist worksteal -m "$(QUICK)"
 
 # By file: tests of one share a Ray, a service or a browser.
 test-rest: $(VENV)/installed-dev
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile -m "not ($(QUICK))"
+	$(PYTEST) --dist loadfile -m "not ($(QUICK))"
 
 test-all: test
 	$(MAKE) test-rest
