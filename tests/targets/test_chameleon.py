@@ -196,7 +196,7 @@ def test_the_decoder_for_pixels_is_that_of_janus_without_attention_on_the_way_up
     assert all(".attn." in name for name in missing.missing_keys)
     latents = torch.randn(2, config.latent_channels, 3, 3, generator=torch.manual_seed(0))
     with torch.no_grad():
-        assert torch.allclose(anole.vq.decoder(latents), janus(latents), atol=1e-5)
+        assert torch.allclose(anole.vq.decoder(latents), janus(latents), atol=1e-4)
 
 
 def test_the_decoder_for_pixels_is_laid_out_as_the_official_checkpoint() -> None:

@@ -95,7 +95,7 @@ def test_guidance_one_beside_guided_images_is_no_guidance(tiny: Janus) -> None:
     prompts = [tiny.encode(prompt) for prompt in PROMPTS]
     mixed = tiny.prefill(prompts, range(2), torch.tensor([1.0, 5.0]), cache)
     alone = tiny.prefill(prompts[:1], range(1), torch.tensor([1.0]), single)
-    assert torch.allclose(mixed.logits_BNV[0], alone.logits_BNV[0], atol=1e-5)
+    assert torch.allclose(mixed.logits_BNV[0], alone.logits_BNV[0], atol=1e-3, rtol=1e-4)
 
 
 def test_pixels_are_those_of_the_model(tiny: Janus) -> None:
