@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks.ports import free_port
 from hawk.serving.config import check_config
 from hawk.serving.events import Message
-from hawk.serving.messages import Admitted, Card, Done, Job, Partial
+from hawk.serving.messages import Admitted, Card, Done, ImageJob, Partial
 
 ROWS = 16
 ROOM_BYTES = 4096  # of a reader's socket: what does not fit waits in the service
@@ -139,7 +139,7 @@ class FromNowhere:
             settings=CONFIG.fingerprint,
         )
 
-    async def image(self, job: Job) -> AsyncGenerator[Message]:
+    async def image(self, job: ImageJob) -> AsyncGenerator[Message]:
         yield Admitted(prompt_tokens=1)
         for row in range(min(job.parts, ROWS - 1)):
             await asyncio.sleep(self._row_s)

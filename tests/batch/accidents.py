@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hawk.decoding.request import Request
 from hawk.decoding.session import Session
+from hawk.decoding.target import Branches
 
 POISON = "poison"  # kills every worker
 ONCE = "once "  # kills the first worker; the rest of the prompt is where it remembers that
@@ -15,8 +16,8 @@ def install() -> None:
     """Watch what enters sessions, and die in the pass after a prompt of ours."""
     submit, step = Session.submit, Session.step
 
-    def watched_submit(self: Session, request: Request) -> int:
-        ticket = submit(self, request)
+    def watched_submit(self: Session, request: Request, branches: Branches | None = None) -> int:
+        ticket = submit(self, request, branches)
         if request.prompt.startswith((POISON, ONCE)):
             self.__dict__.setdefault("deadly", []).append(request.prompt)
         return ticket

@@ -187,7 +187,7 @@ def test_images_go_on_from_tokens_they_had(
         known = tokens[: 9 * place]
         if not right:
             known = [(token + 1) % VOCABULARY for token in known]
-        tickets.append(made.submit(request, known))
+        tickets.append(made.submit(request, known=known))
     finished = {image.ticket: image for image in made.run()}
     assert [finished[ticket].tokens_T.tolist() for ticket in tickets] == expected["full"]
     if right:
