@@ -156,8 +156,8 @@ class FromNowhere:
 def serve(port: int, picture_bytes: int, row_s: float) -> None:
     """Until SIGTERM."""
     import uvicorn
-    from hawk.serving.connection import settings
 
+    from hawk.serving.http_server import settings
     from hawk.serving.ingress import build_api
     from hawk.serving.keys import Keys
     from hawk.serving.service import Service
