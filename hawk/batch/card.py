@@ -56,9 +56,9 @@ def card(folder: Folder, *, images: int, failed: int, sheet: str | None, files: 
     """The card of a run.
 
     Args:
-        images, failed: rows with a picture, and those with an error.
-        sheet: path of the contact sheet from the card; None where there is none.
-        files: pattern of the Parquet files, likewise.
+        images, failed: Number of rows with a picture, and of those with an error.
+        sheet: Path of the contact sheet from the card; None where there is none.
+        files: Pattern of the Parquet files, from the card.
     """
     ours = manifest_of(folder)
     model = ours.provenance.model

@@ -17,7 +17,7 @@ def inspect(folder: Folder, *, verify: bool = False) -> dict[str, Any]:
     """Counts, speeds and errors, ready for JSON. ValueError where the folder holds no job.
 
     Args:
-        verify: read every file from end to end, and name those that are not as they were written.
+        verify: True to read every file from end to end, and name the damaged ones.
     """
     ours = manifest_of(folder)
     total, complete = Counts(), 0
@@ -104,7 +104,7 @@ def rows(
     """Some columns of all rows, file by file. ValueError, with its name, for one that is damaged.
 
     Args:
-        names: of the files; None for all.
+        names: Names of the files; None for all.
     """
     for part in parts(folder) if names is None else names:
         try:

@@ -15,17 +15,18 @@ from hawk.storage.folder import locate
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What to do.
+    """Prompts, output and settings of a batch job.
 
     Attributes:
-        prompts: file, folder or glob, on disk or S3.
-        out: folder on disk or S3 that all workers can write.
+        prompts: File, folder or glob, on disk or S3.
+        out: Folder on disk or S3 that all workers can write.
         settings: What the rows hold, and the workers that make them.
-        columns: which of the prompts' columns are taken and kept.
-        rows_per_file: None to decide from images' size and the number of workers.
-        overwrite: throw away what the folder holds.
-        address: of a Ray cluster; None is `RAY_ADDRESS`, else a Ray of our own on this machine.
-        s3_endpoint: of another S3 than Amazon's.
+        columns: Columns of the prompts that are taken and kept.
+        rows_per_file: Rows of each file; None decides by images' size and the number of workers.
+        overwrite: True to throw away what the folder holds.
+        address: Address of a Ray cluster; None is `RAY_ADDRESS`, else a Ray of our own on this
+            machine.
+        s3_endpoint: Endpoint of another S3 than Amazon's.
     """
 
     prompts: str

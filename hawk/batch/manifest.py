@@ -24,12 +24,12 @@ class Manifest:
 
     Attributes:
         settings: Settings that decide the rows, by name.
-        inputs: fingerprint of the staged rows.
-        rows: in all.
-        rows_per_file: of every shard but the last.
-        provenance: of the model that the first worker loaded.
-        versions: of the packages that began it; for the record.
-        format: of the folder; see `FORMAT`.
+        inputs: Fingerprint of the staged rows.
+        rows: Number of rows in all.
+        rows_per_file: Number of rows of every shard but the last.
+        provenance: Provenance of the model that the first worker loaded.
+        versions: Versions of the packages that began it, for the record.
+        format: Version of the folder's layout, see `FORMAT`.
     """
 
     settings: dict[str, Any]
@@ -63,7 +63,7 @@ class Manifest:
         return start, min(start + self.rows_per_file, self.rows)
 
     def path(self, name: str) -> str:
-        """Where a file of `layout` lies in this folder."""
+        """Path of a file of `layout` in this folder."""
         return name if self.format > 1 else layout.earlier(name)
 
     def to_json(self) -> bytes:
@@ -71,7 +71,7 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Folder) -> "Manifest | None":
-        """Of a folder; None where there is none. ValueError where it cannot be understood."""
+        """Manifest of a folder, None where there is none. ValueError for one that is malformed."""
         names = (layout.MANIFEST, layout.earlier(layout.MANIFEST))
         name = next((name for name in names if folder.has(name)), None)
         if name is None:
@@ -122,7 +122,7 @@ def rows_per_file(rows: int, workers: int, *, width: int, height: int) -> int:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that matter to pixels and files, where they are installed."""
+    """Versions of the packages that matter to pixels and files."""
     found: dict[str, str] = {}
     for package in PACKAGES:
         try:

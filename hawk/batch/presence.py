@@ -30,11 +30,11 @@ class Mark:
     """A run, as others see it.
 
     Attributes:
-        host, pid: where it runs, for people.
-        machine: boot and process space in which `pid` means something; "" where that is unknown.
-        born: when the process started, in ticks of that machine.
-        begun: when the run began, for people.
-        clears: whether it is throwing away what the folder held.
+        host, pid: Machine and process of the run, for people.
+        machine: Boot and process space in which `pid` means something; "" where that is unknown.
+        born: Start of the process, in ticks of that machine.
+        begun: Start of the run, for people.
+        clears: True while it throws away what the folder held.
     """
 
     host: str
@@ -59,7 +59,7 @@ class Presence:
     ValueError where another one is at work and this one would clear the folder, or the other way.
 
     Args:
-        clears: whether this run begins by throwing away what the folder holds; see `cleared`.
+        clears: True where this run begins by throwing away what the folder holds; see `cleared`.
     """
 
     def __init__(self, folder: Folder, *, clears: bool) -> None:

@@ -22,11 +22,11 @@ COLUMNS = ("prompt", "id", *SETTINGS)
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessorConfig:
-    """What to make, and with what.
+    """Settings of the stage.
 
     Attributes:
         settings: Those of a batch job.
-        batch_size: rows that a worker takes at a time; many times its slots keep those filled.
+        batch_size: Rows that a worker takes at a time; many times its slots keep those filled.
     """
 
     settings: JobSettings = field(default_factory=JobSettings)

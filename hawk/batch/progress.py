@@ -21,8 +21,8 @@ class Meter:
     """Shows how far a job is. A context manager.
 
     Attributes:
-        rate: images a second since the first worker was up.
-        seconds: since then.
+        rate: Images a second since the first worker was up.
+        seconds: Seconds since the first worker was up.
     """
 
     def __init__(self, console: Console) -> None:

@@ -19,7 +19,7 @@ def record(
     model: ModelSettings,
     workers: int,
 ) -> None:
-    """As `hawk.training.corpus.record`, each worker with a target of its own.
+    """Record as `hawk.training.corpus.record` does, each worker with a target of its own.
 
     Args:
         target: Target of the caller; it is not sent anywhere.

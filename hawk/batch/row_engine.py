@@ -112,7 +112,7 @@ class RowEngine:
         )
 
     def take_notes(self) -> list[str]:
-        """What the user should know, since the last call."""
+        """Sentences for the user since the last call."""
         notes, self._notes = self._notes, []
         return notes
 
@@ -206,7 +206,7 @@ class RowEngine:
         )
 
     def _setting(self, name: str, row: PromptRow, own: Any) -> Any:
-        """Of the row, else of the job, else the model's own."""
+        """Setting of the row, else of the job, else the model's own."""
         of_job = getattr(self._settings.sampling, name)
         return next(value for value in (getattr(row, name), of_job, own) if value is not None)
 

@@ -34,9 +34,9 @@ def judge_run(
     """Judge the images of a run folder whose prompts are captions of real images.
 
     Args:
-        most: images to judge, the first of them.
-        compared: images to make again by plain decoding, of each row of the report.
-        device: to make them on.
+        most: Number of images to judge, the first of the folder.
+        compared: Number of images made again by plain decoding, for each row of the report.
+        device: Device of plain decoding.
 
     Returns:
         a row for every guidance in the folder. `seconds_per_image` is the time from an image's

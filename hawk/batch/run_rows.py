@@ -24,11 +24,11 @@ class RunRow:
     """A row of a run.
 
     Attributes:
-        index: of the row in the run.
-        item_index: of its item among those of the input.
-        row: its columns, but for those of the input and the picture.
-        given: columns of the input by their names there, prompt and id not among them.
-        data: file of the picture; None where it was not made, or not asked for.
+        index: Index of the row in the run.
+        item_index: Index of its item among those of the input.
+        row: Columns of the row, without those of the input and the picture.
+        given: Columns of the input by their names there, without prompt and id.
+        data: File of the picture; None where it was not made, or not asked for.
     """
 
     index: int
@@ -61,7 +61,7 @@ def run_rows(folder: Folder, *, pictures: bool = True) -> Iterator[RunRow]:
     """All rows in order. ValueError where the folder holds no run, or a file is damaged.
 
     Args:
-        pictures: whether to read them, too.
+        pictures: True to read the pictures, too.
     """
     manifest_of(folder)
     index, items, item = 0, -1, None
@@ -111,7 +111,7 @@ def check_names(names: Sequence[str], ids: Sequence[str]) -> None:
     """ValueError where a name is none that a file can have, or two are the same.
 
     Args:
-        ids: of the rows that the names are for.
+        ids: Ids of the rows that the names are for.
     """
     seen: dict[str, str] = {}
     for name, row in zip(names, ids, strict=True):

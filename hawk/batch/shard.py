@@ -23,12 +23,12 @@ FOOTER = b"hawk"
 
 @dataclass(kw_only=True)
 class Counts:
-    """What some rows came to.
+    """Counts of some rows.
 
     Attributes:
-        rows, images: `rows` less `images` are those with an error.
-        tokens, forwards: of the images.
-        errors: rows by `error_type`.
+        rows, images: Number of rows, and of those with an image; the others have an error.
+        tokens, forwards: Number of tokens and forwards of the images.
+        errors: Number of rows by `error_type`.
     """
 
     rows: int = 0
@@ -54,10 +54,10 @@ class ShardWriter:
     """Collects the rows of one shard and writes them in row groups as their turn comes.
 
     Args:
-        folder, name: of the file; nobody sees it before the last row is in.
-        rows: how many there will be.
-        job: fingerprint of the job, kept in the footer.
-        kept: columns of the input that travel along, by place.
+        folder, name: Place of the file; nobody sees it before the last row is in.
+        rows: Number of rows that there will be.
+        job: Fingerprint of the job, kept in the footer.
+        kept: Columns of the input that travel along, a row for each row.
     """
 
     def __init__(
@@ -131,10 +131,10 @@ def job_of(folder: Folder) -> str | None:
 
 
 def damage(folder: Folder, name: str, *, sealed: bool = True) -> str | None:
-    """What is wrong with a file, all of which is read; None where it is as it was written.
+    """Fault of a file, all of which is read; None where it is as it was written.
 
     Args:
-        sealed: whether it has a checksum; the first runs did not.
+        sealed: True where it has a checksum; files of the first runs have none.
 
     StorageError where S3 does not answer.
     """

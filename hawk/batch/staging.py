@@ -25,18 +25,18 @@ class Staged:
     """The rows of a job, in order. ValueError, with the lines, where two have the same id.
 
     Args:
-        file: takes the rows; it has to stay open.
-        entries: as they were given.
-        files: their names, for messages.
-        seed: goes into the seeds of rows that have none.
-        fields: of the columns that entries keep.
+        file: File for the rows, which has to stay open.
+        entries: Rows as they were given.
+        files: Names of the prompt files, for messages.
+        seed: Seed of the job, mixed into the seeds of rows that have none.
+        fields: Arrow fields of the columns that entries keep.
 
     Attributes:
-        rows: how many, every copy counted.
-        merged: entries that said again what the one before them did.
-        fields: as they were given.
-        fingerprint: of all that is in the rows.
-        guidances: those given; None stands for rows without.
+        rows: Number of rows, every copy counted.
+        merged: Number of entries that repeat the one before them.
+        fields: Arrow fields of the kept columns.
+        fingerprint: Fingerprint of all that is in the rows.
+        guidances: Guidance values of the rows; None stands for rows without.
     """
 
     def __init__(

@@ -99,7 +99,7 @@ def logs(cluster: JobSubmissionClient, name: str, *, follow: bool) -> Iterator[s
 
 
 def describe(job: JobDetails) -> dict[str, Any]:
-    """What there is to say of a job, ready for JSON."""
+    """Facts of a job, ready for JSON."""
     return {
         "id": job.submission_id,
         "status": JobStatus(job.status).value,

@@ -39,8 +39,8 @@ class Worker:
     """Makes shards with one continuous session: the next shard's rows fill the last one's slots.
 
     Args:
-        folder: where the files go.
-        others: of the `RowEngine`.
+        folder: Folder for the files.
+        settings, guided, assemble: Arguments of the `RowEngine`.
     """
 
     def __init__(

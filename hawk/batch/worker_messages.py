@@ -12,15 +12,15 @@ RowKey = tuple[int, int]  # shard, place in it
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where images come from; the same on every worker of a job.
+    """Model and settings that images come from; the same on every worker of a job.
 
     Attributes:
-        model: as it was given.
-        model_revision: fingerprint of its weights.
-        drafter, rule, exact: as in `hawk.pipeline.Result`.
-        width, height: of the images, in pixels.
-        device: kind of device, as torch calls it: cpu, cuda, ...
-        dtype: of the weights.
+        model: Name of the model as it was given.
+        model_revision: Fingerprint of its weights.
+        drafter, rule, exact: Those of a `Pipeline`.
+        width, height: Size of the images, in pixels.
+        device: Kind of device, as torch calls it: cpu, cuda, ...
+        dtype: Type of the weights.
     """
 
     model: str
@@ -39,12 +39,12 @@ class Assignment:
     """One shard to make.
 
     Attributes:
-        shard: its number, which names the file.
-        job: fingerprint of the job, kept in the file.
-        rows: of the `PROMPTS` schema.
-        strikes: places of rows that were in flight when a worker died -> how often, and what it
+        shard: Number of the shard, which names the file.
+        job: Fingerprint of the job, kept in the file.
+        rows: Table of the `PROMPTS` schema and kept columns.
+        strikes: Places of rows that were in flight when a worker died -> how often, and what it
             died of.
-        sheet: so many of the first rows are wanted for the contact sheet.
+        sheet: Number of first rows that are wanted for the contact sheet.
     """
 
     shard: int
@@ -56,15 +56,15 @@ class Assignment:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerReport:
-    """What happened since the last one.
+    """Progress of a worker since its last report.
 
     Attributes:
-        counts: of the rows that are done, by shard.
-        files: shards whose file is there now.
+        counts: Counts of the rows that are done, by shard.
+        files: Counts of the shards whose file is there now.
         in_flight: (shard, place) of the rows in flight from here on.
-        wants_shard: whether slots may run dry without another shard.
+        wants_shard: True where slots may run dry without another shard.
         pictures: (shard, place) -> PNG, of the contact sheet.
-        notes: for the user to read.
+        notes: Sentences for the user.
     """
 
     counts: dict[int, Counts]

@@ -61,10 +61,10 @@ class _Member:
     """A worker process, what it has been given, and what it said last.
 
     Attributes:
-        group: of it and its drafter, where that has a process of its own.
-        calls: in the order in which they were made.
-        news: the call that brought it a shard; answers to earlier ones do not know of that.
-        heard: when it answered last.
+        group: Placement group of worker and drafter, where that has a process of its own.
+        calls: Outstanding calls in the order in which they were made.
+        news: Call that brought its last shard; answers to earlier ones do not know of that.
+        heard: Time of its last answer.
     """
 
     actor: Any
@@ -112,9 +112,9 @@ class WorkerPool:
         """Make all shards; yields what workers report, and None when they are silent.
 
         Args:
-            plan: is told what a worker that came up has loaded; answers with the numbers of the
+            plan: Function of what a worker that came up has loaded; returns the numbers of the
                 shards to make, the first time, and with none after that.
-            assign: the assignment for a shard and the strikes of its rows.
+            assign: Function that makes the assignment for a shard and the strikes of its rows.
 
         StorageError where a file cannot be written, ValueError where the model cannot be loaded,
         RuntimeError where too few workers come up or too many are lost.
@@ -241,7 +241,7 @@ class WorkerPool:
         self._say(f"a worker was lost, its {len(member.shards)} shards begin anew: {what}")
 
     def _check_reach(self) -> None:
-        """Where a cluster has grown as far as it may, say so, and do with the workers there are."""
+        """Go on with the workers there are, and say so, where the cluster grows no further."""
         waiting = sum(not member.up for member in self._members)
         now = time.monotonic()
         if not waiting or now - self._asked < REACH_S:
@@ -278,7 +278,7 @@ class WorkerPool:
 
 
 def answered(calls: Sequence[Any]) -> list[Any]:
-    """Those of the calls in flight that have an answer; waits a moment for the first.
+    """Calls in flight that have an answer; waits a moment for the first.
 
     All at once, since a wait takes the longer the more calls there are (docs/scale.md).
     """

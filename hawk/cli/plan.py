@@ -13,15 +13,19 @@ from hawk.cli.options import JsonOption
 from hawk.settings import DraftSettings
 
 ImagesOption = Annotated[int, typer.Option(help="Number of images in all.")]
-ModelOption = Annotated[str, typer.Option(help="As `hawk models` lists it: janus-pro-7b, ...")]
-DeadlineOption = Annotated[str, typer.Option(help="From submission to the end: 90m, 24h, 2d.")]
+ModelOption = Annotated[
+    str, typer.Option(help="Name of the model in `hawk models`: janus-pro-7b, ...")
+]
+DeadlineOption = Annotated[str, typer.Option(help="Time from submission to the end: 90m, 24h, 2d.")]
 RateOption = Annotated[float | None, typer.Option(help="Images a second of one worker.")]
 BenchOption = Annotated[
-    Path | None, typer.Option(help="What `hawk bench --json` printed on such a GPU.")
+    Path | None, typer.Option(help="Output of `hawk bench --json` on such a GPU.")
 ]
-StartOption = Annotated[str, typer.Option(help="Until a node is there and its model is loaded.")]
+StartOption = Annotated[
+    str, typer.Option(help="Time until a node is there and its model is loaded.")
+]
 ClusterOption = Annotated[
-    Path | None, typer.Option(help="YAML for `ray up`, or a KubeRay manifest: can it grow so far?")
+    Path | None, typer.Option(help="Cluster to check: YAML for `ray up`, or a KubeRay manifest.")
 ]
 
 

@@ -32,12 +32,12 @@ class Opening:
     """A lane begins, or begins anew: whatever the drafter knew of it is void.
 
     Attributes:
-        lane: its name, unique among all that share the drafter.
-        epoch: of this beginning; later messages of the lane bear it.
-        drafter: name of the kind.
-        identity: of the target.
-        slots: images in flight at most.
-        by_chance: of the rule.
+        lane: Name of the lane, unique among all that share the drafter.
+        epoch: Number of this beginning; later messages of the lane bear it.
+        drafter: Name of the drafter's kind.
+        identity: Identity of the target.
+        slots: Greatest number of images in flight.
+        by_chance: True where the rule draws by chance.
     """
 
     lane: str
@@ -53,10 +53,10 @@ class PackedFeedback:
     """A Feedback on its way.
 
     Attributes:
-        slots: the rows that it is about where they had a root only, as a prompt's pass has; None
+        slots: Range of its rows where they had a root only, as a prompt's pass has; None
             where all active rows had the tree that the drafter proposed last.
         numbers: int64 [B, 2 D + COLUMNS]: committed tokens, path, then counts, end, steps, seeds.
-        samplers: of the rows.
+        samplers: Sampler settings of each row.
         hidden: float16 [B, P, H] of the committed nodes, or [B, N, H] of all; None if not needed.
         picks: int32 [B, N], the target's token after each node; None if laws are not needed.
         laws: float16 [B, N, V] before top-k and top-p; None if not needed.
@@ -80,14 +80,14 @@ class Move:
 
 @dataclass(frozen=True, kw_only=True)
 class DraftCall:
-    """Learn, then draft.
+    """Request to learn, then to draft.
 
     Attributes:
-        lane, epoch: whose turn it is; see `Opening`.
-        sequence: counts the calls of an epoch from 1.
-        events: since the last call, in order.
+        lane, epoch: Those of the `Opening`.
+        sequence: Number of the call in its epoch, from 1.
+        events: Feedback and moves since the last call, in order.
         roots: int64 [B], last committed tokens of the rows to draft for.
-        nodes: of the tree.
+        nodes: Number of nodes that the tree is to have.
     """
 
     lane: str
@@ -103,12 +103,12 @@ class Block:
     """The tree of a call.
 
     Attributes:
-        epoch, sequence: of the call.
+        epoch, sequence: Those of the call.
         parents: int16 [T, N], the shapes that occur.
         shape: int16 [B].
         tokens: int32 [B, N].
         scores, which: float32 [B, L, V] and int16 [B, N], see `Drawn`; None where no rule asks.
-        arrived_s, left_s: by `time.perf_counter` of the drafter's process.
+        arrived_s, left_s: Times of arrival and departure, by `time.perf_counter` of the drafter.
     """
 
     epoch: int
@@ -125,7 +125,7 @@ class Block:
 def pack_feedback(
     feedback: Feedback, fields: FeedbackFields, slots: range | None
 ) -> PackedFeedback:
-    """A Feedback without what its drafter does not need; `slots` as in `PackedFeedback`."""
+    """Packed form of a Feedback: what its drafter needs; `slots` as in `PackedFeedback`."""
     commit, law = feedback.commit, feedback.law
     columns = [commit.counts_B, commit.end_B, feedback.steps_B, feedback.seeds_B]
     numbers = torch.cat([commit.tokens_BL, commit.path_BL, torch.stack(columns, 1)], 1)
@@ -149,12 +149,12 @@ def pack_feedback(
 def unpack_feedback(
     packed: PackedFeedback, fields: FeedbackFields, tree: Tree, identity: Identity
 ) -> Feedback:
-    """The Feedback again, on the tree's device; what was not needed is zeros.
+    """Feedback from its packed form, on the tree's device; what was not packed is zeros.
 
     Args:
         fields: Fields that it was packed with.
-        tree: that was verified.
-        identity: of the target.
+        tree: Tree that was verified.
+        identity: Identity of the target.
     """
     device = tree.shape_B.device
     rows, nodes = tree.tokens_BN.shape

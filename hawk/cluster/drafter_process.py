@@ -23,7 +23,7 @@ class DrafterProcess:
     """A drafter for the pipelines of this process.
 
     Args:
-        placement: that the group was made for.
+        placement: Placement that the group was made for.
 
     RuntimeError where this process is in no placement group.
     """
@@ -57,7 +57,7 @@ class DrafterProcess:
 
 
 def start_drafter(placement: Placement, group: PlacementGroup) -> Any:
-    """The actor in the last bundle of a group; Ray has it back whenever it dies."""
+    """Actor in the last bundle of a group; Ray restarts it whenever it dies."""
     bundles = placement.bundles()
     process: Any = ray.remote(DraftActor)
     # A process without a GPU of its own may see those of others.

@@ -24,8 +24,8 @@ class Lane:
     """A share of the slots.
 
     Attributes:
-        session, drafter: the drafter is the session's.
-        tickets: of the lanes as a whole, by the session's own.
+        session, drafter: Session and its drafter.
+        tickets: Tickets that callers know, by the session's own.
     """
 
     session: Session
@@ -45,10 +45,10 @@ class LaneLoop:
     """See `Loop`.
 
     Args:
-        lanes: at least one, of one target and one budget.
+        lanes: One or more lanes with the same target and budget.
 
     Attributes:
-        rounds: the last ones.
+        rounds: Timings of the last rounds.
     """
 
     def __init__(self, lanes: Sequence[Lane]) -> None:

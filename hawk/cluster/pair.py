@@ -90,7 +90,7 @@ class SpeculativePair(ImageMaker):
     def stream(
         self, requests: Sequence[Request], callback: Callback | None = None
     ) -> Generator[Picture | Failure, None, None]:
-        """As `Pipeline.stream`. RuntimeError where targets die again and again."""
+        """Pictures as in `Pipeline.stream`. RuntimeError where targets die again and again."""
 
         def told(place: int, tokens: list[int]) -> bool:
             step = Step(
@@ -117,11 +117,11 @@ class SpeculativePair(ImageMaker):
             )
 
     def decode(self, tokens: Sequence[int]) -> Image.Image:
-        """As `Pipeline.decode`."""
+        """Picture of tokens, see `Pipeline.decode`."""
         return self._targets.ask("decode", list(tokens))
 
     def encode(self, image: Image.Image) -> list[int]:
-        """As `Pipeline.encode`."""
+        """Tokens of a picture, see `Pipeline.encode`."""
         return self._targets.ask("encode", image)
 
     def rounds(self) -> list[list[Round]]:

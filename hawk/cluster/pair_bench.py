@@ -32,13 +32,14 @@ def load_and_run(
     *,
     track: Track,
 ) -> tuple[dict[str, Any], list[Round]]:
-    """As `run`, from settings. ValueError where they are wrong.
+    """Report of `run` for these settings. ValueError where they are wrong.
 
     Args:
         model, drafting: Settings of both.
         where: Placement of the pair; the colocated pipeline gets as many CPUs in all.
-        plan: the requests; the first batch, as many as there are slots, only warms up.
-        track: shows how far the batches are.
+        plan: Function that makes the requests; the first batch, as many as there are slots, only
+            warms up.
+        track: Function that shows progress over the batches.
     """
     torch.set_num_threads(max(1, int(where.cpus)))
     colocated = Pipeline.load(model, drafting)
@@ -111,7 +112,7 @@ def _entry(
 
 
 def _breakdown(stats: Stats) -> dict[str, float]:
-    """As of rounds, where nothing has to be sent or waited for."""
+    """Breakdown of rounds in one process, where nothing is sent or waited for."""
     verify_s = stats.forward_s + stats.verify_s
     seconds = {"draft": stats.draft_s, "transfer": 0.0, "wait": 0.0, "verify": verify_s}
     return means(seconds, stats.passes, whole=sum(seconds.values()))

@@ -8,19 +8,19 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """What a drafter and its targets take.
+    """Resources and time limits of a drafter and its targets.
 
     Attributes:
-        targets_per_drafter: targets that share one drafter.
-        lanes: of each target, which take turns.
-        target_cpus, draft_cpus: of each process; torch uses as many threads.
-        target_gpus, draft_gpus: of each process; None is one where the cluster has GPUs. A share
-            below one has to fit on a single GPU.
-        draft_accelerator: type of the drafter's GPU, as Ray names it, where it is another one than
+        targets_per_drafter: Number of targets that share one drafter.
+        lanes: Number of lanes of each target, which take turns.
+        target_cpus, draft_cpus: CPUs of each process; torch uses as many threads.
+        target_gpus, draft_gpus: GPUs of each process; None is one where the cluster has GPUs. A
+            share below one has to fit on a single GPU.
+        draft_accelerator: Type of the drafter's GPU, as Ray names it, where it is another one than
             the target's; they may then be on different machines.
-        start_s: how long to wait for all of them to come up.
-        block_s: how long a drafter may take for a block; it is restarted after that.
-        pass_s: how long a target may be silent; it is restarted after that.
+        start_s: Seconds that all of them may take to come up.
+        block_s: Seconds that a drafter may take for a block before it is restarted.
+        pass_s: Seconds that a target may be silent before it is restarted.
     """
 
     targets_per_drafter: int = 1
@@ -44,7 +44,7 @@ class Placement:
 
     @classmethod
     def read(cls, parameters: str) -> "Placement":
-        """From `name=value` parts with colons between them; ValueError where one is wrong."""
+        """Placement of `name=value` parts with colons between them; ValueError for a wrong one."""
         kinds = {f.name: f.type for f in fields(cls)}
         found: dict[str, Any] = {}
         for part in filter(None, parameters.split(":")):
@@ -59,7 +59,7 @@ class Placement:
         return cls(**found)
 
     def of_worker(self, *, cpus: float, gpus: float) -> "Placement":
-        """For a process that takes these for its target. ValueError where it cannot be."""
+        """Placement in a process with these resources for its target. ValueError if impossible."""
         if self.targets_per_drafter > 1:
             raise ValueError(
                 f"here every target has a drafter of its own, got targets_per_drafter "
@@ -71,17 +71,17 @@ class Placement:
 
     @property
     def cpus(self) -> float:
-        """Of all processes together."""
+        """CPUs of all processes together."""
         return self.draft_cpus + self.targets_per_drafter * self.target_cpus
 
     def bundles(self) -> list[dict[str, float]]:
-        """The targets', then the drafter's."""
+        """Bundles of the targets, then the drafter's."""
         draft = _bundle(self.draft_cpus, self.draft_gpus or 0)
         target = _bundle(self.target_cpus, self.target_gpus or 0)
         return [*[target] * self.targets_per_drafter, draft]
 
     def describe(self) -> str:
-        """What is asked for, in words."""
+        """Resources that are asked for, in words."""
         *targets, draft = self.bundles()
         where = "on one machine"
         if self.draft_accelerator is not None:

@@ -53,7 +53,7 @@ def connected(address: str | None, *, cpus: float) -> Generator[None, None, None
 
 
 def keep_to_ourselves(environment: Mapping[str, str]) -> None:
-    """What Ray is to read when it is imported, and a token that nobody else knows."""
+    """Set what Ray reads when it is imported, and a token that nobody else knows."""
     set_unless_given(environment)
     if "RAY_AUTH_TOKEN" not in os.environ:  # else Ray writes one to a file in the home folder
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))

@@ -36,11 +36,11 @@ LATEST_S = 1e-4  # how long a look at an answer that nobody waits for may take
 
 @dataclass(frozen=True, kw_only=True)
 class Timeouts:
-    """How long to wait before a drafter counts as hung.
+    """Time limits after which a drafter counts as hung.
 
     Attributes:
-        open_s: for it to load.
-        block_s: for a block.
+        open_s: Seconds for the drafter to load.
+        block_s: Seconds for a block.
     """
 
     open_s: float = 300.0
@@ -52,17 +52,17 @@ class RemoteDrafter:
     which rows there are; without it there are no drafts.
 
     Args:
-        transport: to where it works.
-        lane: its number, and the prefix that makes it unique there.
-        kind: name of the drafter.
-        identity: of the target.
-        slots, by_chance: as for any drafter.
-        device: of the target.
+        transport: Connection to the drafter's process.
+        lane: Prefix that makes the lane unique there, and its number.
+        kind: Name of the drafter.
+        identity: Identity of the target.
+        slots, by_chance: Those of any drafter.
+        device: Device of the target.
 
     Attributes:
-        faults: rounds without drafts by reason: `lost`, `late`, `refused`, `absent`.
-        round: the one that is under way.
-        errors: what the last fault of each kind said.
+        faults: Number of rounds without drafts by reason: `lost`, `late`, `refused`, `absent`.
+        round: Timing of the round under way.
+        errors: Message of the last fault of each kind.
     """
 
     def __init__(  # noqa: PLR0913  # what a drafter takes, and the way to it

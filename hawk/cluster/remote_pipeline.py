@@ -16,8 +16,8 @@ class RemotePipeline(Pipeline):
     """See `Pipeline`; its loops are `LaneLoop`.
 
     Args:
-        transport: to where drafters work.
-        lanes: that take turns; no more than there are slots.
+        transport: Connection to the drafters' process.
+        lanes: Number of lanes that take turns, at most that of the slots.
     """
 
     def __init__(  # noqa: PLR0913  # a pipeline's, and the way to the drafter

@@ -24,9 +24,9 @@ class ReplayDrafter:
     """A drafter around another, which takes over when nothing is left to replay. See `Drafter`.
 
     Args:
-        drafter: the other.
-        slots: images in flight at most.
-        device: of the target.
+        drafter: Drafter that takes over.
+        slots: Greatest number of images in flight.
+        device: Device of the target.
     """
 
     def __init__(self, drafter: RemoteDrafter, slots: int, device: torch.device) -> None:

@@ -17,7 +17,7 @@ ACCELERATOR = "ray.io/accelerator-type"  # label of nodes
 
 
 def with_gpus(placement: Placement, device: str) -> Placement:
-    """With GPUs decided by what the cluster has, and whether `device` is to be one."""
+    """Placement with its GPUs decided by those of the cluster and by `device`."""
     share = 1.0 if device != "cpu" and ray.cluster_resources().get("GPU", 0) else 0.0
     return replace(
         placement,
@@ -64,7 +64,7 @@ def within(group: PlacementGroup, bundle: int, resources: dict[str, float]) -> d
 
 
 def describe_nodes() -> str:
-    """What every machine has, and how much of all that is free."""
+    """Resources of every machine, and how much of all that is free."""
     nodes: Sequence[Any] = ray.nodes()
     machines = [words(node["Resources"]) for node in nodes if node["Alive"]]
     return f"{'; '.join(machines)}, of which {words(ray.available_resources())} are free"

@@ -42,12 +42,12 @@ class Supervisor:
 
     Args:
         model, drafting: Settings of what they load.
-        placement, group: where.
-        drafter: the actor that they ask.
+        placement, group: Resources of the targets, and the group that holds them.
+        drafter: Actor of the drafter.
 
     Attributes:
-        faults: rounds without drafts by reason, and `targets` that were replaced.
-        resumed: tokens that images of replaced targets went on from.
+        faults: Number of rounds without drafts by reason, and `targets` that were replaced.
+        resumed: Number of tokens that images of replaced targets kept.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Supervisor:
         """Images as they finish. RuntimeError where targets die again and again.
 
         Args:
-            told: called with place and tokens of every image in flight that a target reports;
+            told: Function called with index and tokens of every image in flight that is reported;
                 where it returns True, the image stops.
         """
         self._begin(requests)
@@ -129,7 +129,7 @@ class Supervisor:
 
     @property
     def stats(self) -> Stats:
-        """Of the last run."""
+        """Counts of the last run."""
         total = replace(self._lost_stats)
         for target in self._targets:
             total += target.stats

@@ -26,7 +26,7 @@ from hawk.settings import DraftSettings, ModelSettings
 
 @dataclass(frozen=True, kw_only=True)
 class TargetInfo:
-    """What a loaded target tells of itself.
+    """Properties of a loaded target.
 
     Attributes:
         name, default_guidance, default_sampler: Those of the `Target`.
@@ -59,11 +59,11 @@ class RunKey:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTask:
-    """One to make.
+    """Image to make.
 
     Attributes:
-        place: of its request in what was asked.
-        known: its tokens from the first on, if there are some already.
+        place: Index of the request among those asked for.
+        known: Tokens of the image that are decoded already, from the first on.
     """
 
     place: int
@@ -73,11 +73,11 @@ class ImageTask:
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedImage:
-    """One that is complete.
+    """Image that is complete.
 
     Attributes:
-        place: of its request.
-        tokens, commits, stats: as in `Picture`.
+        place: Index of its request.
+        tokens, commits, stats: Those of a `Picture`.
         pixels: uint8 [H, W, 3].
     """
 
@@ -90,7 +90,7 @@ class FinishedImage:
 
 @dataclass(frozen=True, kw_only=True)
 class FailedImage:
-    """One that could not be made: `place` of its request, and why."""
+    """Image that could not be made: index of its request, and the reason."""
 
     place: int
     error: str
@@ -98,14 +98,14 @@ class FailedImage:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkReport:
-    """What happened during some work.
+    """Progress of a target during one call.
 
     Attributes:
-        run: that it is about.
-        made: images that were completed or have failed.
-        known: the tokens so far of those in flight, by place.
-        stats: of this process in this run.
-        faults: rounds without drafts by reason, likewise.
+        run: Run that the report is about.
+        made: Images that were completed or have failed.
+        known: Tokens so far of the images in flight, by index of the request.
+        stats: Counts of this process in this run.
+        faults: Number of rounds without drafts by reason, of this process in this run.
     """
 
     run: RunKey
@@ -119,7 +119,7 @@ class TargetActor:
     """The process of a target. It loads apart from its creation, so that errors keep their type.
 
     Args:
-        threads: of torch.
+        threads: Number of torch's threads.
     """
 
     def __init__(self, threads: int) -> None:
@@ -192,11 +192,11 @@ class TargetActor:
                 del self._places[ticket]
 
     def decode(self, tokens: Sequence[int]) -> Any:
-        """As `Pipeline.decode`."""
+        """Picture of tokens, see `Pipeline.decode`."""
         return self._pipeline.decode(tokens)
 
     def encode(self, image: Any) -> list[int]:
-        """As `Pipeline.encode`."""
+        """Tokens of a picture, see `Pipeline.encode`."""
         return self._pipeline.encode(image)
 
     def rounds(self) -> list[Round]:

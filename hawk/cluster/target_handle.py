@@ -27,15 +27,15 @@ class TargetHandle:
     """A target process, what it was given, and what it has said.
 
     Attributes:
-        bundle: its place in the placement group.
-        call: under way: for TargetInfo or for SessionOpened, while it loads, or for a WorkReport.
-        placement: how long it may be silent.
-        loads: whether it is loading, and not making images.
-        opened: sessions that it has, by whether they are with guidance.
-        heard_s: when it was called.
-        images: that it has been given and has not finished, by place.
-        known: tokens so far of those in flight, by place, until somebody has read them.
-        stats, faults: of its last report.
+        bundle: Index of its bundle in the placement group.
+        call: Call under way: for TargetInfo or SessionOpened while it loads, else for a WorkReport.
+        placement: Time limits of the process.
+        loads: True while it is loading and makes no images.
+        opened: True for a session with guidance that it has, False for one without.
+        heard_s: Time of its last call.
+        images: Images that it was given and has not finished, by index of the request.
+        known: Tokens so far of images in flight, by index, until they are read.
+        stats, faults: Those of its last report.
     """
 
     bundle: int

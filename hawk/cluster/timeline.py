@@ -10,11 +10,12 @@ class Round:
     one clock on one machine.
 
     Attributes:
-        lane: its number.
-        asked_s, sent_s: the target packs and sends its request; equal where nobody was asked.
-        arrived_s, left_s: the drafter works on it; 0 where nothing came back.
-        needed_s, came_s, unpacked_s: the target wants the block, has it, can read it.
-        verified_s: the step is over.
+        lane: Number of the lane.
+        asked_s, sent_s: Times when the target packs and sends its request; equal where nobody was
+            asked.
+        arrived_s, left_s: Begin and end of the drafter's work; 0 where nothing came back.
+        needed_s, came_s, unpacked_s: Times when the target needs, has and can read the block.
+        verified_s: Time when the step is over.
     """
 
     lane: int
@@ -29,27 +30,27 @@ class Round:
 
     @property
     def draft_s(self) -> float:
-        """At the drafter, beside whatever the target does."""
+        """Seconds at the drafter, beside whatever the target does."""
         return self.left_s - self.arrived_s
 
     @property
     def transfer_s(self) -> float:
-        """Of the target, to pack and send and unpack."""
+        """Seconds of the target to pack, send and unpack."""
         return self.sent_s - self.asked_s + self.unpacked_s - self.came_s
 
     @property
     def wait_s(self) -> float:
-        """Of the target, idle."""
+        """Seconds of the target, idle."""
         return self.came_s - self.needed_s
 
     @property
     def verify_s(self) -> float:
-        """Of the target: pass, verification, commit, and prompts of images that join."""
+        """Seconds of the target: pass, verification, commit, prompts of images that join."""
         return self.verified_s - self.unpacked_s
 
 
 def breakdown(rounds: Sequence[Round]) -> dict[str, float]:
-    """See `means`. Drafts pass beside the target's time, where lanes are two."""
+    """Report of `means` over rounds. With two lanes, drafting costs the target no time."""
     seconds = {
         "draft": sum(r.draft_s for r in rounds),
         "transfer": sum(r.transfer_s for r in rounds),

@@ -19,7 +19,7 @@ class DrafterLost(Exception):
 
 
 class Pending(Protocol):
-    """An answer on its way."""
+    """Answer that is on its way."""
 
     def wait(self, timeout_s: float) -> Any:
         """The answer. TimeoutError where it takes longer; DrafterLost where it will never come."""
@@ -46,7 +46,7 @@ class PlainCalls:
     """See `Transport`.
 
     Args:
-        actor: of `DraftActor`.
+        actor: Ray actor of a `DraftActor`.
     """
 
     def __init__(self, actor: Any) -> None:

@@ -26,15 +26,15 @@ READS = 2 + 2 + 5
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What is to be made, and how fast one worker makes it.
+    """Images to make, and the speed of one worker.
 
     Attributes:
-        images: in all.
-        width, height: of each, in pixels.
-        rate: images a second of one worker.
-        deadline_s: from submission to the last file.
-        start_s: until a node is there and its worker has loaded the model.
-        gpus_per_worker: 1 where target and drafter share one, 2 for a pair.
+        images: Number of images in all.
+        width, height: Size of each, in pixels.
+        rate: Images a second of one worker.
+        deadline_s: Seconds from submission to the last file.
+        start_s: Seconds until a node is there and its worker has loaded the model.
+        gpus_per_worker: GPUs of a worker: 1 where target and drafter share one, 2 for a pair.
     """
 
     images: int
@@ -62,14 +62,14 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What it takes.
+    """Workers, time, files and requests of a job.
 
     Attributes:
-        workers: that make the deadline.
-        hours: that they need, start included.
-        gpu_hours: paid for, start and reserve included.
-        rows_per_file, files, storage_bytes: what the folder will hold.
-        put_requests, get_requests, list_requests: to S3.
+        workers: Number of workers that make the deadline.
+        hours: Hours that they need, start included.
+        gpu_hours: GPU hours that are paid for, start and reserve included.
+        rows_per_file, files, storage_bytes: Contents of the run folder.
+        put_requests, get_requests, list_requests: Number of requests to S3.
     """
 
     workers: int
@@ -84,7 +84,7 @@ class Estimate:
     list_requests: int
 
     def report(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Estimate ready for JSON."""
         return asdict(self) | {"hours": round(self.hours, 2), "gpu_hours": round(self.gpu_hours, 1)}
 
 
@@ -96,7 +96,7 @@ def estimate(load: Load) -> Estimate:
 
 
 def with_workers(load: Load, workers: int) -> Estimate:
-    """What it takes with so many workers, whatever the deadline."""
+    """Estimate for a number of workers, whatever the deadline."""
     seconds = load.start_s + load.images / load.rate / (1 - RESERVE) / workers
     rows = rows_per_file(load.images, workers, width=load.width, height=load.height)
     files = math.ceil(load.images / rows)

@@ -14,7 +14,7 @@ class Speed:
 
 
 def measured(file: Path) -> Speed:
-    """Of what `hawk bench --json` printed: its fastest exact row, at whatever batch it was.
+    """Speed of the fastest exact row that `hawk bench --json` printed, at whatever batch.
 
     A worker with more images in flight is faster, so a plan of few in flight errs on the safe side.
     """

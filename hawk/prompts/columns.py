@@ -15,11 +15,11 @@ _INDEX = re.compile(r"|__index_level_\d+__")  # of pandas: the rows' numbers
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnChoice:
-    """What the user says of columns.
+    """Columns that the user names.
 
     Attributes:
-        prompt, id: names; None for the usual ones.
-        keep: names of columns to keep with commas, `all` or `none`.
+        prompt, id: Names of the columns; None for the usual ones.
+        keep: Names of columns to keep with commas, `all` or `none`.
     """
 
     prompt: str | None = None
@@ -44,7 +44,7 @@ def choose(names: Sequence[str], wanted: ColumnChoice, *, prompts: bool) -> dict
     """Columns of a file by their names in batch jobs. LookupError where none has prompts.
 
     Args:
-        prompts: whether rows bring their prompts whatever the columns are called.
+        prompts: True where rows bring their prompts whatever the columns are called.
     """
     have = ", ".join(map(repr, names)) or "none"
     prompt = _first(names, PROMPT_NAMES if wanted.prompt is None else [wanted.prompt])

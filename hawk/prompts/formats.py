@@ -45,8 +45,8 @@ def opened(
     """A file as a table. ValueError, with file and line, where it is malformed, also in the block.
 
     Args:
-        name: of the file below the input; without its suffix the id of a text file's only prompt.
-        columns: those that will be looked at, where a format can leave out others; None for all.
+        name: Path below the input; without its suffix the id of a text file's only prompt.
+        columns: Columns that will be read, where a format can leave out others; None for all.
     """
     kind = kind_of(path)
     try:

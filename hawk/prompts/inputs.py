@@ -27,14 +27,14 @@ class PromptFiles:
     """The files of an input.
 
     Attributes:
-        location: where they are.
-        base, pattern: folder that is there, and what names below it are to be like; "" is all.
-        files: paths in the order of their names.
-        names: path of each below the folder that was given.
-        folders: those that were looked through; on disk their real paths.
-        passed: what was not read, and how often.
-        suffixes: of the files of other kinds.
-        runs: run folders that were not read.
+        location: Location of the input.
+        base, pattern: Folder that is there, and the pattern of names below it; "" is all.
+        files: Paths in the order of their names.
+        names: Path of each below the folder that was given.
+        folders: Folders that were looked through; on disk their real paths.
+        passed: Number of files that were not read, by reason.
+        suffixes: Suffixes of the files of other kinds.
+        runs: Run folders that were not read.
     """
 
     location: Location
@@ -49,7 +49,7 @@ class PromptFiles:
 
     @property
     def note(self) -> str | None:
-        """What was not read, in a line."""
+        """Sentence about what was not read."""
         parts = [f"{count} {what}" for what, count in sorted(self.passed.items())]
         if self.suffixes:
             named = sorted(self.suffixes)
@@ -98,7 +98,7 @@ def _collect(found: PromptFiles, pattern: str) -> None:
 
 
 def _type(location: Location, path: str) -> FileType | None:
-    """What is at a path; None where nothing is."""
+    """Kind of what is at a path; None where nothing is."""
     found = location.filesystem.get_file_info(path or "/").type
     return None if found == FileType.NotFound else found
 

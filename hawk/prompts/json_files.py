@@ -24,7 +24,7 @@ def read_document(text: TextIO, prompt_names: Iterable[str]) -> Table:
     """The rows of a JSON document in one of `SHAPES`.
 
     Args:
-        prompt_names: of columns with prompts; the first is given to texts without a name.
+        prompt_names: Names of columns with prompts; the first is given to texts without a name.
     """
     names = tuple(prompt_names)
     try:

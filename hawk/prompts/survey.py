@@ -25,11 +25,11 @@ class GivenRow:
     """One row as it was given.
 
     Attributes:
-        file: its place among the files of the input.
-        line: 1-based; in Parquet and JSON the row's number.
-        values: by the names of batch jobs.
-        kept: values of other columns, in the order of `Survey.fields`.
-        error: why nothing can be made of it.
+        file: Index of its file among those of the input.
+        line: Line of the file, from 1; in Parquet and JSON the row's number.
+        values: Values by the names of batch jobs.
+        kept: Values of other columns, in the order of `Survey.fields`.
+        error: Reason why nothing can be made of it.
     """
 
     file: int
@@ -41,14 +41,14 @@ class GivenRow:
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """What is taken of a file.
+    """Columns that are taken of a file.
 
     Attributes:
-        kind: of the file.
-        used: names of its columns by those of batch jobs, in pairs.
-        kept: names of columns that go to the output.
-        left: those that do not, with the reason.
-        named: whether it is a text file of one prompt, whose name is its id.
+        kind: Kind of the file.
+        used: Pairs of a batch job's name and the column's own.
+        kept: Names of columns that go to the output.
+        left: Names of columns that are left, with the reason.
+        named: True for a text file of one prompt, whose name is its id.
     """
 
     kind: str
@@ -72,9 +72,9 @@ class Survey:
     ValueError, with file and line, where one is malformed or has no prompts.
 
     Attributes:
-        files: their paths.
-        fields: of the columns that are kept, as the output has them.
-        notes: what was taken and what was not, for people.
+        files: Paths of the files.
+        fields: Arrow fields of the columns that are kept.
+        notes: Sentences about what was taken and what was not.
     """
 
     def __init__(self, found: PromptFiles, wanted: ColumnChoice) -> None:

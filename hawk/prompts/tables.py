@@ -16,10 +16,10 @@ class TableRow:
     """One row as it was given.
 
     Attributes:
-        line: 1-based; in Parquet and JSON the row's number.
-        values: by column.
-        asked: values by the names of batch jobs, where a format says what they are.
-        error: why nothing can be made of it.
+        line: Line of the file, from 1; in Parquet and JSON the row's number.
+        values: Values by column.
+        asked: Values by the names of batch jobs, where a format says what they are.
+        error: Reason why nothing can be made of it.
     """
 
     line: int
@@ -33,12 +33,12 @@ class Table:
     """A file as a table.
 
     Attributes:
-        names: of its columns; in JSON of those that the first rows have.
-        rows: streamed, once.
-        types: of Parquet's columns, whose values are Arrow scalars; those of other files are what
-            Python reads.
-        text: whether all values are text, whatever it says.
-        prompts: whether rows bring their prompts, whatever the columns are called.
+        names: Names of its columns; in JSON those of the first rows.
+        rows: Stream of the rows, to be read once.
+        types: Types of Parquet's columns, whose values are Arrow scalars; those of other files are
+            what Python reads.
+        text: True where all values are text, whatever it says.
+        prompts: True where rows bring their prompts, whatever the columns are called.
     """
 
     names: Sequence[str]

@@ -82,15 +82,15 @@ class ModelConfig(ModelSettings):
 
 
 class ReplicaConfig(_Section):
-    """How many model replicas, and what each of them takes.
+    """Number of model replicas, and the resources of each.
 
     Attributes:
-        floor, ceiling: replicas; between them the number follows the load.
-        images: in flight and waiting, on average, that a replica should have.
-        up_delay_s, down_delay_s: how long the load has to last before replicas come or go.
-        cpus, gpus: of the cluster's, for each; where it runs on CPU, torch uses `cpus` threads.
-        ingresses: processes that speak HTTP, on a cluster; `hawk serve` does so itself.
-        placement: as for `hawk generate`; of a pair, `cpus` and `gpus` are the target's.
+        floor, ceiling: Least and greatest number of replicas; between them it follows the load.
+        images: Number of images in flight and waiting that a replica should have on average.
+        up_delay_s, down_delay_s: Seconds that the load has to last before replicas come or go.
+        cpus, gpus: CPUs and GPUs of each replica; on CPU, torch uses `cpus` threads.
+        ingresses: Number of processes that speak HTTP on a cluster; `hawk serve` does so itself.
+        placement: Placement as for `hawk generate`; `cpus` and `gpus` are those of a pair's target.
     """
 
     floor: int = Field(1, ge=1)
@@ -118,14 +118,15 @@ class ReplicaConfig(_Section):
 
 
 class LimitConfig(_Section):
-    """What one request, and one client, may ask for.
+    """Limits of one request and one client.
 
     Attributes:
-        body_bytes: of a request.
-        prompt_chars: of its prompt.
-        images: of one request.
-        seconds: from request to image; no header lifts it.
-        requests_per_key: at the same time, per ingress; without keys all clients share them.
+        body_bytes: Bytes of a request.
+        prompt_chars: Characters of its prompt.
+        images: Number of images of one request.
+        seconds: Seconds from request to image; no header lifts it.
+        requests_per_key: Requests at the same time, per ingress; without keys all clients share
+            them.
     """
 
     body_bytes: int = Field(65_536, ge=1_024)

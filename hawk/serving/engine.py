@@ -32,13 +32,14 @@ class Work:
     """An image that somebody waits for.
 
     Attributes:
-        request, drafter: what to make, and how.
-        rows: of the grid, each to be shown when it is done; ascending.
-        deadline: by `time.monotonic`, seconds.
-        emit: is told of every event; the last one is `Done` or `Refused`, unless it is cancelled.
-        begun: by `time.monotonic`, seconds.
-        ticket: of its session, once it has entered.
-        shown: partial pictures so far.
+        request, drafter: Request for the image, and the name of its drafter.
+        rows: Rows of the grid after which a picture is shown, ascending.
+        deadline: Latest end, by `time.monotonic`, seconds.
+        emit: Function that is told of every event; the last one is `Done` or `Refused`, unless it
+            is cancelled.
+        begun: Time of submission, by `time.monotonic`, seconds.
+        ticket: Ticket of its session, once it has entered.
+        shown: Number of partial pictures so far.
     """
 
     request: Request
@@ -55,9 +56,9 @@ class Engine:
     """Makes images until it is closed.
 
     Args:
-        pipelines: by the name of the drafter; all of one target. Sessions of all but the first are
-            made at first use.
-        waiting: images beyond the slots that may wait; more are refused.
+        pipelines: Pipelines by the name of the drafter; all of one target. Sessions of all but the
+            first are made at first use.
+        waiting: Number of images beyond the slots that may wait; more are refused.
     """
 
     def __init__(self, pipelines: Mapping[str, Pipeline], *, waiting: int) -> None:

@@ -28,13 +28,13 @@ RETRY_LEAST_S, RETRY_MOST_S = 1, 60
 
 
 class ApiError(HTTPException):
-    """What a client is told: `status` of HTTP, and
+    """Error that a client is told: `status` of HTTP, and
 
     Attributes:
-        message: a sentence that says what to do.
-        param: the field that is wrong.
-        code: for programs.
-        retry_after_s: when to come back.
+        message: Sentence that says what to do.
+        param: Name of the field that is wrong.
+        code: Code for programs.
+        retry_after_s: Seconds after which to try again.
     """
 
     def __init__(

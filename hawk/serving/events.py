@@ -81,9 +81,9 @@ class Reply:
     """Turns messages into the parts of an answer.
 
     Args:
-        request: what was asked.
-        jobs: its images.
-        card: of the model that makes them.
+        request: Request of the client.
+        jobs: Jobs of its images.
+        card: Card of the model that makes them.
     """
 
     def __init__(self, request: ImageRequest, jobs: Sequence[ImageJob], card: Card) -> None:

@@ -22,8 +22,8 @@ class Hosts:
     """Who may ask by name.
 
     Args:
-        names: besides those of this machine alone; without ports.
-        origins: of web pages that may ask though they come from elsewhere.
+        names: Names besides those of this machine alone, without ports.
+        origins: Origins of web pages that may ask though they come from elsewhere.
     """
 
     def __init__(self, names: Sequence[str] = (), origins: Sequence[str] = ()) -> None:

@@ -18,7 +18,7 @@ class Keys:
     """The keys that are let in, kept as hashes only.
 
     Args:
-        text: keys, comma separated, each as it is or as `sha256:` and its hash in hex. ValueError
+        text: Keys, comma separated, each as it is or as `sha256:` and its hash in hex. ValueError
             for keys that can be guessed or not be sent.
     """
 

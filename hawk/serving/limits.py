@@ -14,8 +14,8 @@ class Seats:
     """What is in flight, until the last byte of its answer is sent: it takes memory so long.
 
     Args:
-        requests: that one client may have.
-        images: that all clients together may have.
+        requests: Number of requests that one client may have.
+        images: Number of images that all clients together may have.
     """
 
     def __init__(self, *, requests: int, images: int) -> None:

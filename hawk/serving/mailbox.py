@@ -13,7 +13,7 @@ class Mailbox(Generic[T]):
     """Items in order; where the reader falls behind, spare ones are dropped, the oldest first.
 
     Args:
-        room_bytes: of spare items that may wait; the newest may be larger.
+        room_bytes: Bytes of spare items that may wait; the newest may be larger.
     """
 
     def __init__(self, room_bytes: int = ROOM_BYTES) -> None:

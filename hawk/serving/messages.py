@@ -11,16 +11,16 @@ Reason = Literal["invalid", "failed", "overloaded", "deadline", "closing", "brok
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What a model replica has to offer.
+    """Facts of a model replica for clients.
 
     Attributes:
-        model: the name that clients give.
-        width, height: pixels.
-        columns, rows: of the token grid.
-        drafters: by name, the default first.
-        rule, exact: as in `hawk generate`.
-        created: unix time of loading.
-        settings: fingerprint of those that it was started with.
+        model: Name that clients give.
+        width, height: Size of the images, in pixels.
+        columns, rows: Size of the token grid.
+        drafters: Names of the drafters, the default first.
+        rule, exact: Those of `hawk generate`.
+        created: Unix time of loading.
+        settings: Fingerprint of the settings that it was started with.
     """
 
     model: str
@@ -40,12 +40,12 @@ class ImageJob:
     """One image to make. Where None, the model's own default.
 
     Attributes:
-        prompt, negative_prompt, seed, guidance, temperature, top_k, top_p: as in `hawk.Request`.
-        drafter: one of the card's.
-        streamed: whether anybody hears what comes before the last message.
-        parts: pictures to show on the way, at most one a row of the grid; 0 unless streamed.
-        format, quality: of the encoded picture; quality 0-100, of jpeg and webp only.
-        deadline_s: seconds until it is given up, waiting included.
+        prompt, negative_prompt, seed, guidance, temperature, top_k, top_p: Those of `hawk.Request`.
+        drafter: Name of one of the card's drafters.
+        streamed: True where somebody hears what comes before the last message.
+        parts: Number of pictures to show on the way, at most one a row; 0 unless streamed.
+        format, quality: Format of the picture, and its quality, 0-100, for jpeg and webp only.
+        deadline_s: Seconds until it is given up, waiting included.
     """
 
     prompt: str
@@ -75,9 +75,9 @@ class Partial(Generic[P]):
     """The rows that are done, the rest neutral.
 
     Attributes:
-        place: 0, 1, ... in the pictures of one image; some may be left out.
-        picture: of the whole size.
-        commits: as in `hawk.decoding.request.Finished`, so far.
+        place: Index among the pictures of one image; some may be left out.
+        picture: Picture of the whole size.
+        commits: Those of `hawk.decoding.request.Finished`, so far.
     """
 
     place: int
@@ -90,11 +90,11 @@ class Done(Generic[P]):
     """The image.
 
     Attributes:
-        picture: complete.
-        tokens_sha256: as `hawk generate` prints it.
-        tokens: number of image tokens.
-        commits: as in `hawk.decoding.request.Finished`.
-        seconds: since it was submitted.
+        picture: Complete picture.
+        tokens_sha256: Fingerprint of the tokens, as `hawk generate` prints it.
+        tokens: Number of image tokens.
+        commits: Those of `hawk.decoding.request.Finished`.
+        seconds: Seconds since it was submitted.
     """
 
     picture: P
@@ -109,12 +109,12 @@ class Refused:
     """No image.
 
     Attributes:
-        reason: invalid (the request), failed (the model makes no image of it, and would not the
-            next time), overloaded (too many wait), deadline (it passed), closing (the replica
+        reason: One of invalid (the request), failed (the model makes no image of it, and would not
+            the next time), overloaded (too many wait), deadline (it passed), closing (the replica
             leaves), broken (the replica failed; another may do).
-        message: a sentence for the client.
-        param: the field that is invalid.
-        retry_after_s: when to come back, where that makes sense.
+        message: Sentence for the client.
+        param: Name of the field that is invalid.
+        retry_after_s: Seconds after which to try again, where that makes sense.
     """
 
     reason: Reason

@@ -35,9 +35,9 @@ class Replica:
     """One model with its engine.
 
     Args:
-        config: of the service.
-        name: of this replica, for metrics.
-        assemble: makes pipelines around the target; `Pipeline` itself where it is not given.
+        config: Settings of the service.
+        name: Name of this replica, for metrics.
+        assemble: Maker of pipelines around the target; `Pipeline` where it is not given.
 
     ValueError where the settings do not fit the model, before anything is served.
     """

@@ -173,13 +173,13 @@ class Usage(BaseModel):
 
 
 class GenerationInfo(BaseModel):
-    """How an image was made.
+    """Seed, rule and counts behind an image.
 
     Attributes:
-        seed, drafter: make it again.
-        rule, exact, tokens_sha256, tokens, forwards, tokens_per_forward: as in `hawk generate`.
-        commits: tokens of each forward in turn; all but the last of each were drafted.
-        seconds: in the engine, waiting included.
+        seed, drafter: Settings that make it again.
+        rule, exact, tokens_sha256, tokens, forwards, tokens_per_forward: Those of `hawk generate`.
+        commits: Number of tokens of each forward; all but the last of each were drafted.
+        seconds: Seconds in the engine, waiting included.
     """
 
     seed: int

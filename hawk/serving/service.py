@@ -30,7 +30,7 @@ class Service:
     ValueError where keys are required and there are none.
 
     Args:
-        pages: metrics of every ingress by its name, where there are more than this one.
+        pages: Metrics of every ingress by its name, where there are more than this one.
     """
 
     def __init__(

@@ -28,8 +28,8 @@ class Location:
     """A file or folder.
 
     Attributes:
-        url: as it was given.
-        filesystem, path: where Arrow finds it.
+        url: URL or path as it was given.
+        filesystem, path: Arrow's filesystem, and the path in it.
     """
 
     url: str
@@ -87,7 +87,7 @@ class Folder:
             pass
 
     def files(self, below: str = "") -> dict[str, FileInfo]:
-        """Those in it, or in a folder below, by name in order; none where it is not there."""
+        """Files in it, or in a folder below, by name in order; none where it is not there."""
         selector = pyarrow.fs.FileSelector(self._path(below), allow_not_found=True)
         infos = self._location.filesystem.get_file_info(selector)
         found = {info.base_name: info for info in infos if info.type == FileType.File}
@@ -107,7 +107,7 @@ class Folder:
         return info.type == FileType.File
 
     def open(self, name: str) -> pa.NativeFile:
-        """For reading at any place."""
+        """File opened for reading at any offset."""
         return self._location.filesystem.open_input_file(self._path(name))
 
     def read(self, name: str) -> bytes:

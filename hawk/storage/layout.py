@@ -22,7 +22,7 @@ def shard_name(index: int) -> str:
 
 
 def earlier(name: str) -> str:
-    """Where the first runs had that file: all lay side by side."""
+    """Path of that file in the first runs, where all lay side by side."""
     return name.removeprefix(f"{SIDE}/")
 
 

@@ -61,7 +61,7 @@ def check_readable(url: str, endpoint: str | None) -> None:
 
 
 def check_writable(url: str, endpoint: str | None) -> None:
-    """As `check_readable`, and a small object is written and removed."""
+    """Check as `check_readable` does, and write and remove a small object."""
     check_readable(url, endpoint)
     bucket, prefix = _split(url)
     client = _client(endpoint)
