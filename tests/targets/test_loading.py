@@ -108,12 +108,12 @@ def test_a_model_larger_than_free_memory_is_refused_unread(
 def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal:  9000 kB\nMemAvailable:   8000 kB\n")
-    (tmp_path / "memory_estimate.max").write_text("4096000\n")
-    (tmp_path / "memory_estimate.current").write_text("96000\n")
+    (tmp_path / "memory.max").write_text("4096000\n")
+    (tmp_path / "memory.current").write_text("96000\n")
     monkeypatch.setattr(memory_estimate, "MEMINFO", meminfo)
     monkeypatch.setattr(memory_estimate, "CGROUP", tmp_path)
     assert memory_estimate.free_bytes(CPU) == 4_000_000
-    (tmp_path / "memory_estimate.max").write_text("max\n")
+    (tmp_path / "memory.max").write_text("max\n")
     assert memory_estimate.free_bytes(CPU) == 8000 * 1024
     monkeypatch.setattr(memory_estimate, "MEMINFO", tmp_path / "none")
     assert memory_estimate.free_bytes(CPU) is None
