@@ -128,6 +128,16 @@ class SamplerSettings:
         return {name: getattr(self, name) for name in ("temperature", "top_k", "top_p")}
 
 
+def refuse_apart(model: ModelSettings, placement: str) -> None:
+    """ValueError where passes are to be deterministic and the drafter in another process: its lanes
+    have shapes of their own."""
+    if model.deterministic and placement != DraftSettings.placement:
+        raise ValueError(
+            f"deterministic passes need the drafter in the target's process, got placement "
+            f"{placement}: leave out one of them"
+        )
+
+
 def changed(settings: Settings, values: Mapping[str, Any]) -> Settings:
     """Copy of some settings with those of the values that they have a field for."""
     found: Any = settings

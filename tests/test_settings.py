@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from hawk.batch.job_settings import JobSettings, WorkerSettings
 from hawk.cli.command import Omit, command
+from hawk.serving.config import check_config
 from hawk.settings import (
     RUNTIME,
     DraftSettings,
@@ -29,6 +30,18 @@ from hawk.settings import (
         (lambda: SamplerSettings(guidance=1e39), "guidance must be between"),
         (lambda: SamplerSettings(top_p=7), "top_p must be in"),
         (lambda: JobSettings(drafting=DraftSettings(placement="apart")), "no placement 'apart'"),
+        (
+            lambda: JobSettings(
+                model=ModelSettings(deterministic=True), drafting=DraftSettings(placement="pair")
+            ),
+            "got placement pair: leave out one of them",
+        ),
+        (
+            lambda: check_config(
+                {"model": {"deterministic": True}, "replicas": {"placement": "pair:lanes=1"}}, "t"
+            ),
+            "got placement pair:lanes=1: leave out one of them",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(wrong: Any, words: str) -> None:

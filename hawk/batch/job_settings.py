@@ -4,7 +4,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from hawk.cluster.placement import Placement, parse_placement
-from hawk.settings import DraftSettings, ModelSettings, SamplerSettings, Setting, identity
+from hawk.settings import (
+    DraftSettings,
+    ModelSettings,
+    SamplerSettings,
+    Setting,
+    identity,
+    refuse_apart,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +92,7 @@ class JobSettings:
     workers: WorkerSettings = WorkerSettings()
 
     def __post_init__(self) -> None:
+        refuse_apart(self.model, self.drafting.placement)
         self.workers.placement(self.drafting)
 
     @property

@@ -38,12 +38,10 @@ class DrafterProcess:
     def pipeline(
         self, target: Target, *, drafter: str, rule: str, slots: int, deterministic: bool
     ) -> Pipeline:
-        """A split pipeline; a whole one where nothing is drafted or passes are deterministic,
-        since lanes have shapes of their own."""
-        if drafter == "plain" or deterministic:
-            return Pipeline(
-                target, drafter=drafter, rule=rule, slots=slots, deterministic=deterministic
-            )
+        """Pipeline whose drafter is in that process; a whole one where nothing is drafted."""
+        assert not deterministic, "settings refuse deterministic passes with a drafter apart"
+        if drafter == "plain":
+            return Pipeline(target, drafter=drafter, rule=rule, slots=slots)
         placement = self._placement
         return RemotePipeline(
             target,

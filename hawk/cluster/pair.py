@@ -26,7 +26,7 @@ from hawk.decoding.stats import Stats
 from hawk.image_maker import ImageMaker
 from hawk.maker import Maker
 from hawk.pictures import Callback, Failure, Picture, Step
-from hawk.settings import DraftSettings, ModelSettings
+from hawk.settings import DraftSettings, ModelSettings, refuse_apart
 
 
 class SpeculativePair(ImageMaker):
@@ -42,11 +42,7 @@ class SpeculativePair(ImageMaker):
     """
 
     def __init__(self, model: ModelSettings, drafting: DraftSettings, placement: Placement) -> None:
-        if model.deterministic:
-            raise ValueError(
-                "deterministic passes need the drafter in the target's process, since lanes have "
-                "shapes of their own: leave the placement colocated"
-            )
+        refuse_apart(model, "pair")
         self._placement = with_gpus(placement, model.device)
         with ExitStack() as taken:  # given back where something fails
             group = reserve(self._placement)

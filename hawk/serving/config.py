@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass
 
 from hawk.cluster.placement import parse_placement
 from hawk.serving.keys import VARIABLE
-from hawk.settings import DraftSettings, ModelSettings
+from hawk.settings import DraftSettings, ModelSettings, refuse_apart
 
 if TYPE_CHECKING:
     from hawk.cluster.placement import Placement
@@ -164,6 +164,7 @@ class ServeConfig(_Section):
 
     @model_validator(mode="after")
     def _closed(self) -> "ServeConfig":
+        refuse_apart(self.model, self.replicas.placement)
         if self.keys == "open" and "*" in self.cors_origins:
             raise ValueError(
                 f"cors_origins * lets every web page use a service without keys: name those that "
