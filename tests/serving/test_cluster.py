@@ -28,8 +28,8 @@ with contextlib.redirect_stdout(sys.stderr), local_service.ray_of(read):
     from ray import serve
     from hawk.serving.app import build_app
     http = {"host": "127.0.0.1", "port": read.http.port}
-    serve.start(http_options=http, logging_config=local.QUIET)
-    serve.run(build_app(read), name=local.APP, logging_config=local.QUIET)
+    serve.start(http_options=http, logging_config=local_service.QUIET)
+    serve.run(build_app(read), name=local_service.APP, logging_config=local_service.QUIET)
     print(json.dumps({"url": f"http://127.0.0.1:{read.http.port}"}), file=stdout, flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -43,7 +43,7 @@ from hawk.serving import config, local_service
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
 from ray import serve
 from hawk.serving.app import build_app
-serve.run(build_app(config.read_config(pathlib.Path(sys.argv[2]))), name=local.APP)
+serve.run(build_app(config.read_config(pathlib.Path(sys.argv[2]))), name=local_service.APP)
 """
 
 
