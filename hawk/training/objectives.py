@@ -193,7 +193,7 @@ class HeadsObjective:
         down = down.expand(-1, HORIZONTAL, -1, -1)
         rows = there_BO[:, None, HORIZONTAL:].expand(-1, HORIZONTAL, -1)
         known = torch.cat([there_BO[:, :HORIZONTAL, None], rows], dim=-1)
-        fused = product(heads.weights_JQ[:HORIZONTAL], torch.cat([along, down], dim=2), known)
+        fused = product(heads.weights[:HORIZONTAL], torch.cat([along, down], dim=2), known)
         cells = _Cells(corpus, image_B, cell_B[:, None], identity)
         return Predictions(
             scores={"heads": scores_BOV, "product": fused},

@@ -6,15 +6,21 @@ import torch
 from transformers import JanusForConditionalGeneration
 
 from hawk import Pipeline, Result
-from hawk.drafters import weights
+from hawk.decoding.drafter import DrafterConfig
+from hawk.drafters import DRAFTERS, weights
 from hawk.targets import EMBEDDED
 
 PROMPTS = ["a red heart, twemoji style", "a blue heart, flat style"]
 
 
 @pytest.fixture(scope="module")
-def drawn() -> Result:
-    return Pipeline.from_pretrained("emoji", drafter="jacobi", slots=2)(PROMPTS, seed=0)
+def emoji() -> Pipeline:
+    return Pipeline.from_pretrained("emoji", drafter="jacobi", slots=2)
+
+
+@pytest.fixture(scope="module")
+def drawn(emoji: Pipeline) -> Result:
+    return emoji(PROMPTS, seed=0)
 
 
 def test_it_loads_in_transformers_as_it_stands() -> None:
@@ -46,6 +52,18 @@ def test_drafting_leaves_its_images_alone(drawn: Result) -> None:
     plain = Pipeline.from_pretrained("emoji", drafter="plain", slots=1)(PROMPTS[:1], seed=0)
     assert plain.pictures[0].tokens == drawn.pictures[0].tokens
     assert drawn.stats.tokens == drawn.stats.forwards + drawn.stats.accepted
+
+
+@pytest.mark.parametrize("kind", sorted(DRAFTERS))
+def test_every_drafter_that_ships_with_it_loads(emoji: Pipeline, kind: str) -> None:
+    config = DrafterConfig(
+        identity=emoji.target.identity,
+        slots=1,
+        by_chance=False,
+        branching=True,
+        device=torch.device("cpu"),
+    )
+    assert DRAFTERS[kind](config).name == kind
 
 
 def test_what_auto_drafts_with_belongs_to_it(drawn: Result) -> None:

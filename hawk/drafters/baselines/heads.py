@@ -5,8 +5,6 @@ step s + i, by horizontal head i, and at the cell j rows below s, by vertical he
 residual block (as in Medusa, Cai et al., arXiv 2401.10774); all share one output layer.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,7 +15,6 @@ from hawk.drafters.proposals import STEPS
 HORIZONTAL = 8
 VERTICAL = 3
 FIRST_WEIGHTS = (0.5, 0.3, 0.15, 0.1)
-OLD_NAMES = {"blocks_ODD": "blocks_ODD", "biases_OD": "biases_OD", "weights_JQ": "weights_JQ"}
 
 
 class Heads(nn.Module):
@@ -26,24 +23,27 @@ class Heads(nn.Module):
     Args:
         identity: Target whose hidden states they read.
         head: Size of the output layer's input.
+
+    Attributes:
+        blocks: [O, D, D] and biases [O, D], a residual block of each head.
+        weights: [J, Q], weight of each source in the product, by steps ahead; the horizontal source
+            comes first.
     """
 
     def __init__(self, identity: Identity, *, head: int) -> None:
         super().__init__()
         size = identity.hidden_size
-        self.blocks_ODD = nn.Parameter(torch.empty(HORIZONTAL + VERTICAL, size, size))
-        nn.init.normal_(self.blocks_ODD, std=size**-0.5)
-        self.biases_OD = nn.Parameter(torch.zeros(HORIZONTAL + VERTICAL, size))
+        self.blocks = nn.Parameter(torch.empty(HORIZONTAL + VERTICAL, size, size))
+        nn.init.normal_(self.blocks, std=size**-0.5)
+        self.biases = nn.Parameter(torch.zeros(HORIZONTAL + VERTICAL, size))
         self.out = nn.Linear(size, head)
         self.head = nn.Linear(head, identity.vocabulary)
-        # Weight of each source in the product, by steps ahead; the horizontal source comes first.
-        self.weights_JQ = nn.Parameter(torch.tensor(FIRST_WEIGHTS).repeat(STEPS, 1))
-        self.register_load_state_dict_pre_hook(_rename)
+        self.weights = nn.Parameter(torch.tensor(FIRST_WEIGHTS).repeat(STEPS, 1))
 
     def forward(self, hidden_BOD: Tensor, heads: slice) -> Tensor:
         """Logits [B, O, V] of some heads, each on its own hidden state or all on one."""
         x = F.rms_norm(hidden_BOD.float(), (hidden_BOD.shape[-1],))
-        block = torch.einsum("bid,ide->bie", x, self.blocks_ODD[heads]) + self.biases_OD[heads]
+        block = torch.einsum("bid,ide->bie", x, self.blocks[heads]) + self.biases[heads]
         return self.head(F.gelu(self.out(x + F.silu(block))))
 
 
@@ -59,10 +59,3 @@ def product(weights_JQ: Tensor, scores_BJQV: Tensor, known_BJQ: Tensor) -> Tenso
     whole_J = weights_JQ.sum(-1)
     weights_BJQ = weights_BJQ * (whole_J / weights_BJQ.sum(-1).clamp(min=1e-3))[..., None]
     return (scores_BJQV * weights_BJQ[..., None]).sum(-2)
-
-
-def _rename(_module: nn.Module, state: dict[str, Any], *_: object) -> None:
-    """Give parameters in files of earlier versions their names of today."""
-    for old, new in OLD_NAMES.items():
-        if old in state:
-            state[new] = state.pop(old)

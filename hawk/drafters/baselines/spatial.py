@@ -83,7 +83,7 @@ class Spatial:
 
     def _product(self, scores_BJQV: Tensor, known_BJQ: Tensor, first: int = 0) -> Tensor:
         """Scores of the sources from number `first` on, fused."""
-        weights_JQ = self._heads.weights_JQ[:, first:]
+        weights_JQ = self._heads.weights[:, first:]
         return product(weights_JQ, scores_BJQV, known_BJQ)
 
 
