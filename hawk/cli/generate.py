@@ -20,7 +20,7 @@ from hawk.cli.options import (
 )
 from hawk.cluster.placement import parse_placement
 from hawk.images.example import Example
-from hawk.settings import DraftSettings, ModelSettings, SamplerSettings, changed
+from hawk.settings import DraftSettings, ModelSettings, SamplerSettings, changed, refuse_apart
 
 if TYPE_CHECKING:
     from hawk.cluster.pair import SpeculativePair
@@ -113,6 +113,7 @@ def _loaded(
     model: ModelSettings, drafting: DraftSettings
 ) -> Generator["Pipeline | SpeculativePair", None, None]:
     """Maker of the images: in this process, or in those of a pair until the block ends."""
+    refuse_apart(model, drafting.placement)  # before Ray takes its time to start
     where = parse_placement(drafting.placement)
     if where is None:
         from hawk.pipeline import Pipeline
